@@ -1,0 +1,1 @@
+"""The channel folder: its layout, its indexes, atomic publication, verification, and a server."""
