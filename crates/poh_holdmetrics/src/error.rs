@@ -1,0 +1,145 @@
+//! What can be wrong with the input, said with the row and the field.
+
+use std::fmt;
+
+/// A column of the input, under the name that every interface uses for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// Who holds.
+    HolderId,
+    /// What is held.
+    TokenId,
+    /// The first instant of the hold.
+    Start,
+    /// The first instant after the hold.
+    End,
+    /// How much is held.
+    Weight,
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Field::HolderId => "holder_id",
+            Field::TokenId => "token_id",
+            Field::Start => "start",
+            Field::End => "end",
+            Field::Weight => "weight",
+        })
+    }
+}
+
+/// What is wrong with one value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A value that must be there is null.
+    #[error("is missing; only `end` may be empty (an open hold)")]
+    Missing,
+    /// An id without a character.
+    #[error("is empty; an id needs at least one character")]
+    EmptyId,
+    /// Not a number, or infinite.
+    #[error("is {0}; give a finite number")]
+    NotFinite(String),
+    /// The text does not read as a decimal number.
+    #[error("{0:?} is not a decimal number")]
+    NotADecimal(String),
+    /// A weight below zero.
+    #[error("is {0}; a weight is zero or more")]
+    Negative(String),
+    /// A weight with more digits after the point than the scale keeps.
+    #[error(
+        "has {digits} digits after the decimal point and the scale keeps {scale}; \
+         raise `scale` (up to 18) or ask for rounding=\"half-even\""
+    )]
+    TooManyDigits {
+        /// Digits after the point, without trailing zeros.
+        digits: u32,
+        /// Digits that the scale keeps.
+        scale: u8,
+    },
+    /// A weight that does not fit in 256 bits.
+    #[error("is {0}; a weight has at most 256 bits, digits of the scale included")]
+    TooLarge(String),
+    /// An instant outside the range that is kept.
+    #[error("is out of range; times reach about 146,000 years to either side of 1970")]
+    TimeOutOfRange,
+    /// A hold that would end before it starts.
+    #[error("is {end} us, before start, {start} us; a hold ends at or after its start")]
+    EndBeforeStart {
+        /// Microseconds since 1970 UTC.
+        start: i64,
+        /// Microseconds since 1970 UTC.
+        end: i64,
+    },
+    /// A value of a type that the field does not take.
+    #[error("{0}")]
+    Type(String),
+}
+
+/// Every way in which this crate refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HoldError {
+    /// One value of the input is wrong. Rows count from 0.
+    #[error("row {row}, {field} {fault}")]
+    Row {
+        /// The row, from 0, in the order of the input.
+        row: u64,
+        /// The column.
+        field: Field,
+        /// What is wrong.
+        fault: Fault,
+    },
+    /// One value is wrong and there is no table around it.
+    #[error("{field} {fault}")]
+    Value {
+        /// The column.
+        field: Field,
+        /// What is wrong.
+        fault: Fault,
+    },
+    /// Columns of different lengths.
+    #[error("{field} has {found} values and holder_id has {expected}; columns are of one length")]
+    Length {
+        /// The column whose length differs.
+        field: Field,
+        /// Its length.
+        found: usize,
+        /// The length of `holder_id`.
+        expected: usize,
+    },
+    /// An argument outside what it may be.
+    #[error("{0}")]
+    Argument(String),
+    /// A total that does not fit.
+    #[error("the total of {id:?} does not fit in {bits} bits")]
+    Overflow {
+        /// The holder (or token) whose total overflows.
+        id: String,
+        /// The width of the total.
+        bits: u32,
+    },
+    /// The caller asked for the work to end.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl HoldError {
+    pub(crate) fn row(row: usize, field: Field, fault: Fault) -> Self {
+        HoldError::Row {
+            row: row as u64,
+            field,
+            fault,
+        }
+    }
+}
+
+/// Without a row or a field: a weight or a time that stands alone.
+impl From<Fault> for HoldError {
+    fn from(fault: Fault) -> Self {
+        HoldError::Value {
+            field: Field::Weight,
+            fault,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Exact hold-time scores: how much was held, by whom, for how long.
+//!
+//! A [`HoldEvent`] says that a holder held a token over the half-open interval `[start, end)` with
+//! a weight. [`Holds`] keeps many of them as columns, and [`score`] adds them up. Times are `i64`
+//! microseconds since 1970-01-01 UTC and weights are decimals of a fixed scale, so every sum is an
+//! integer: the same bits whatever the order of the rows, the number of threads or the platform.
+//!
+//! ```
+//! use poh_holdmetrics::{HoldEvent, Holds, Query, score};
+//!
+//! let mut holds = Holds::new(9)?;
+//! holds.push(&HoldEvent::new("punk-7", "alice", 0, Some(10_000_000), "2.5".parse()?)?)?;
+//! let scores = score(&holds, &Query::at(60_000_000))?;
+//! assert_eq!(scores.holder_id(0), Some("alice"));
+//! assert_eq!(scores.total_micros(0), 10_000_000);
+//! assert_eq!(scores.weighted_exact(0), "25");
+//! # Ok::<(), poh_holdmetrics::HoldError>(())
+//! ```
+
+mod error;
+mod event;
+mod exact;
+mod holds;
+mod ids;
+mod overlap;
+mod score;
+mod time;
+mod weight;
+
+pub use error::{Fault, Field, HoldError};
+pub use event::{HoldEvent, HoldStat};
+pub use exact::{Amount, Total, U384};
+pub use holds::{Holds, Weights};
+pub use ids::Ids;
+pub use score::{By, Overlap, Query, Scores, score};
+pub use time::{MAX_MICROS, MIN_MICROS, OPEN, TimeUnit, micros_from_seconds, micros_from_unit};
+pub use weight::{MAX_SCALE, Rounding, Weight};

@@ -1,0 +1,45 @@
+//! Arguments and results whose Python types have a name in `poh_holdmetrics.typing`, for the stubs.
+
+use std::convert::Infallible;
+
+use pyo3::inspect::PyStaticExpr;
+use pyo3::prelude::*;
+use pyo3::type_hint_identifier;
+use pyo3::types::PyDict;
+
+/// Declares a wrapper around any Python object that the stubs show under `name`.
+macro_rules! argument {
+    ($type:ident, $name:literal, $what:literal) => {
+        #[doc = $what]
+        pub(crate) struct $type<'py>(pub(crate) Bound<'py, PyAny>);
+
+        impl<'py> FromPyObject<'_, 'py> for $type<'py> {
+            type Error = Infallible;
+            const INPUT_TYPE: PyStaticExpr = type_hint_identifier!("poh_holdmetrics.typing", $name);
+
+            fn extract(value: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
+                Ok($type(value.to_owned()))
+            }
+        }
+    };
+}
+
+argument!(Id, "Id", "What names a holder or a token.");
+argument!(Instant, "Instant", "A moment.");
+argument!(Amount, "Weight", "How much is held.");
+argument!(Data, "Data", "Rows or columns of holds.");
+argument!(Zone, "Zone", "A time zone or its name.");
+
+/// One row as a dict.
+pub(crate) struct Record<'py>(pub(crate) Bound<'py, PyDict>);
+
+impl<'py> IntoPyObject<'py> for Record<'py> {
+    type Target = PyDict;
+    type Output = Bound<'py, PyDict>;
+    type Error = Infallible;
+    const OUTPUT_TYPE: PyStaticExpr = type_hint_identifier!("poh_holdmetrics.typing", "Record");
+
+    fn into_pyobject(self, _py: Python<'py>) -> Result<Bound<'py, PyDict>, Infallible> {
+        Ok(self.0)
+    }
+}

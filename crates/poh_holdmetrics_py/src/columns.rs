@@ -1,0 +1,200 @@
+//! One column of input: a numpy array, or any sequence of Python values.
+
+use poh_holdmetrics::{
+    Fault, Field, HoldError, OPEN, TimeUnit, Weight, micros_from_seconds, micros_from_unit,
+};
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::errors::{Place, Refusal};
+use crate::values::{Clock, IdText, datetime64_unit, id, weight};
+
+/// A column whose values are read row by row.
+pub(crate) enum Column<'py> {
+    Ints(Vec<i64>),
+    Floats(Vec<f64>),
+    /// Counts of a unit since 1970; `NaT` is the smallest integer.
+    Instants(TimeUnit, Vec<i64>),
+    /// Fixed-width text of numpy: code points, padded with zeros.
+    Text {
+        width: usize,
+        points: Vec<u32>,
+    },
+    Objects(Bound<'py, PyList>),
+}
+
+/// numpy's `NaT` as an integer.
+const NAT: i64 = i64::MIN;
+
+impl<'py> Column<'py> {
+    /// Reads an array by its buffer where it has a known type, and anything else as Python values.
+    pub(crate) fn new(values: &Bound<'py, PyAny>, field: Field) -> PyResult<Self> {
+        let py = values.py();
+        let values = match values.hasattr("to_numpy")? {
+            true => values.call_method0("to_numpy")?, // a pandas or polars column
+            false => values.clone(),
+        };
+        let Ok(dtype) = values.getattr("dtype") else {
+            return Self::objects(&values, field);
+        };
+        if values.getattr("ndim")?.extract::<usize>()? != 1 {
+            return Err(crate::errors::to_py(
+                py,
+                HoldError::Argument(format!("{field} is not a column: it needs one dimension")),
+            ));
+        }
+        let kind: String = dtype.getattr("kind")?.extract()?;
+        let size: usize = dtype.getattr("itemsize")?.extract()?;
+        let numpy = py.import("numpy")?;
+        let as_type = |name: &str| numpy.call_method1("ascontiguousarray", (&values, name));
+        match (kind.as_str(), size) {
+            ("i", _) | ("u", 1 | 2 | 4) => Ok(Column::Ints(buffer(&as_type("int64")?)?)),
+            // A float of 32 bits keeps its own shortest decimal form; as objects it would not.
+            ("f", 8) => Ok(Column::Floats(buffer(&as_type("float64")?)?)),
+            ("f", 4) => {
+                let floats: Vec<f32> = buffer(&as_type("float32")?)?;
+                Ok(Column::Floats(floats.into_iter().map(widened).collect()))
+            }
+            ("M", _) => {
+                let (unit, of_unit) = datetime64_unit(&values)?;
+                let counts = numpy.call_method1("ascontiguousarray", (of_unit,))?;
+                Ok(Column::Instants(
+                    unit,
+                    buffer(&counts.call_method1("view", ("int64",))?)?,
+                ))
+            }
+            ("U", 4..) => {
+                let points = as_type("=U")?.call_method1("view", ("uint32",))?;
+                Ok(Column::Text {
+                    width: size / 4,
+                    points: buffer(&points)?,
+                })
+            }
+            _ => Self::objects(&values.call_method0("tolist")?, field),
+        }
+    }
+
+    fn objects(values: &Bound<'py, PyAny>, field: Field) -> PyResult<Self> {
+        if let Ok(list) = values.cast::<PyList>() {
+            return Ok(Column::Objects(list.clone()));
+        }
+        if values.is_instance_of::<pyo3::types::PyString>() || values.try_iter().is_err() {
+            return Err(crate::errors::to_py(
+                values.py(),
+                HoldError::Argument(format!("{field} is not a column: give a list or an array")),
+            ));
+        }
+        Ok(Column::Objects(
+            values
+                .py()
+                .get_type::<PyList>()
+                .call1((values,))?
+                .cast_into()?,
+        ))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Column::Ints(values) => values.len(),
+            Column::Floats(values) => values.len(),
+            Column::Instants(_, values) => values.len(),
+            Column::Text { width, points } => points.len() / width,
+            Column::Objects(list) => list.len(),
+        }
+    }
+
+    /// Hands the id of a row to `use_id`.
+    pub(crate) fn with_id<T>(
+        &self,
+        place: Place,
+        row: usize,
+        use_id: impl FnOnce(&str) -> T,
+    ) -> Result<T, Refusal> {
+        match self {
+            Column::Ints(values) => Ok(use_id(&values[row].to_string())),
+            Column::Text { width, points } => {
+                let points = &points[row * width..(row + 1) * width];
+                let used = points
+                    .iter()
+                    .rposition(|&point| point != 0)
+                    .map_or(0, |last| last + 1);
+                let text: Option<String> = points[..used]
+                    .iter()
+                    .map(|&point| char::from_u32(point))
+                    .collect();
+                let text = text.ok_or_else(|| {
+                    place.error(Fault::Type("has half of a surrogate pair".to_owned()))
+                })?;
+                Ok(use_id(&text))
+            }
+            Column::Objects(list) => {
+                let value = list.get_item(row)?;
+                let text: IdText<'_> = id(&value, place)?;
+                Ok(use_id(text.as_ref()))
+            }
+            Column::Floats(_) | Column::Instants(..) => Err(place
+                .error(Fault::Type("is not an id; give a str or an int".into()))
+                .into()),
+        }
+    }
+
+    pub(crate) fn start(&self, place: Place, row: usize, clock: &Clock) -> Result<i64, Refusal> {
+        let micros = match self {
+            Column::Ints(values) => micros_from_unit(values[row], TimeUnit::Second),
+            Column::Floats(values) => micros_from_seconds(values[row]),
+            Column::Instants(_, values) if values[row] == NAT => Err(Fault::Missing),
+            Column::Instants(unit, values) => micros_from_unit(values[row], *unit),
+            Column::Text { .. } => Err(Fault::Type(
+                "is text; give instants or epoch seconds".to_owned(),
+            )),
+            Column::Objects(list) => {
+                let value = list.get_item(row)?;
+                if value.is_none() {
+                    return Err(place.error(Fault::Missing).into());
+                }
+                return clock.micros(&value, place);
+            }
+        };
+        micros.map_err(|fault| place.error(fault).into())
+    }
+
+    pub(crate) fn end(&self, place: Place, row: usize, clock: &Clock) -> Result<i64, Refusal> {
+        match self {
+            Column::Instants(_, values) if values[row] == NAT => Ok(OPEN),
+            Column::Objects(list) => clock.end_micros(&list.get_item(row)?, place),
+            _ => self.start(place, row, clock),
+        }
+    }
+
+    pub(crate) fn weight(&self, place: Place, row: usize) -> Result<Weight, Refusal> {
+        let weight = match self {
+            Column::Ints(values) => match u64::try_from(values[row]) {
+                Ok(units) => Ok(Weight::from(units)),
+                Err(_) => Err(Fault::Negative(values[row].to_string())),
+            },
+            Column::Floats(values) => Weight::from_f64(values[row]),
+            Column::Text { .. } => {
+                return self
+                    .with_id(place, row, str::parse::<Weight>)?
+                    .map_err(|fault| Refusal::from(place.error(fault)));
+            }
+            Column::Instants(..) => Err(Fault::Type("is an instant; give a number".to_owned())),
+            Column::Objects(list) => return weight(&list.get_item(row)?, place),
+        };
+        weight.map_err(|fault| place.error(fault).into())
+    }
+}
+
+fn buffer<T: pyo3::buffer::Element>(array: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
+    PyBuffer::<T>::get(array)?.to_vec(array.py())
+}
+
+/// The float of 64 bits with the same shortest decimal form.
+fn widened(float: f32) -> f64 {
+    if float.is_finite() {
+        float.to_string().parse().unwrap_or(f64::NAN)
+    } else {
+        f64::from(float)
+    }
+}

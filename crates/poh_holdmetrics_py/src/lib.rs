@@ -1,0 +1,55 @@
+//! The compiled module `poh_holdmetrics._native`: conversions, GIL releases and exceptions.
+//! Every rule about holds is in the crate `poh_holdmetrics`.
+
+use std::collections::BTreeMap;
+
+use pyo3::prelude::*;
+
+mod arguments;
+mod columns;
+mod errors;
+mod event;
+mod holds;
+mod options;
+mod scores;
+mod values;
+
+#[pymodule(name = "_native")]
+mod native {
+    use super::*;
+
+    #[pymodule_export]
+    use crate::errors::HoldMetricsError;
+    #[pymodule_export]
+    use crate::event::HoldEvent;
+    #[pymodule_export]
+    use crate::holds::Holds;
+    #[pymodule_export]
+    use crate::scores::Scores;
+
+    /// How this module was built: `version`, `profile` ("release" or "debug"), `target` (the
+    /// triple) and `panic` ("unwind": a panic reaches Python as an exception).
+    #[pyfunction]
+    fn build_info() -> BTreeMap<&'static str, &'static str> {
+        BTreeMap::from([
+            ("version", env!("CARGO_PKG_VERSION")),
+            (
+                "profile",
+                if cfg!(debug_assertions) {
+                    "debug"
+                } else {
+                    "release"
+                },
+            ),
+            ("target", env!("BUILD_TARGET")),
+            (
+                "panic",
+                if cfg!(panic = "unwind") {
+                    "unwind"
+                } else {
+                    "abort"
+                },
+            ),
+        ])
+    }
+}

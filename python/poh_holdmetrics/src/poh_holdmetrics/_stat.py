@@ -1,0 +1,33 @@
+"""What is known of one holder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+
+@dataclass(frozen=True, slots=True)
+class HoldStat:
+    """What one holder has by some instant.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import HoldStat
+    >>> HoldStat(holder_id="alice").total_seconds
+    0
+    """
+
+    holder_id: str
+    total_seconds: float = 0
+    """Time held, in seconds (the nearest float)."""
+    weighted_score: float = 0
+    """Seconds times weight (the nearest float)."""
+    updated_at: dt.datetime | None = None
+    """The last start or end at or before the instant asked about."""
+    total_microseconds: int = 0
+    """Time held, exactly."""
+    weighted_score_exact: str = "0"
+    """Seconds times weight, every digit."""

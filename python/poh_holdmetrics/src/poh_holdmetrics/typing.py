@@ -1,0 +1,40 @@
+"""Types of arguments, by the name that signatures show."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from poh_holdmetrics._native import HoldEvent
+
+type Instant = dt.datetime | np.datetime64 | float
+"""An aware datetime, a numpy datetime64, or epoch seconds (int or float)."""
+
+type Id = str | int
+"""What names a holder or a token; an int counts as its decimal digits."""
+
+type Weight = float | Decimal | str | bytes
+"""How much is held: an int, float, Decimal, decimal str or 32 bytes (big-endian)."""
+
+type Zone = str | dt.tzinfo
+"""A time zone: its IANA name or a tzinfo."""
+
+type Data = Iterable[HoldEvent | Mapping[str, Any] | Any] | Mapping[str, Iterable[Any]]
+"""Rows (`HoldEvent`, dicts, objects with the fields as attributes) or a dict of columns."""
+
+type By = Literal["holder", "token", "both"]
+"""What one row of an answer stands for."""
+
+type Overlap = Literal["sum", "union", "max"]
+"""What holds of one holder and one token that overlap count."""
+
+type Rounding = Literal["half-even"]
+"""What is done with digits beyond the scale."""
+
+type Record = dict[str, Any]
+"""One row of an answer: column name to value."""

@@ -1,0 +1,223 @@
+"""What data may look like."""
+
+import pickle
+import warnings
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from poh_holdmetrics import HoldEvent, HoldMetricsError, Holds, score
+
+
+def exact(data, **query):
+    scores = score(data, **{"at": 100, **query})
+    return {record["holder_id"]: record["weighted_score_exact"] for record in scores.to_pylist()}
+
+
+def row(**changes):
+    return {"holder_id": "a", "token_id": "t", "start": 0, "end": 10} | changes
+
+
+def test_any_iterable_of_rows():
+    events = [HoldEvent("t", "a", 0, 10), HoldEvent("t", "b", 0, 5, 2)]
+    assert exact(events) == exact(tuple(events)) == exact(iter(events)) == {"a": "10", "b": "10"}
+    assert exact([SimpleNamespace(**row())]) == {"a": "10"}
+
+
+def test_holds_can_be_asked_again():
+    holds = Holds([row()])
+    assert len(holds) == 1
+    assert exact(holds) == exact(holds)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (0, 10),
+        (0.0, 10.0),
+        (datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, 0, 0, 10, tzinfo=UTC)),
+        (
+            datetime(1970, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))),
+            datetime(1969, 12, 31, 19, 0, 10, tzinfo=timezone(timedelta(hours=-5))),
+        ),
+        (np.datetime64("1970-01-01"), np.datetime64("1970-01-01T00:00:10.000000000")),
+        (np.int32(0), np.float32(10)),
+    ],
+)
+def test_instants_of_every_type(start, end):
+    assert exact([row(start=start, end=end)]) == {"a": "10"}
+    assert exact([HoldEvent("t", "a", start, end)]) == {"a": "10"}
+
+
+@pytest.mark.parametrize(
+    "weight", [2, 2.0, "2", "2.000", "2e0", Decimal(2), (2).to_bytes(32), np.int8(2), np.float32(2)]
+)
+def test_weights_of_every_type(weight):
+    assert exact([row(weight=weight)]) == {"a": "20"}
+    assert HoldEvent("t", "a", 0, weight=weight).weight_exact == 2
+
+
+def test_float32_weights_keep_their_own_shortest_form():
+    data = {
+        "holder_id": np.array(["a", "b"]),
+        "token_id": np.array([1, 2]),
+        "start": np.array([0, 0]),
+        "end": np.array([10, 10]),
+        "weight": np.array([0.1, 0.2], np.float32),
+    }
+    assert exact(data) == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "D"])
+def test_numpy_columns(unit):
+    day = 86_400
+    data = {
+        "holder_id": np.array(["a", "b\U0001f40b", "a"]),
+        "token_id": np.array([7, 7, 8], np.int16),
+        "start": np.array([0, day, 0], "M8[s]").astype(f"M8[{unit}]"),
+        "end": np.array([day, "NaT", day], "M8[s]").astype(f"M8[{unit}]"),
+        "weight": np.array([0.5, 1, 3]),
+    }
+    assert exact(data, at=3 * day) == {"a": "302400", "b\U0001f40b": "172800"}
+
+
+@pytest.mark.parametrize("kind", ["i4", "i8", "u4", "u8", "f8", "O"])
+def test_numpy_seconds(kind):
+    data = {
+        "holder_id": np.array([1, 2, 1]),
+        "token_id": np.array(["t"] * 3, object),
+        "start": np.array([0, 1, 2]).astype(kind),
+        "end": np.array([10, 10, 10]).astype(kind),
+    }
+    assert exact(data) == {"1": "18", "2": "9"}
+
+
+def test_strided_columns():
+    start = np.arange(20)[::5]
+    data = {
+        "holder_id": np.array(["a", "x", "b", "x"])[::2],
+        "token_id": np.array(["t", "t"]),
+        "start": start[::2],
+        "end": np.array([30, 30]),
+    }
+    assert exact(data) == {"a": "30", "b": "20"}
+
+
+def test_a_naive_datetime_is_utc_with_one_warning():
+    naive = datetime(1970, 1, 1)
+    with pytest.warns(UserWarning, match="read as UTC") as caught:
+        assert exact([row(start=naive), row(start=naive)]) == {"a": "20"}
+    assert len(caught) == 1
+
+
+def test_a_naive_datetime_in_a_zone():
+    zone = ZoneInfo("Europe/Paris") if _has_zones() else timezone(timedelta(hours=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        holds = Holds([row(start=datetime(1970, 1, 1, 1))], tz=zone)
+    assert exact(holds) == {"a": "10"}
+
+
+def _has_zones():
+    try:
+        ZoneInfo("Europe/Paris")
+    except KeyError:
+        return False
+    return True
+
+
+def test_strict_refuses_a_naive_datetime():
+    with pytest.raises(HoldMetricsError, match=r"row 0, start .* without a time zone"):
+        Holds([row(start=datetime(1970, 1, 1))], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"start": float("nan")}, "start"),
+        ({"end": float("inf")}, "end"),
+        ({"start": "yesterday"}, "start"),
+        ({"start": True}, "start"),
+        ({"start": 10**30}, "start"),
+        ({"start": np.datetime64("NaT", "s")}, "start"),
+        ({"start": None}, "start"),
+        ({"end": -1}, "end"),
+        ({"holder_id": None}, "holder_id"),
+        ({"holder_id": 1.5}, "holder_id"),
+        ({"holder_id": "\ud800"}, "holder_id"),
+        ({"token_id": b"t"}, "token_id"),
+        ({"token_id": ""}, "token_id"),
+        ({"weight": float("nan")}, "weight"),
+        ({"weight": -1}, "weight"),
+        ({"weight": -(2**300)}, "weight"),
+        ({"weight": 10**5000}, "weight"),
+        ({"weight": 1e300}, "weight"),
+        ({"weight": b"\x01"}, "weight"),
+        ({"weight": []}, "weight"),
+        ({"weight": "1_000"}, "weight"),
+        ({"weight": "\u0661"}, "weight"),
+    ],
+)
+def test_bad_values_name_row_and_field(change, field):
+    with pytest.raises(HoldMetricsError) as caught:
+        Holds([row(), row(**change)])
+    assert (caught.value.row, caught.value.field) == (1, field)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.row, again.field) == (str(caught.value), 1, field)
+
+
+def test_bad_columns():
+    with pytest.raises(HoldMetricsError, match='no column "start"'):
+        Holds({"holder_id": ["a"], "token_id": ["t"]})
+    with pytest.raises(HoldMetricsError, match="start has 2 values and holder_id has 1"):
+        Holds({"holder_id": ["a"], "token_id": ["t"], "start": [1, 2]})
+    with pytest.raises(HoldMetricsError, match="holder_id is not a column"):
+        Holds({"holder_id": "a", "token_id": ["t"], "start": [1]})
+    with pytest.raises(HoldMetricsError, match="one dimension"):
+        Holds({"holder_id": np.zeros((2, 2), int), "token_id": ["t"], "start": [1]})
+    with pytest.raises(TypeError, match="give an iterable"):
+        Holds(7)
+
+
+def test_bad_options():
+    with pytest.raises(HoldMetricsError, match=r'overlap="maximum" is not known.*"max"'):
+        score([row()], overlap="maximum")
+    with pytest.raises(HoldMetricsError, match="0 to 18"):
+        Holds([row()], scale=19)
+    with pytest.raises(HoldMetricsError, match="before it starts"):
+        score([row()], at=100, start=5, end=4)
+    with pytest.raises(ValueError, match="no time zone named"):
+        Holds([row()], tz="Mars/Olympus")
+
+
+def test_an_event_is_a_value():
+    event = HoldEvent(token_id=7, holder_id="a", start=0.5, weight="1.50")
+    assert (event.token_id, event.holder_id, event.end) == ("7", "a", None)
+    assert event.start == datetime(1970, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
+    assert (event.start_us, event.end_us, event.weight) == (500_000, None, 1.5)
+    assert event.weight_exact == Decimal("1.5")
+    same = HoldEvent(7, "a", datetime(1970, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC), weight=1.5)
+    assert event == same
+    assert hash(event) == hash(same)
+    assert event != HoldEvent(7, "b", 0.5, weight=1.5)
+    assert pickle.loads(pickle.dumps(event)) == event
+    assert "start=1970-01-01T00:00:00.500000+00:00, end=None, weight=1.5" in repr(event)
+
+
+def test_instants_past_the_calendar_are_read_in_microseconds():
+    event = HoldEvent("t", "a", 10**12)
+    assert event.start_us == 10**18
+    with pytest.raises(OverflowError, match="start_us"):
+        _ = event.start
+    assert "1000000000000000000 us" in repr(event)
+
+
+def test_at_is_read_once_and_said():
+    scores = score([row(end=None)])
+    again = score([row(end=None)], at=scores.at)
+    assert again.at_us == scores.at_us
+    assert again.to_pylist() == scores.to_pylist()
