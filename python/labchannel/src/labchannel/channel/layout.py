@@ -100,7 +100,8 @@ class Channel:
 
     Examples
     --------
-    >>> empty = Channel(Path("channel"), {"noarch": ()})
+    >>> import pathlib
+    >>> empty = Channel(pathlib.Path("channel"), {"noarch": ()})
     >>> empty.highest_build_number("rvh_trace", "0.1.0") is None
     True
     """
