@@ -1,0 +1,87 @@
+"""Where labchannel keeps what can be made again: downloads, the toolchain channel, build folders."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+from labchannel.errors import LabchannelError
+
+
+def cache_root() -> Path:
+    """The cache folder: LABCHANNEL_CACHE, or `labchannel` in the user's cache folder."""
+    override = os.environ.get("LABCHANNEL_CACHE")
+    return Path(override).resolve() if override else platformdirs.user_cache_path("labchannel")
+
+
+def cache_folder(name: str) -> Path:
+    """A folder in the cache, made if need be.
+
+    Raises
+    ------
+    LabchannelError
+        The folder can't be made or written.
+    """
+    folder = cache_root() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabchannelError(
+            f"the cache folder {folder} can't be made ({error.strerror or error})",
+            "Free space, mend its permissions, or set LABCHANNEL_CACHE to another folder",
+        ) from error
+    return folder
+
+
+def available_bytes(folder: Path) -> int:
+    """Free bytes on the file system that holds `folder` (or its nearest existing parent)."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def require_space(folder: Path, needed: int, purpose: str) -> None:
+    """Refuse to start something long that would fill the disk.
+
+    Raises
+    ------
+    LabchannelError
+        Fewer than `needed` bytes are free.
+    """
+    free = available_bytes(folder)
+    if free < needed:
+        raise LabchannelError(
+            f"{purpose} needs about {needed / 1e9:.1f} GB in {folder} and {free / 1e9:.1f} GB are free",
+            "Free some space (labchannel clean), or set LABCHANNEL_CACHE to a larger disk",
+        )
+
+
+@contextlib.contextmanager
+def exclusive(name: str, what: str, *, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time do `what`; others wait, or are refused with `wait=False`.
+
+    The lock dies with its process, so kill -9 leaves nothing to clean up.
+
+    Raises
+    ------
+    LabchannelError
+        Another process holds the lock and `wait` is False.
+    """
+    lock = filelock.FileLock(cache_folder("locks") / f"{name}.lock")
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except filelock.Timeout:
+        raise LabchannelError(
+            f"another labchannel is at work on this: {what}",
+            "Wait until it has finished, or stop it, and start again",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,268 @@
+"""The recipes: rendered by rattler-build, ordered by what they need of each other, told apart by content."""
+
+from __future__ import annotations
+
+import graphlib
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rattler
+import rattler_build
+
+from labchannel.errors import LabchannelError
+from labchannel.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One rendered recipe for one platform."""
+
+    name: str
+    version: str
+    path: Path
+    platform: str
+    rendered: rattler_build.RenderedVariant
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The rendered recipe as plain data."""
+        return self.rendered.recipe.to_dict()
+
+    def _requirements(self, *sections: str) -> list[str]:
+        requirements = self.facts.get("requirements", {})
+        return [str(spec) for section in sections for spec in requirements.get(section, [])]
+
+    @property
+    def needs_to_build(self) -> list[str]:
+        """The specs of the build and host environments."""
+        return self._requirements("build", "host")
+
+    @property
+    def needs_to_run(self) -> list[str]:
+        """The specs that the package will depend on, run exports aside."""
+        return self._requirements("run")
+
+    @property
+    def needs_to_test(self) -> list[str]:
+        """The specs that its test environments add."""
+        found = []
+        for test in self.facts.get("tests", []):
+            requirements = test.get("requirements", {})
+            found += [str(spec) for part in ("build", "run") for spec in requirements.get(part, [])]
+        return found
+
+    @property
+    def subdir(self) -> str:
+        """The channel subdir that the package lands in."""
+        return "noarch" if "noarch" in self.facts["build"] else self.platform
+
+    def source_files(self) -> list[tuple[Path, Path]]:
+        """The files that the build copies from the checkout: (path inside the sources, path on disk)."""
+        files: dict[Path, Path] = {}
+        for source in self.facts.get("source", []):
+            if "path" not in source:
+                continue
+            root = (self.path.parent / source["path"]).resolve()
+            if not root.exists():
+                raise LabchannelError(
+                    f"{self.path}: the source {source['path']} is missing",
+                    "Correct source.path, or restore the files",
+                )
+            rules = source.get("filter", ["**"])
+            include, exclude = (
+                (rules.get("include", ["**"]), rules.get("exclude", []))
+                if isinstance(rules, dict)
+                else (rules, [])
+            )
+            for pattern in include:
+                for path in sorted(root.glob(pattern)):
+                    relative = path.relative_to(root)
+                    if path.is_file() and not _ignored(relative, exclude):
+                        files[relative] = path
+        return sorted(files.items())
+
+    def check_sources(self) -> None:
+        """Refuse a recipe that names a source that is not there, before any build starts.
+
+        Raises
+        ------
+        LabchannelError
+            A pattern of the source filter, or a test's source, matches nothing.
+        """
+        for source in self.facts.get("source", []):
+            rules = source.get("filter", [])
+            root = (self.path.parent / source.get("path", ".")).resolve()
+            for pattern in rules.get("include", []) if isinstance(rules, dict) else rules:
+                if next(root.glob(pattern), None) is None:
+                    raise LabchannelError(
+                        f"{self.path}: the source filter {pattern!r} matches no file in {root}",
+                        "Restore the file, or correct the recipe's source.filter",
+                    )
+
+
+def _ignored(relative: Path, exclude: Iterable[str]) -> bool:
+    """What never belongs to the inputs: the leftovers of running, and what the recipe excludes."""
+    leftovers = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+    return (
+        bool(leftovers.intersection(relative.parts))
+        or relative.suffix in {".pyc", ".so", ".pyd"}
+        or any(relative.match(pattern) for pattern in exclude)
+    )
+
+
+def spec_name(spec: str) -> str:
+    """The package name of a spec.
+
+    Examples
+    --------
+    >>> spec_name("maturin >=1.9.4,<2")
+    'maturin'
+    """
+    return spec.split()[0].split("=")[0].split(">")[0].split("<")[0].lower()
+
+
+def render_recipe(path: Path, variants: Path, platform: str) -> Recipe:
+    """Render one recipe.
+
+    Parameters
+    ----------
+    path
+        The recipe.yaml.
+    variants
+        The variant file.
+    platform
+        The conda platform to build for.
+
+    Raises
+    ------
+    LabchannelError
+        A syntax error, an unknown key, or a recipe with more than one variant.
+    """
+    try:
+        stage0 = rattler_build.Stage0Recipe.from_file(path)
+        config = rattler_build.VariantConfig.from_file(variants)
+        here = str(rattler.Subdir.current())
+        rendered = stage0.render(
+            config,
+            rattler_build.RenderConfig(
+                platform=rattler_build.PlatformConfig(
+                    target_platform=platform, build_platform=here, host_platform=platform
+                )
+            ),
+        )
+    except OSError as error:
+        raise LabchannelError(f"{path} can't be read ({error})", "Restore it") from error
+    except rattler_build.RattlerBuildError as error:
+        message = " ".join(str(error).split())
+        raise LabchannelError(f"{path} can't be rendered: {message}", "Mend that line") from error
+    if len(rendered) != 1:
+        raise LabchannelError(
+            f"{path} renders to {len(rendered)} variants, labchannel builds one for a platform",
+            f"Give each key in {variants} one value, or build for all Pythons with python-abi3",
+        )
+    (variant,) = rendered
+    package = variant.recipe.package
+    return Recipe(package.name, package.version, path, platform, variant)
+
+
+def check_variant_keys(recipes: Iterable[Recipe], variants: Path) -> None:
+    """Refuse a variant key that no recipe uses: a misspelt key would silently change nothing.
+
+    Raises
+    ------
+    LabchannelError
+        The key's name and the keys that are used.
+    """
+    used = {key for recipe in recipes for key in recipe.rendered.variant}
+    try:
+        known = set(rattler_build.VariantConfig.from_file(variants).keys())
+    except rattler_build.RattlerBuildError as error:
+        raise LabchannelError(f"{variants} can't be read: {error}", "Mend that line") from error
+    unknown = sorted(known - used)
+    if unknown:
+        raise LabchannelError(
+            f"{variants}: no recipe uses the variant key {unknown[0]!r}",
+            f"Correct its name or remove it (used: {', '.join(sorted(used - {'target_platform'}))})",
+        )
+
+
+def load_recipes(workspace: Workspace, platform: str) -> list[Recipe]:
+    """All recipes of the checkout, in build order.
+
+    Raises
+    ------
+    LabchannelError
+        One can't be rendered, its folder is not named as its package, or they need each other in
+        a circle.
+    """
+    found = [
+        render_recipe(path, workspace.variants, platform)
+        for path in sorted(workspace.recipes.glob("*/recipe.yaml"))
+    ]
+    if not found:
+        raise LabchannelError(
+            f"{workspace.recipes} holds no recipe", "Make one with `labchannel new-package NAME`"
+        )
+    for recipe in found:
+        if recipe.name != recipe.path.parent.name:
+            raise LabchannelError(
+                f"{recipe.path} makes a package called {recipe.name}",
+                f"Name the folder and the package alike: recipes/{recipe.name}",
+            )
+    check_variant_keys(found, workspace.variants)
+    return build_order(found)
+
+
+def build_order(recipes: Iterable[Recipe]) -> list[Recipe]:
+    """Sort so that each recipe comes after those it needs, alphabetical where free.
+
+    Raises
+    ------
+    LabchannelError
+        A circle.
+    """
+    by_name = {recipe.name: recipe for recipe in recipes}
+    graph = {name: needed_recipes(recipe, by_name) for name, recipe in sorted(by_name.items())}
+    try:
+        return [by_name[name] for name in graphlib.TopologicalSorter(graph).static_order()]
+    except graphlib.CycleError as error:
+        raise LabchannelError(
+            f"the recipes need each other in a circle: {' -> '.join(error.args[1])}",
+            "Remove one of these requirements",
+        ) from None
+
+
+def needed_recipes(recipe: Recipe, names: Iterable[str]) -> set[str]:
+    """Which of `names` a recipe needs to build, run or be tested."""
+    specs = [*recipe.needs_to_build, *recipe.needs_to_run, *recipe.needs_to_test]
+    return {spec_name(spec) for spec in specs} & (set(names) - {recipe.name})
+
+
+def inputs_digest(recipe: Recipe, workspace: Workspace, context: Iterable[str]) -> str:
+    """The sha256 over everything that the package is made from.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    workspace
+        The checkout (for the variant file).
+    context
+        What else counts: the toolchain's identity, the digests of needed recipes.
+    """
+    digest = hashlib.sha256()
+    for item in context:
+        digest.update(f"context {item}\n".encode())
+    for label, path in (
+        ("recipe", recipe.path),
+        ("variants", workspace.variants),
+        *((name.as_posix(), path) for name, path in recipe.source_files()),
+    ):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        mode = "x" if path.stat().st_mode & 0o100 else "-"
+        digest.update(f"{label} {mode} {content}\n".encode())
+    return digest.hexdigest()

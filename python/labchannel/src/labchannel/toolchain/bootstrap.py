@@ -1,0 +1,230 @@
+"""Make the toolchain channel from its lock. What is already made is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import rattler
+
+from labchannel.cache import cache_folder, exclusive, require_space
+from labchannel.errors import LabchannelError
+from labchannel.progress import Progressor
+from labchannel.toolchain import registry
+from labchannel.toolchain.compiler import compiler_contents, stage_compiler
+from labchannel.toolchain.interpreter import (
+    minor,
+    python_companions,
+    python_contents,
+    stage_python,
+)
+from labchannel.toolchain.lock import LockedWheel, ToolchainLock, read_lock, write_lock
+from labchannel.toolchain.package import Contents, pack
+from labchannel.toolchain.resolve import Wants, make_lock, read_wants, tool_requirements
+from labchannel.toolchain.rust import check_rust, rust_contents, stage_rust
+from labchannel.toolchain.wheel import unpack_wheel, wheel_contents
+from labchannel.workspace import Workspace
+
+TOOLCHAIN_PLATFORM = "linux-64"
+"""Where a toolchain channel can be made, and for what."""
+
+NEEDED_BYTES = 4_000_000_000
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A finished toolchain channel."""
+
+    path: Path
+    identity: str
+    """sha256 over its file names, which tell its contents."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One package to make, and how its files are laid out."""
+
+    contents: Contents
+    stage: Callable[[Path], None]
+
+
+def bootstrap(workspace: Workspace, progress: Progressor) -> Toolchain:
+    """Make the toolchain channel, or what of it is missing.
+
+    Raises
+    ------
+    LabchannelError
+        The lock is stale or damaged, a download has other bytes, a registry refuses, no Rust, no
+        room on the disk.
+    """
+    platform = str(rattler.Subdir.current())
+    if platform != TOOLCHAIN_PLATFORM:
+        raise LabchannelError(
+            f"there is no toolchain channel for {platform}",
+            "Use a machine that reaches conda-forge, or a 64-bit x86 Linux",
+        )
+    lock = read_lock(workspace.toolchain_lock)
+    wants = read_wants(workspace, platform)
+    _refuse_stale(lock, wants)
+    channel = cache_folder("toolchain")
+    with exclusive("toolchain", "making the toolchain channel"):
+        jobs = _jobs(lock, wants)
+        missing = [job for job in jobs if not (channel / job.contents.channel_path).is_file()]
+        if missing:
+            require_space(channel, NEEDED_BYTES, "the toolchain channel")
+        with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as scratch:
+            if missing:
+                with progress.stage("toolchain channel", len(missing)) as step:
+                    for number, job in enumerate(missing):
+                        step(f"{job.contents.name} {job.contents.version}")
+                        work = Path(scratch) / str(number)
+                        stage = work / "stage"
+                        stage.mkdir(parents=True)
+                        job.stage(stage)
+                        pack(job.contents, stage, channel)
+                        shutil.rmtree(work)
+        kept = {job.contents.channel_path.as_posix() for job in jobs}
+        if missing or not (channel / "noarch" / "repodata.json").is_file():
+            _remove_others(channel, kept)
+            index(channel)
+    identity = hashlib.sha256("\n".join(sorted(kept)).encode()).hexdigest()
+    return Toolchain(channel, identity)
+
+
+def update_lock(workspace: Workspace, progress: Progressor) -> ToolchainLock:
+    """Resolve everything anew and write toolchain.lock and labchannel's requirements.
+
+    Raises
+    ------
+    LabchannelError
+        As `make_lock`.
+    """
+    with progress.stage("toolchain.lock") as step:
+        lock = make_lock(workspace, TOOLCHAIN_PLATFORM, step)
+        step("labchannel's own requirements")
+        requirements = tool_requirements(workspace)
+    write_lock(workspace.toolchain_lock, lock)
+    (workspace.root / "python" / "labchannel" / "requirements.lock").write_text(
+        requirements, encoding="utf-8", newline="\n"
+    )
+    return lock
+
+
+def _refuse_stale(lock: ToolchainLock, wants: Wants) -> None:
+    if lock.wants != wants.digest:
+        raise LabchannelError(
+            "toolchain.lock is older than what recipes, pixi.toml and toolchain.toml ask for",
+            "Make it anew with `./pixiw run labchannel bootstrap --update`",
+        )
+
+
+def index(channel: Path) -> None:
+    """Index the toolchain channel with rattler."""
+    (channel / "noarch").mkdir(exist_ok=True)
+    asyncio.run(rattler.index.index_fs(channel, write_zst=False, write_shards=False))
+
+
+def _remove_others(channel: Path, kept: Iterable[str]) -> None:
+    keep = set(kept)
+    for path in [*channel.glob("*/*.conda"), *channel.glob("*/*.partial")]:
+        if path.relative_to(channel).as_posix() not in keep:
+            path.unlink()
+
+
+def _jobs(lock: ToolchainLock, wants: Wants) -> list[_Job]:
+    jobs: list[_Job] = []
+    cache = cache_folder("build")
+    jars = cache_folder("jars")
+    for entry in lock.pythons:
+        jobs.append(
+            _Job(
+                python_contents(entry),
+                lambda stage, entry=entry: stage_python(  # type: ignore[misc]
+                    registry.fetch_artifact(entry, jars), entry, stage
+                ),
+            )
+        )
+    versions = [entry.version for entry in lock.pythons]
+    jobs += [
+        _Job(contents, lambda _stage: None)
+        for contents in python_companions(versions, TOOLCHAIN_PLATFORM)
+    ]
+    for rust in lock.rust:
+        root = check_rust(rust, cache_folder("rust") / "digests.json")
+        jobs += [
+            _Job(
+                contents,
+                lambda stage, contents=contents, root=root: stage_rust(  # type: ignore[misc]
+                    contents, root, stage
+                ),
+            )
+            for contents in rust_contents(rust, cache)
+        ]
+    jobs += _crate_jobs(lock)
+    jobs += _wheel_jobs(lock, wants, cache)
+    return jobs
+
+
+def _crate_jobs(lock: ToolchainLock) -> list[_Job]:
+    def stage_program(stage: Path, number: int) -> None:
+        entry = lock.crates[number]
+        binary = registry.build_crate(entry, cache_folder("crates"))
+        (stage / "bin").mkdir()
+        shutil.copy2(binary, stage / "bin" / entry.name)
+
+    return [
+        _Job(
+            Contents(
+                name=entry.name,
+                version=entry.version,
+                source=entry.sha256,
+                subdir=TOOLCHAIN_PLATFORM,
+                license="MIT OR Apache-2.0",
+                summary=f"{entry.name} of crates.io, built on this machine",
+            ),
+            lambda stage, number=number: stage_program(stage, number),  # type: ignore[misc]
+        )
+        for number, entry in enumerate(lock.crates)
+    ]
+
+
+def _wheel_jobs(lock: ToolchainLock, wants: Wants, cache: Path) -> list[_Job]:
+    wheels = cache_folder("wheels")
+    paths = registry.fetch_wheels(lock.wheels, wheels)
+    compilers = set(wants.compiler)
+    jobs = []
+    for wheel in lock.wheels:
+        path = paths[wheel.file]
+        if wheel.name in compilers:
+            jobs += _compiler_jobs(wheel, path, cache)
+            continue
+        contents = wheel_contents(
+            path, wheel.sha256, wheel.pythons, wheel.platform, wants.conda_name
+        )
+        jobs.append(
+            _Job(
+                contents,
+                lambda stage, path=path, contents=contents, wheel=wheel: unpack_wheel(  # type: ignore[misc]
+                    path, contents, stage, wheel.pythons[0]
+                ),
+            )
+        )
+    return jobs
+
+
+def _compiler_jobs(wheel: LockedWheel, path: Path, cache: Path) -> list[_Job]:
+    def stage(contents: Contents, folder: Path) -> None:
+        unpacked = folder.parent / "wheel"
+        if contents.name == "zig":
+            unpack_wheel(path, contents, unpacked, minor(wheel.pythons[0] + ".0"))
+        stage_compiler(contents, unpacked, cache, folder)
+
+    return [
+        _Job(contents, lambda folder, contents=contents: stage(contents, folder))  # type: ignore[misc]
+        for contents in compiler_contents(wheel, cache)
+    ]

@@ -1,0 +1,122 @@
+"""A C compiler for places without conda-forge: zig's, against glibc 2.17.
+
+No gcc of the machine is used, so the binaries run on every Linux that conda-forge's run on, and
+two machines build the same. The packages carry the names that `compiler('c')` and `stdlib('c')`
+resolve to.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from labchannel.toolchain.lock import LockedWheel
+from labchannel.toolchain.package import Contents
+
+GLIBC = "2.17"
+"""What the published packages are linked against, as on conda-forge."""
+
+TRIPLE = "x86_64-conda-linux-gnu"
+
+# cc-rs and rustc name the target in clang's way with their own vendor; zig takes ours alone.
+_COMPILER = """\
+#!/bin/sh
+for argument do
+    shift
+    case "$argument" in
+        --target=*) ;;
+        *) set -- "$@" "$argument" ;;
+    esac
+done
+exec "${0%/*}/zig" COMMAND -target x86_64-linux-gnu.GLIBC "$@"
+"""
+
+_TOOL = """\
+#!/bin/sh
+exec "${0%/*}/zig" COMMAND "$@"
+"""
+
+
+def compiler_contents(zig: LockedWheel, cache: Path) -> list[Contents]:
+    """zig itself, the compiler's activation, and the sysroot's mark."""
+    platform = zig.platform
+    return [
+        Contents(
+            name="zig",
+            version=zig.version,
+            source=zig.sha256,
+            subdir=platform,
+            license="MIT",
+            summary="zig, whose C compiler links against any glibc",
+        ),
+        Contents(
+            name=f"gcc_{platform}",
+            version=zig.version,
+            source="\n".join([activation_script(cache), *_programs().values()]),
+            subdir=platform,
+            license="MIT",
+            summary="The C compiler of the toolchain channel: zig cc under conda-forge's names",
+            depends=(f"zig {zig.version}.*",),
+        ),
+        Contents(
+            name=f"sysroot_{platform}",
+            version=GLIBC,
+            source="stand-in",
+            subdir="noarch",
+            license="MIT",
+            summary=f"States that packages are linked against glibc {GLIBC}",
+            noarch="generic",
+            run_exports={"strong": [f"__glibc >={GLIBC},<3.0.a0"]},
+        ),
+    ]
+
+
+def _programs() -> dict[str, str]:
+    compiler = _COMPILER.replace("GLIBC", GLIBC)
+    return {
+        "cc": compiler.replace("COMMAND", "cc"),
+        "gcc": compiler.replace("COMMAND", "cc"),
+        "c++": compiler.replace("COMMAND", "c++"),
+        "g++": compiler.replace("COMMAND", "c++"),
+        "ar": _TOOL.replace("COMMAND", "ar"),
+        "ranlib": _TOOL.replace("COMMAND", "ranlib"),
+    }
+
+
+def activation_script(cache: Path) -> str:
+    """What a build environment sources (sh)."""
+    return f"""\
+export CC="$CONDA_PREFIX/bin/{TRIPLE}-cc"
+export CXX="$CONDA_PREFIX/bin/{TRIPLE}-c++"
+export AR="$CONDA_PREFIX/bin/{TRIPLE}-ar"
+export RANLIB="$CONDA_PREFIX/bin/{TRIPLE}-ranlib"
+export ZIG_GLOBAL_CACHE_DIR="{cache}/zig"
+export ZIG_LOCAL_CACHE_DIR="{cache}/zig"
+export CFLAGS="${{CFLAGS:-}} -O2 -fPIC -ffile-prefix-map={cache}/cargo-home=/cargo"
+"""
+
+
+def stage_compiler(contents: Contents, wheel_stage: Path, cache: Path, stage: Path) -> None:
+    """Lay out one of the three packages; `wheel_stage` holds the unpacked ziglang wheel."""
+    if contents.name == "zig":
+        (source,) = wheel_stage.glob("lib/*/site-packages/ziglang")
+        library = stage / "lib" / "zig-toolchain"
+        library.parent.mkdir(parents=True)
+        shutil.move(source, library)
+        for python_file in library.glob("*.py"):
+            python_file.unlink()
+        (library / "zig").chmod(0o755)
+        (stage / "bin").mkdir()
+        (stage / "bin" / "zig").symlink_to("../lib/zig-toolchain/zig")
+    elif contents.name.startswith("gcc_"):
+        binaries = stage / "bin"
+        binaries.mkdir(parents=True)
+        for name, text in _programs().items():
+            program = binaries / f"{TRIPLE}-{name}"
+            program.write_text(text, encoding="utf-8")
+            program.chmod(0o755)
+        folder = stage / "etc" / "conda" / "activate.d"
+        folder.mkdir(parents=True)
+        (folder / f"activate-{contents.name}.sh").write_text(
+            activation_script(cache), encoding="utf-8"
+        )

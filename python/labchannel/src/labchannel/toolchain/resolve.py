@@ -1,0 +1,266 @@
+"""`bootstrap --update`: from the names that recipes and environments use to a new toolchain.lock.
+
+uv resolves (it can do so for a system and a Python that this machine does not have), pip chooses
+and brings the files. Only this module and `registry` talk to registries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+from labchannel.cache import cache_folder
+from labchannel.errors import LabchannelError
+from labchannel.manifest import read_manifest
+from labchannel.progress import OnStep
+from labchannel.recipe import load_recipes, spec_name
+from labchannel.toolchain import registry
+from labchannel.toolchain.lock import (
+    LockedArtifact,
+    LockedCrate,
+    LockedRust,
+    LockedWheel,
+    ToolchainLock,
+)
+from labchannel.toolchain.rust import rust_version, sysroot, toolchain_digest
+from labchannel.workspace import SERVED_PYTHONS, Workspace, read_toml
+
+MAVEN_CLASSIFIERS = {"linux-64": "linux-x86_64", "win-64": "windows-x86_64"}
+UV_PLATFORMS = {"linux-64": "x86_64-manylinux_2_28", "win-64": "x86_64-pc-windows-msvc"}
+
+# Made by labchannel itself, not from a wheel of that name.
+MADE_HERE = re.compile(
+    r"^(python|python_abi|python-abi3|python-gil|cpython|_python_abi3_support|zig|__.*"
+    r"|(rust|gcc|gxx|sysroot|rust-std)([_-].*)?|cargo-.*)$"
+)
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What toolchain.toml, the recipes and pixi.toml ask for."""
+
+    pythons: dict[str, str]
+    crates: dict[str, str]
+    compiler: dict[str, str]
+    pypi_of: dict[str, str]
+    """conda-forge's name to PyPI's, where they differ."""
+    requirements: tuple[str, ...]
+    """PyPI requirements, sorted."""
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever something else is asked for."""
+        facts = [self.pythons, self.crates, self.compiler, self.pypi_of, self.requirements]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def conda_name(self, pypi: str) -> str:
+        """conda-forge's name of a PyPI distribution.
+
+        conda-forge keeps a distribution's own spelling; where two spellings are one name to PyPI
+        the one that the recipes use wins, then the canonical one.
+        """
+        canonical = canonicalize_name(pypi)
+        for conda, other in self.pypi_of.items():
+            if canonicalize_name(other) == canonical:
+                return conda
+        return canonical
+
+
+def read_wants(workspace: Workspace, platform: str) -> Wants:
+    """Gather what the toolchain channel has to hold."""
+    table = read_toml(workspace.toolchain_wants)
+    pypi_of: dict[str, str] = dict(table.get("names", {}))
+    own = set(workspace.own_packages())
+    specs: set[str] = {"pip"}
+    for recipe in load_recipes(workspace, platform):
+        specs.update(recipe.needs_to_build, recipe.needs_to_run, recipe.needs_to_test)
+    specs.update(read_manifest(workspace.manifest).all_specs())
+    requirements = set()
+    for spec in specs:
+        name = spec_name(spec)
+        if name in own or MADE_HERE.match(name):
+            continue
+        rest = spec[len(name) :].strip()
+        requirements.add(f"{pypi_of.get(name, name)}{pypi_specifier(rest)}")
+    return Wants(
+        pythons=dict(table["pythons"]),
+        crates=dict(table["crates"]),
+        compiler=dict(table["compiler"]),
+        pypi_of=pypi_of,
+        requirements=tuple(sorted(requirements)),
+    )
+
+
+def pypi_specifier(spec: str) -> str:
+    """A conda version spec as a PEP 440 specifier set.
+
+    Examples
+    --------
+    >>> pypi_specifier(">=1.9.4,<2"), pypi_specifier("2.1.*"), pypi_specifier("*")
+    ('>=1.9.4,<2', '==2.1.*', '')
+    """
+    spec = spec.split(" ")[0]
+    if spec in ("", "*"):
+        return ""
+    return ",".join(
+        part if re.match(r"[<>=!~]", part) else f"=={part}" for part in spec.split(",")
+    )
+
+
+def _uv(scratch: Path) -> str:
+    """uv: the one on PATH, else one brought by pip into the cache."""
+    found = shutil.which("uv")
+    if found:
+        return found
+    folder = cache_folder("uv")
+    program = folder / "bin" / "uv"
+    if not program.is_file():
+        registry.run_client(
+            [*(sys.executable, "-m", "pip", "install", "--quiet"), "--target", str(folder), "uv"],
+            "Install uv, or check that pip reaches its index",
+        )
+    return str(program)
+
+
+def _index_options() -> list[str]:
+    """pip's index for uv, which does not read pip's configuration."""
+    listing = registry.run_client(
+        [sys.executable, "-m", "pip", "config", "list"], "Mend pip's configuration"
+    )
+    match = re.search(r"index-url=['\"]?([^'\"\s]+)", listing)
+    return ["--default-index", match[1]] if match else []
+
+
+def compile_requirements(
+    requirements: Iterable[str], python: str, options: list[str], scratch: Path
+) -> str:
+    """Resolve; the answer is a requirements file with hashes and no URLs."""
+    source = scratch / "requirements.in"
+    source.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+    return registry.run_client(
+        [
+            *(_uv(scratch), "pip", "compile", "--quiet", "--no-header", "--no-annotate"),
+            *("--generate-hashes", "--only-binary", ":all:", "--python-version", python),
+            *("--python", sys.executable, *options, *_index_options(), str(source)),
+        ],
+        "Correct the requirement that it names (recipes, pixi.toml or toolchain.toml)",
+    )
+
+
+def resolve_wheels(
+    wants: Wants, python: str, platform: str, constraints: Iterable[str], scratch: Path
+) -> list[LockedWheel]:
+    """One wheel for each distribution that the wants come to, for one Python on one platform."""
+    options = ["--python-platform", UV_PLATFORMS[platform]]
+    constraint_file = scratch / "constraints.txt"
+    constraint_file.write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
+    options += ["--constraint", str(constraint_file)]
+    compiler = [f"{name}{spec}" for name, spec in wants.compiler.items()]
+    text = compile_requirements([*wants.requirements, *compiler], python, options, scratch)
+    resolved = scratch / "resolved.txt"
+    resolved.write_text(text, encoding="utf-8")
+    folder = cache_folder("wheels")
+    arrived = scratch / f"{python}-{platform}"
+    arrived.mkdir()
+    registry.download_wheels(resolved, platform, python, arrived)
+    locked = []
+    for path in sorted(arrived.iterdir()):
+        name, version, _build, _tags = parse_wheel_filename(path.name)
+        sha256 = registry.file_sha256(path)
+        path.replace(folder / path.name)
+        locked.append(
+            LockedWheel(
+                name=str(name),
+                version=str(version),
+                file=path.name,
+                sha256=sha256,
+                pythons=(python,),
+                platform=platform,
+            )
+        )
+    return locked
+
+
+def merge_wheels(wheels: Iterable[LockedWheel]) -> tuple[LockedWheel, ...]:
+    """One entry a file: the Pythons that chose it are gathered.
+
+    The first Python's version of a pure or abi3 distribution was a constraint for the others, so
+    one file serves all of them wherever its authors made one.
+    """
+    merged: dict[str, LockedWheel] = {}
+    for wheel in wheels:
+        before = merged.get(wheel.file)
+        pythons = sorted({*(before.pythons if before else ()), *wheel.pythons})
+        merged[wheel.file] = LockedWheel(
+            wheel.name, wheel.version, wheel.file, wheel.sha256, tuple(pythons), wheel.platform
+        )
+    return tuple(sorted(merged.values()))
+
+
+def make_lock(workspace: Workspace, platform: str, on_step: OnStep) -> ToolchainLock:
+    """Resolve everything anew.
+
+    Raises
+    ------
+    LabchannelError
+        A registry refuses, a name does not exist, no version fits, or there is no Rust.
+    """
+    wants = read_wants(workspace, platform)
+    wheels: list[LockedWheel] = []
+    pythons: list[LockedArtifact] = []
+    with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as name:
+        scratch = Path(name)
+        for python in SERVED_PYTHONS:
+            on_step(f"wheels for Python {python} on {platform}")
+            constraints = {f"{wheel.name}=={wheel.version}" for wheel in wheels}
+            wheels += resolve_wheels(wants, python, platform, sorted(constraints), scratch)
+        for python in SERVED_PYTHONS:
+            on_step(f"Python {python}")
+            if python not in wants.pythons:
+                raise LabchannelError(
+                    f"toolchain.toml names no artifact for Python {python}", "Add it to [pythons]"
+                )
+            artifact = f"{wants.pythons[python]}:jar:{MAVEN_CLASSIFIERS[platform]}"
+            path = registry.download_artifact(artifact, cache_folder("jars"))
+            version = artifact.split(":")[2].split("-")[0]
+            pythons.append(
+                LockedArtifact(version, artifact, registry.file_sha256(path), platform)
+            )
+        crates = []
+        for crate, version in wants.crates.items():
+            on_step(f"{crate} {version}")
+            folder = scratch / crate
+            folder.mkdir()
+            _binary, digest = registry.install_crate(crate, version, folder)
+            crates.append(LockedCrate(crate, version, digest))
+        on_step("Rust")
+        memory = cache_folder("rust") / "digests.json"
+        rust = LockedRust(rust_version(), toolchain_digest(sysroot(), memory), platform)
+    return ToolchainLock(
+        wants=wants.digest,
+        pythons=tuple(pythons),
+        rust=(rust,),
+        crates=tuple(crates),
+        wheels=merge_wheels(wheels),
+    )
+
+
+def tool_requirements(workspace: Workspace) -> str:
+    """labchannel's own dependencies for every system and Python it runs on, with hashes.
+
+    pixiw installs these where there is no conda to bring labchannel.
+    """
+    project = read_toml(workspace.root / "python" / "labchannel" / "pyproject.toml")["project"]
+    with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as name:
+        return compile_requirements(
+            [*project["dependencies"], "pip"], "3.11", ["--universal"], Path(name)
+        )

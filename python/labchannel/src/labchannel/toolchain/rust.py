@@ -1,0 +1,188 @@
+"""The machine's Rust, repackaged under conda-forge's names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from labchannel.errors import LabchannelError
+from labchannel.toolchain.lock import LockedRust
+from labchannel.toolchain.package import Contents
+
+RUST_TARGETS = {"linux-64": "x86_64-unknown-linux-gnu"}
+"""Rust's name for each platform that a toolchain channel can be made on."""
+
+NO_RUST = "Install Rust with rustup (its default profile) so that `rustc` is on PATH, then start again"
+
+# Documentation is two thirds of a toolchain and no build reads it.
+LEFT_OUT = ("share",)
+
+
+def sysroot() -> Path:
+    """The folder of the machine's Rust toolchain.
+
+    Raises
+    ------
+    LabchannelError
+        There is no rustc.
+    """
+    try:
+        done = subprocess.run(
+            ["rustc", "--print", "sysroot"], check=True, capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise LabchannelError("no Rust on this machine (rustc does not answer)", NO_RUST) from error
+    return Path(done.stdout.strip())
+
+
+def rust_version() -> str:
+    """The machine's Rust version, like `1.95.0`."""
+    done = subprocess.run(
+        [sysroot() / "bin" / "rustc", "--version"], check=True, capture_output=True, text=True
+    )
+    match = re.match(r"rustc (\d+\.\d+\.\d+)", done.stdout)
+    if match is None:
+        raise LabchannelError(f"rustc says {done.stdout.strip()!r} of its version", NO_RUST)
+    return match[1]
+
+
+def toolchain_files(root: Path) -> list[Path]:
+    """The files that are repackaged, relative to `root`, sorted."""
+    return sorted(
+        path.relative_to(root)
+        for name in ("bin", "lib", "libexec")
+        for path in (root / name).rglob("*")
+        if path.is_file()
+        # rustup's own records differ by how the toolchain was installed, not by what it is.
+        and not re.match(r"(manifest-|components$|rust-installer-version$|multirust-|install\.log|uninstall\.sh)", path.name)
+    )
+
+
+def toolchain_digest(root: Path, memory: Path) -> str:
+    """The sha256 over the names and bytes of the repackaged files.
+
+    `memory` is a file that keeps the answer for a toolchain whose files have not changed since,
+    by size and time: reading 700 MB at every start would be most of a warm start.
+    """
+    files = toolchain_files(root)
+    facts = [(str(path), os.stat(root / path)) for path in files]
+    stamp = hashlib.sha256(
+        json.dumps([[n, s.st_size, s.st_mtime_ns] for n, s in facts]).encode()
+    ).hexdigest()
+    known: dict[str, str] = {}
+    if memory.is_file():
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    if stamp in known:
+        return known[stamp]
+    digest = hashlib.sha256()
+    for path in files:
+        with (root / path).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{content} {path.as_posix()}\n".encode())
+    known[stamp] = digest.hexdigest()
+    memory.write_text(json.dumps(known), encoding="utf-8")
+    return known[stamp]
+
+
+def check_rust(entry: LockedRust, memory: Path) -> Path:
+    """The machine's toolchain, if it is the locked one.
+
+    Raises
+    ------
+    LabchannelError
+        There is none, or it is another.
+    """
+    root = sysroot()
+    version = rust_version()
+    if version != entry.version:
+        raise LabchannelError(
+            f"this machine has Rust {version}, toolchain.lock says {entry.version}",
+            f"Install it with `rustup toolchain install {entry.version}` and make it the default, "
+            "or move the lock to yours with `./pixiw run labchannel bootstrap --update`",
+        )
+    digest = toolchain_digest(root, memory)
+    if digest != entry.sha256:
+        raise LabchannelError(
+            f"this machine's Rust {version} has other files (sha256 {digest[:12]}…) than the locked "
+            f"one ({entry.sha256[:12]}…)",
+            "Install rustup's default profile of that version, or move the lock to yours with "
+            "`./pixiw run labchannel bootstrap --update`",
+        )
+    return root
+
+
+def rust_contents(entry: LockedRust, cache: Path) -> list[Contents]:
+    """The compiler, its standard library, and the activation package that recipes resolve to.
+
+    The activation names the user's cache: crates are downloaded and compiled once, whatever
+    isolated build asks for them.
+    """
+    target = RUST_TARGETS[entry.platform]
+    common = {
+        "version": entry.version,
+        "license": "MIT OR Apache-2.0",
+    }
+    std = f"rust-std-{target}"
+    return [
+        Contents(
+            name="rust",
+            source=entry.sha256,
+            subdir=entry.platform,
+            summary="Rust compiler and cargo, repackaged from this machine's toolchain",
+            depends=(f"{std} {entry.version}.*",),
+            **common,
+        ),
+        Contents(
+            name=std,
+            source=entry.sha256,
+            subdir="noarch",
+            summary=f"Rust's standard library for {target}",
+            noarch="generic",
+            **common,
+        ),
+        Contents(
+            name=f"rust_{entry.platform}",
+            source=activation_script(entry, cache),
+            subdir=entry.platform,
+            summary="Activates Rust for builds: linker, shared caches, no build paths in binaries",
+            depends=(f"rust {entry.version}.*", f"{std} {entry.version}.*"),
+            **common,
+        ),
+    ]
+
+
+def activation_script(entry: LockedRust, cache: Path) -> str:
+    """What a build environment sources (sh)."""
+    target = RUST_TARGETS[entry.platform]
+    variable = target.replace("-", "_").upper()
+    return f"""\
+export CARGO_HOME="{cache}/cargo-home"
+export CARGO_TARGET_DIR="{cache}/cargo-target/{entry.version}"
+export CARGO_BUILD_TARGET="{target}"
+export CARGO_TARGET_{variable}_LINKER="${{CC:-cc}}"
+# Binaries must not tell where they were built. Paths inside the workspace are relative already,
+# and a flag that named the build folder would compile every crate anew for every recipe.
+export RUSTFLAGS="${{RUSTFLAGS:-}} --remap-path-prefix={cache}/cargo-home=/cargo"
+"""
+
+
+def stage_rust(contents: Contents, root: Path, stage: Path) -> None:
+    """Lay out one of the three packages of `rust_contents`."""
+    if contents.name.startswith("rust_"):
+        folder = stage / "etc" / "conda" / "activate.d"
+        folder.mkdir(parents=True)
+        (folder / f"activate-{contents.name}.sh").write_text(contents.source, encoding="utf-8")
+        return
+    std = contents.name.startswith("rust-std-")
+    for path in toolchain_files(root):
+        belongs_to_std = path.parts[:2] == ("lib", "rustlib") and (
+            len(path.parts) > 3 and path.parts[3] == "lib"
+        )
+        if belongs_to_std == std:
+            (stage / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / path, stage / path)
