@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ def build_index(folder: Path, *, force: bool = True, on_step: OnStep | None = No
         }
         say("writing repodata")
         _index_packages(folder, force=force)
+        shutil.rmtree(folder / layout.INDEXER_WORK, ignore_errors=True)
         for subdir, found in packages.items():
             _drop_leftovers(folder / subdir)
             _write_json(folder / subdir / layout.RUN_EXPORTS, run_exports(subdir, found))

@@ -59,6 +59,9 @@ PACKAGE_SUFFIXES = (".conda", ".tar.bz2")
 WORK = ".publish"
 """Folder inside a channel for what a file-by-file publication has not yet put in place."""
 
+INDEXER_WORK = ".tmp"
+"""Folder in a channel where index_fs writes files before it renames them; it stays, empty."""
+
 LOCK = ".publish.lock"
 """The lock of a channel whose parent folder can't be written."""
 

@@ -469,7 +469,9 @@ def _link_old(root: Path, new: Path, plan: _Plan) -> None:
     for folder, folders, names in os.walk(root):
         here = Path(folder).relative_to(root)
         if here == Path():
-            folders[:] = [name for name in folders if name != layout.WORK]
+            folders[:] = [
+                name for name in folders if name not in (layout.WORK, layout.INDEXER_WORK)
+            ]
         is_subdir = len(here.parts) == 1 and here.name in layout.SUBDIRS
         if is_subdir:
             folders[:] = [name for name in folders if name not in (layout.SHARDS, ".cache")]
