@@ -1,0 +1,71 @@
+//! Where finished spans go.
+
+pub mod console;
+pub mod memory;
+#[cfg(feature = "otlp")]
+pub mod otlp;
+
+use crate::{Error, ExporterSettings, Resource, SpanRecord};
+use std::time::{Duration, Instant};
+
+/// Delivers batches of finished spans. Lives on the pipeline's own thread.
+pub trait Exporter: Send {
+    /// Delivers a batch; returns how many spans were accepted.
+    fn export(&mut self, batch: &[SpanRecord], run: &Run<'_>) -> Result<usize, Error>;
+}
+
+/// What an exporter may know and ask while it exports.
+pub struct Run<'a> {
+    /// Who recorded the spans.
+    pub resource: &'a Resource,
+    /// When it must be done, retries included.
+    pub deadline: Instant,
+    pub(crate) interrupted: &'a dyn Fn(Duration) -> Option<Instant>,
+}
+
+impl Run<'_> {
+    /// Waits before a retry. False when the time would not suffice: give up then.
+    pub fn wait(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut deadline = self.deadline;
+        while until < deadline {
+            let now = Instant::now();
+            if now >= until {
+                return true;
+            }
+            if let Some(earlier) = (self.interrupted)(until - now) {
+                deadline = deadline.min(earlier);
+            }
+        }
+        false
+    }
+}
+
+/// Discards everything, as if delivered.
+struct Discard;
+
+impl Exporter for Discard {
+    fn export(&mut self, batch: &[SpanRecord], _run: &Run<'_>) -> Result<usize, Error> {
+        Ok(batch.len())
+    }
+}
+
+/// The exporter of these settings; `store` is where the memory exporter keeps spans.
+pub(crate) fn make(
+    settings: &ExporterSettings,
+    store: &memory::Store,
+) -> Result<Box<dyn Exporter>, Error> {
+    Ok(match settings {
+        #[cfg(feature = "otlp")]
+        ExporterSettings::Otlp(otlp) => Box::new(otlp::HttpExporter::new(otlp)?),
+        #[cfg(not(feature = "otlp"))]
+        ExporterSettings::Otlp(_) => {
+            return Err(Error::Export(
+                "this build has no OTLP exporter: enable the cargo feature `otlp`".to_owned(),
+            ));
+        }
+        ExporterSettings::Console => Box::new(console::Console),
+        ExporterSettings::Memory => Box::new(store.clone()),
+        ExporterSettings::None => Box::new(Discard),
+    })
+}

@@ -1,0 +1,426 @@
+//! The tracer of the process: set up once, then asked for spans from anywhere.
+
+use crate::context::SAMPLED;
+use crate::exception::Exception;
+use crate::export::Exporter;
+use crate::export::memory::Store;
+use crate::pipeline::Pipeline;
+use crate::span::now_ns;
+use crate::{
+    Error, Fields, Kind, Level, Limits, Settings, SpanContext, SpanRecord, Stats, Status, Value,
+    ValueRef, ids,
+};
+use arc_swap::ArcSwapOption;
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+static PIPELINE: ArcSwapOption<Pipeline> = ArcSwapOption::const_empty();
+/// The least level that is recorded; [`Level::Off`] while there is no pipeline. Apart from the
+/// pipeline so that a span that is not recorded costs one load.
+static LEAST_LEVEL: AtomicU8 = AtomicU8::new(Level::Off as u8);
+/// Held while the pipeline is exchanged, never on the way of a span.
+static SET_UP: Mutex<()> = Mutex::new(());
+
+/// Whether spans of this level are recorded.
+#[inline]
+pub fn enabled(level: Level) -> bool {
+    level as u8 >= LEAST_LEVEL.load(Ordering::Relaxed)
+}
+
+/// The pipeline, when there is one.
+#[inline]
+pub fn pipeline() -> Option<arc_swap::Guard<Option<Arc<Pipeline>>>> {
+    let guard = PIPELINE.load();
+    guard.is_some().then_some(guard)
+}
+
+/// Sets the tracer up. A second call with equal settings changes nothing; one with other settings
+/// is an error. The guard flushes and shuts down when it is dropped: keep it in `main`.
+///
+/// ```
+/// use rvh_trace::{ExporterSettings, Settings};
+/// let settings = Settings { exporter: ExporterSettings::Memory, ..Settings::default() };
+/// let _guard = rvh_trace::init(settings)?;
+/// rvh_trace::in_span("work", |span| span.record("items", 3));
+/// assert_eq!(rvh_trace::finished_spans()[0].name(), "work");
+/// # Ok::<(), rvh_trace::Error>(())
+/// ```
+pub fn init(settings: Settings) -> Result<Guard, Error> {
+    install(settings, None, false)?;
+    Ok(Guard {
+        timeout: Duration::from_secs(2),
+    })
+}
+
+/// Like [`init`], without a guard, with an exporter of one's own, and with the choice to replace
+/// what was set up before (which is flushed first).
+pub fn install(
+    settings: Settings,
+    exporter: Option<Box<dyn Exporter>>,
+    reconfigure: bool,
+) -> Result<(), Error> {
+    let _held = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(current) = PIPELINE.load_full() {
+        if current.settings == settings && exporter.is_none() {
+            return Ok(());
+        }
+        if !reconfigure {
+            return Err(Error::AlreadyInitialised {
+                differing: differing(&current.settings, &settings),
+            });
+        }
+    }
+    let level = settings.level;
+    let pipeline = match exporter {
+        Some(exporter) => Pipeline::with_exporter(settings, exporter, Store::default())?,
+        None => Pipeline::start(settings)?,
+    };
+    let off = pipeline.settings.sampler == crate::Sampler::AlwaysOff;
+    let previous = PIPELINE.swap(Some(pipeline));
+    let least = if off { Level::Off } else { level };
+    LEAST_LEVEL.store(least as u8, Ordering::Release);
+    if let Some(previous) = previous {
+        previous.shutdown(Duration::from_secs(2));
+    }
+    Ok(())
+}
+
+fn differing(current: &Settings, wanted: &Settings) -> String {
+    let pairs = [
+        ("level", current.level != wanted.level),
+        ("exporter", current.exporter != wanted.exporter),
+        ("sampler", current.sampler != wanted.sampler),
+        (
+            "service name or resource",
+            current.resource != wanted.resource,
+        ),
+        ("limits", current.limits != wanted.limits),
+        ("batch", current.batch != wanted.batch),
+    ];
+    let names: Vec<&str> = pairs
+        .iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(n, _)| *n)
+        .collect();
+    if names.is_empty() {
+        "exporter object".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// Flushes and shuts the tracer down when it is dropped.
+#[must_use = "dropping the guard shuts tracing down: keep it until the program ends"]
+pub struct Guard {
+    /// The longest that the drop may take; 2 seconds unless changed.
+    pub timeout: Duration,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        shutdown(self.timeout);
+    }
+}
+
+/// Exports what is queued. False when it takes longer than `timeout`; true without a tracer.
+pub fn flush(timeout: Duration) -> bool {
+    PIPELINE
+        .load_full()
+        .is_none_or(|pipeline| pipeline.flush(timeout))
+}
+
+/// Flushes and ends tracing; spans are no-ops afterwards, until the next [`init`].
+/// False when it takes longer than `timeout`.
+pub fn shutdown(timeout: Duration) -> bool {
+    let _held = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
+    LEAST_LEVEL.store(Level::Off as u8, Ordering::Release);
+    PIPELINE
+        .swap(None)
+        .is_none_or(|pipeline| pipeline.shutdown(timeout))
+}
+
+/// What the memory exporter kept, oldest first, after a flush; nothing with another exporter.
+pub fn finished_spans() -> Vec<SpanRecord> {
+    let Some(pipeline) = PIPELINE.load_full() else {
+        return Vec::new();
+    };
+    pipeline.flush(Duration::from_secs(5));
+    pipeline.store().spans()
+}
+
+/// What the pipeline has done; zeros without one.
+pub fn stats() -> Stats {
+    PIPELINE
+        .load_full()
+        .map_or_else(Stats::default, |pipeline| pipeline.stats())
+}
+
+/// To be called in the child of a fork, before anything else of this crate: the parent's export
+/// thread is not there, and what its queue held is the parent's to send.
+pub fn after_fork_in_child() {
+    ids::reseed_after_fork();
+    let Some(old) = PIPELINE.load_full() else {
+        return;
+    };
+    // The old pipeline's mutex may be held by a thread that no longer exists: never touch it.
+    let renewed = Pipeline::start(old.settings.clone()).ok();
+    if renewed.is_none() {
+        LEAST_LEVEL.store(Level::Off as u8, Ordering::Release);
+    }
+    std::mem::forget(PIPELINE.swap(renewed));
+    std::mem::forget(old);
+}
+
+/// Reads the caller's span from another language's context, if this thread is in it.
+pub type ForeignContext = fn() -> Option<SpanContext>;
+
+static FOREIGN: Mutex<Option<ForeignContext>> = Mutex::new(None);
+
+/// Lets Rust spans find their parent in another language's context (the Python binding's).
+pub fn set_foreign_context(read: ForeignContext) {
+    *FOREIGN.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+}
+
+fn foreign_context() -> Option<SpanContext> {
+    let read = *FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
+    read.and_then(|read| read())
+}
+
+/// A Rust span that is entered, and what the foreign context was then.
+struct Entered {
+    context: SpanContext,
+    foreign: Option<SpanContext>,
+}
+
+thread_local! {
+    static ENTERED: RefCell<Vec<Entered>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The innermost Rust span on this thread, unless the foreign context has moved on since it was
+/// entered: then the foreign span is the inner one.
+pub fn innermost(foreign: Option<SpanContext>) -> Option<SpanContext> {
+    ENTERED.with_borrow(|entered| match entered.last() {
+        Some(top) if foreign.is_none() || top.foreign == foreign => Some(top.context.clone()),
+        _ => foreign,
+    })
+}
+
+/// Whether a Rust span is entered on this thread.
+#[inline]
+pub fn is_any_entered() -> bool {
+    ENTERED.with_borrow(|entered| !entered.is_empty())
+}
+
+/// The context of the innermost span of this thread.
+pub fn current_context() -> Option<SpanContext> {
+    innermost(foreign_context())
+}
+
+/// A span of Rust code. It ends when it is dropped.
+pub struct Span {
+    record: Option<SpanRecord>,
+    context: Option<SpanContext>,
+}
+
+/// Opens a span, child of the innermost one of this thread. It is not itself made the innermost:
+/// see [`Span::enter`] and [`in_span`].
+pub fn new_span(name: &str) -> Span {
+    new_span_at(name, Level::Info)
+}
+
+/// [`new_span`] with a level.
+pub fn new_span_at(name: &str, level: Level) -> Span {
+    if !enabled(level) {
+        return Span {
+            record: None,
+            context: None,
+        };
+    }
+    child_of(name, level, current_context().as_ref())
+}
+
+/// Opens a span with an explicit parent; without one it is the root of a new trace.
+pub fn child_of(name: &str, level: Level, parent: Option<&SpanContext>) -> Span {
+    let nothing = Span {
+        record: None,
+        context: None,
+    };
+    if !enabled(level) {
+        return nothing;
+    }
+    let Some(guard) = pipeline() else {
+        return nothing;
+    };
+    let Some(pipeline) = guard.as_ref() else {
+        return nothing;
+    };
+    let fields = Fields::new(name, pipeline.buffer());
+    let mut record = SpanRecord::unstarted(fields, level);
+    record.place(parent);
+    if pipeline.settings.sampler.samples(parent, record.trace_id) {
+        let context = record.context();
+        return Span {
+            record: Some(record),
+            context: Some(context),
+        };
+    }
+    record.flags &= !SAMPLED;
+    let context = record.context();
+    pipeline.recycle(record);
+    Span {
+        record: None,
+        context: Some(context),
+    }
+}
+
+/// Runs `work` in a span, which is the innermost one meanwhile.
+pub fn in_span<T>(name: &str, work: impl FnOnce(&mut Span) -> T) -> T {
+    let mut span = new_span(name);
+    let _entered = span.enter();
+    work(&mut span)
+}
+
+/// Runs a future in a span, which is the innermost one whenever the future is polled.
+pub fn in_span_async<F: Future>(name: &str, future: F) -> InSpan<F> {
+    InSpan {
+        span: new_span(name),
+        future: Box::pin(future),
+    }
+}
+
+/// A future in a span; see [`in_span_async`].
+pub struct InSpan<F> {
+    span: Span,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for InSpan<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let _entered = self.span.enter();
+        let polled = self.future.as_mut().poll(context);
+        drop(_entered);
+        if polled.is_ready() {
+            self.span.end();
+        }
+        polled
+    }
+}
+
+/// While it lives, its span is the innermost one of the thread.
+pub struct EnterGuard {
+    entered: bool,
+    /// Must be dropped on the thread that entered.
+    _thread: std::marker::PhantomData<*const ()>,
+}
+
+impl Drop for EnterGuard {
+    fn drop(&mut self) {
+        if self.entered {
+            ENTERED.with_borrow_mut(Vec::pop);
+        }
+    }
+}
+
+fn limits<T>(with: impl FnOnce(&Limits) -> T) -> Option<T> {
+    let guard = pipeline()?;
+    guard
+        .as_ref()
+        .map(|pipeline| with(&pipeline.settings.limits))
+}
+
+impl Span {
+    /// Makes it the innermost span of this thread until the guard is dropped.
+    pub fn enter(&self) -> EnterGuard {
+        if let Some(context) = &self.context {
+            let entered = Entered {
+                context: context.clone(),
+                foreign: foreign_context(),
+            };
+            ENTERED.with_borrow_mut(|stack| stack.push(entered));
+        }
+        EnterGuard {
+            entered: self.context.is_some(),
+            _thread: std::marker::PhantomData,
+        }
+    }
+
+    /// Whether anything is recorded.
+    pub fn is_recording(&self) -> bool {
+        self.record.is_some()
+    }
+
+    /// What a child, or another process, needs to know of it; `None` when tracing is off.
+    pub fn context(&self) -> Option<&SpanContext> {
+        self.context.as_ref()
+    }
+
+    /// Sets an attribute.
+    pub fn record<'a>(&mut self, key: &str, value: impl Into<ValueRef<'a>>) {
+        if let Some(record) = &mut self.record {
+            limits(|limits| record.set(key, value.into(), limits));
+        }
+    }
+
+    /// Adds an event that happens now.
+    pub fn add_event(&mut self, name: &str, attributes: &[(String, Value)]) {
+        if let Some(record) = &mut self.record {
+            limits(|limits| record.add_event(name, now_ns(), attributes, limits));
+        }
+    }
+
+    /// Links another span.
+    pub fn add_link(&mut self, context: SpanContext, attributes: &[(String, Value)]) {
+        if let Some(record) = &mut self.record {
+            limits(|limits| record.add_link(context, attributes, limits));
+        }
+    }
+
+    /// Says how it went.
+    pub fn set_status(&mut self, status: Status, message: &str) {
+        if let Some(record) = &mut self.record {
+            record.set_status(status, message);
+        }
+    }
+
+    /// Says which side of a call it is.
+    pub fn set_kind(&mut self, kind: Kind) {
+        if let Some(record) = &mut self.record {
+            record.kind = kind;
+        }
+    }
+
+    /// Records an error: an exception event and the error status.
+    pub fn record_error(&mut self, error: &dyn std::error::Error) {
+        if let Some(record) = &mut self.record {
+            let message = error.to_string();
+            let exception = Exception::from_error(error);
+            limits(|limits| record.record_exception(exception, now_ns(), &[], limits));
+            record.set_status(Status::Error, &message);
+        }
+    }
+
+    /// Ends it now; later calls do nothing.
+    pub fn end(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.end_ns = now_ns().max(record.start_ns);
+            if let Some(guard) = pipeline()
+                && let Some(pipeline) = guard.as_ref()
+            {
+                pipeline.submit(record);
+            }
+        }
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

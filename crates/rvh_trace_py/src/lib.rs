@@ -1,0 +1,39 @@
+//! The Python binding of `rvh_trace`: the compiled module `rvh_trace._native`.
+//!
+//! Everything is ordinary PyO3, but for opening and closing a span, which is in `hot_path`.
+
+mod current;
+mod exceptions;
+mod finished;
+mod hot_path;
+mod pyexporter;
+mod setup;
+mod span;
+mod values;
+mod warnings;
+
+use pyo3::prelude::*;
+
+/// The compiled part of rvh_trace.
+#[pymodule]
+mod _native {
+    use super::*;
+
+    #[pymodule_export]
+    use super::current::SpanContext;
+    #[pymodule_export]
+    use super::finished::{Event, FinishedSpan, Link};
+    #[pymodule_export]
+    use super::setup::{
+        after_fork_in_child, build_info, finished_spans, flush, install, shutdown, stats,
+    };
+    #[pymodule_export]
+    use super::span::{Ready, Span, current_context, current_span};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        warnings::install();
+        current::install(module.py())?;
+        hot_path::install(module)
+    }
+}

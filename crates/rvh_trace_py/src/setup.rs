@@ -1,0 +1,162 @@
+//! Setting the tracer up, and asking how it does.
+
+use crate::finished::FinishedSpan;
+use crate::pyexporter::PyExporter;
+use crate::values::attributes;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use rvh_trace::{Error, ExporterSettings, OtlpSettings, Protocol, Sampler, Settings, Value};
+use std::time::Duration;
+
+fn to_py_err(error: Error) -> PyErr {
+    let text = error.to_string();
+    match error {
+        Error::Setting { .. } => PyValueError::new_err(text),
+        _ => PyRuntimeError::new_err(text),
+    }
+}
+
+/// Any number of seconds that a person may write; what is negative or not a number is none.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).unwrap_or_default()
+}
+
+/// Sets the tracer up from the environment and then from the arguments, those that are not None.
+/// Returns the warnings about variables that were ignored.
+#[pyfunction]
+#[pyo3(signature = (*, level, service_name, exporter, exporter_object, endpoint, protocol, headers,
+                    timeout, sampler, sampler_argument, resource, reconfigure))]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one for each keyword of init_tracing"
+)]
+pub(crate) fn install(
+    py: Python<'_>,
+    level: Option<&str>,
+    service_name: Option<String>,
+    exporter: Option<&str>,
+    exporter_object: Option<Py<PyAny>>,
+    endpoint: Option<&str>,
+    protocol: Option<&str>,
+    headers: Option<Vec<(String, String)>>,
+    timeout: Option<f64>,
+    sampler: Option<&str>,
+    sampler_argument: Option<&str>,
+    resource: Option<&Bound<'_, PyAny>>,
+    reconfigure: bool,
+) -> PyResult<Vec<String>> {
+    let from_env = Settings::from_env();
+    let mut settings = from_env.settings;
+    if let Some(level) = level {
+        settings.level = level.parse().map_err(to_py_err)?;
+    }
+    settings
+        .resource
+        .set("telemetry.sdk.language", Value::Str("python".to_owned()));
+    let (pairs, _) = attributes(resource);
+    for (key, value) in pairs {
+        settings.resource.set(key, value);
+    }
+    if let Some(name) = service_name {
+        settings.resource.set("service.name", Value::Str(name));
+    }
+    let mut otlp = match &settings.exporter {
+        ExporterSettings::Otlp(otlp) => otlp.clone(),
+        _ => OtlpSettings::default(),
+    };
+    if let Some(endpoint) = endpoint {
+        otlp.endpoint = OtlpSettings::traces_url(endpoint).map_err(to_py_err)?;
+    }
+    if let Some(protocol) = protocol {
+        otlp.protocol = Protocol::from_name(protocol).map_err(to_py_err)?;
+    }
+    if let Some(headers) = headers {
+        otlp.headers = headers;
+    }
+    if let Some(timeout) = timeout {
+        otlp.timeout = seconds(timeout);
+    }
+    match exporter {
+        Some("otlp") => settings.exporter = ExporterSettings::Otlp(otlp),
+        Some("console") => settings.exporter = ExporterSettings::Console,
+        Some("memory") => settings.exporter = ExporterSettings::Memory,
+        Some("none") => settings.exporter = ExporterSettings::None,
+        Some(other) => {
+            let mend = "use otlp, console, memory, none, or an object with export(spans)";
+            return Err(to_py_err(Error::setting("exporter", other, mend)));
+        }
+        None if matches!(settings.exporter, ExporterSettings::Otlp(_)) => {
+            settings.exporter = ExporterSettings::Otlp(otlp);
+        }
+        None => {}
+    }
+    if let Some(name) = sampler {
+        settings.sampler = Sampler::from_name(name, sampler_argument).map_err(to_py_err)?;
+    }
+    if from_env.disabled {
+        return Ok(Vec::new());
+    }
+    let object = exporter_object.map(|object| {
+        settings.exporter = ExporterSettings::None;
+        Box::new(PyExporter(object)) as Box<dyn rvh_trace::export::Exporter>
+    });
+    py.detach(|| rvh_trace::install(settings, object, reconfigure))
+        .map_err(to_py_err)?;
+    Ok(from_env.warnings.iter().map(ToString::to_string).collect())
+}
+
+/// Exports what is queued. False when it takes longer than ``timeout`` seconds.
+#[pyfunction]
+#[pyo3(signature = (timeout=5.0))]
+pub(crate) fn flush(py: Python<'_>, timeout: f64) -> bool {
+    py.detach(|| rvh_trace::flush(seconds(timeout)))
+}
+
+/// Exports what is queued and ends tracing: spans are no-ops afterwards. False when it takes
+/// longer than ``timeout`` seconds; the rest is then given up.
+#[pyfunction]
+#[pyo3(signature = (timeout=2.0))]
+pub(crate) fn shutdown(py: Python<'_>, timeout: f64) -> bool {
+    py.detach(|| rvh_trace::shutdown(seconds(timeout)))
+}
+
+/// What the exporter "memory" kept, oldest first.
+#[pyfunction]
+pub(crate) fn finished_spans(py: Python<'_>) -> Vec<FinishedSpan> {
+    py.detach(rvh_trace::finished_spans)
+        .into_iter()
+        .map(FinishedSpan)
+        .collect()
+}
+
+/// What the pipeline has done since it was set up.
+#[pyfunction]
+pub(crate) fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let stats = py.detach(rvh_trace::stats);
+    let dict = PyDict::new(py);
+    dict.set_item("recorded", stats.recorded)?;
+    dict.set_item("exported", stats.exported)?;
+    dict.set_item("dropped", stats.dropped)?;
+    dict.set_item("failed", stats.failed)?;
+    dict.set_item("coerced", stats.coerced)?;
+    dict.set_item("queue_depth", stats.queue_depth)?;
+    dict.set_item("last_error", stats.last_error)?;
+    Ok(dict)
+}
+
+/// For ``os.register_at_fork``: the child gets a pipeline of its own.
+#[pyfunction]
+pub(crate) fn after_fork_in_child() {
+    rvh_trace::after_fork_in_child();
+}
+
+/// How this module was built: ``profile``, ``version`` and ``target``.
+#[pyfunction]
+pub(crate) fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("profile", env!("RVH_TRACE_PROFILE"))?;
+    dict.set_item("version", rvh_trace::VERSION)?;
+    dict.set_item("target", env!("RVH_TRACE_TARGET"))?;
+    Ok(dict)
+}

@@ -1,0 +1,399 @@
+//! The span object, but for opening and closing it, which is in `hot_path`.
+
+use crate::current::{self, SpanContext};
+use crate::values::{attributes, shown, with_text, with_value};
+use crate::{exceptions, hot_path};
+use pyo3::exceptions::{PyGeneratorExit, PyStopIteration, PySystemExit};
+use pyo3::prelude::*;
+use rvh_trace::{Fields, Kind, Limits, SpanRecord, Status};
+
+/// Where a span is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Made, and not entered yet.
+    New,
+    /// Entered.
+    Open,
+    /// Over; or never to be recorded, as the one shared no-op span.
+    Ended,
+}
+
+/// A piece of work with a start, an end, attributes and a parent. Made by ``span(name)``.
+#[pyclass(module = "rvh_trace", subclass)]
+pub struct Span {
+    pub(crate) record: SpanRecord,
+    pub(crate) phase: Phase,
+    /// Whether what is said about it is kept.
+    pub(crate) recording: bool,
+    /// What was current before it was entered.
+    pub(crate) previous: Option<Py<PyAny>>,
+    /// The exception that was recorded last, in it or in a child of it: its address and text.
+    pub(crate) recorded_exception: (usize, u64),
+}
+
+impl Span {
+    pub(crate) fn new(fields: Fields, level: rvh_trace::Level) -> Self {
+        Self {
+            record: SpanRecord::unstarted(fields, level),
+            phase: Phase::New,
+            recording: true,
+            previous: None,
+            recorded_exception: (0, 0),
+        }
+    }
+
+    pub(crate) fn no_op() -> Self {
+        let mut span = Self::new(Fields::new("", Vec::new()), rvh_trace::Level::Off);
+        span.recording = false;
+        span.phase = Phase::Ended;
+        span
+    }
+
+    /// What its children need to know; `None` before it is entered, and for the no-op span.
+    #[inline]
+    pub(crate) fn span_context(&self) -> Option<rvh_trace::SpanContext> {
+        self.record
+            .span_id
+            .is_valid()
+            .then(|| self.record.context())
+    }
+
+    /// Ends it now and queues it.
+    #[inline]
+    pub(crate) fn end_now(&mut self, end_ns: u64) {
+        self.phase = Phase::Ended;
+        if std::mem::replace(&mut self.recording, false) {
+            let Some(guard) = rvh_trace::pipeline() else {
+                return;
+            };
+            let Some(pipeline) = guard.as_ref() else {
+                return;
+            };
+            // The identifiers stay: children and log records still ask for them.
+            let mut record = self.record.take();
+            record.end_ns = end_ns.max(record.start_ns);
+            pipeline.submit(record);
+        }
+    }
+
+    /// Records an exception and the error status, the exception only once for all spans it leaves.
+    pub(crate) fn failed(slf: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) {
+        if is_no_failure(exception) {
+            return;
+        }
+        // Captured first: `str(exception)` is foreign code and may come back to this span.
+        let recorded = slf
+            .try_borrow()
+            .map(|span| span.recorded_exception)
+            .unwrap_or_default();
+        let mut captured = None;
+        let text = shown(exception);
+        let mark = (exception.as_ptr() as usize, hash(&text));
+        if recorded != mark {
+            captured = Some(exceptions::capture(exception, text.clone()));
+        }
+        let kind = exceptions::kind(exception);
+        let message = if text.is_empty() {
+            kind
+        } else {
+            format!("{kind}: {text}")
+        };
+        let Ok(mut span) = slf.try_borrow_mut() else {
+            return;
+        };
+        if !span.recording {
+            return;
+        }
+        span.recorded_exception = mark;
+        if let Some(captured) = captured {
+            limits(|l| {
+                span.record
+                    .record_exception(captured, rvh_trace::now_ns(), &[], l)
+            });
+        }
+        span.record.set_status(Status::Error, &message);
+        let parent = span
+            .previous
+            .as_ref()
+            .map(|previous| previous.bind(slf.py()).clone());
+        drop(span);
+        if let Some(parent) = parent.as_ref().and_then(|p| p.cast::<Self>().ok())
+            && let Ok(mut parent) = parent.try_borrow_mut()
+        {
+            parent.recorded_exception = mark;
+        }
+    }
+}
+
+/// A generator that is closed, and `sys.exit()` with success, are no failures.
+fn is_no_failure(exception: &Bound<'_, PyAny>) -> bool {
+    exception.is_instance_of::<PyGeneratorExit>()
+        || exception.is_instance_of::<PySystemExit>()
+            && exception
+                .getattr("code")
+                .and_then(|code| code.is_truthy())
+                .is_ok_and(|code| !code)
+}
+
+fn hash(text: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn limits<T>(with: impl FnOnce(&Limits) -> T) -> Option<T> {
+    let guard = rvh_trace::pipeline()?;
+    guard
+        .as_ref()
+        .map(|pipeline| with(&pipeline.settings.limits))
+}
+
+fn coerced(count: u64) {
+    if count > 0
+        && let Some(guard) = rvh_trace::pipeline()
+        && let Some(pipeline) = guard.as_ref()
+    {
+        pipeline.count_coerced(count);
+    }
+}
+
+#[pymethods]
+impl Span {
+    /// Sets the attribute ``key``. bool, int, float, str, bytes and sequences of one of them keep
+    /// their type; every other value is recorded as its ``str()``. Never raises.
+    pub(crate) fn record(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) {
+        if !slf.try_borrow().is_ok_and(|span| span.recording) {
+            return;
+        }
+        let ((), typed) = with_value(value, |value| {
+            with_text(key, |key| {
+                if let Ok(mut span) = slf.try_borrow_mut()
+                    && span.recording
+                {
+                    limits(|limits| span.record.set(key, value, limits));
+                }
+            });
+        });
+        coerced(u64::from(!typed));
+    }
+
+    /// Sets all attributes of a mapping, and those given by name.
+    #[pyo3(signature = (attributes=None, /, **fields))]
+    fn set_attributes(
+        slf: &Bound<'_, Self>,
+        attributes: Option<&Bound<'_, PyAny>>,
+        fields: Option<&Bound<'_, PyAny>>,
+    ) {
+        for mapping in [attributes, fields] {
+            let (pairs, count) = self::attributes(mapping);
+            coerced(count);
+            if let Ok(mut span) = slf.try_borrow_mut()
+                && span.recording
+            {
+                limits(|limits| {
+                    for (key, value) in &pairs {
+                        span.record.set(key, value.into(), limits);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Adds an event, now or at ``timestamp`` (nanoseconds since 1970).
+    #[pyo3(signature = (name, /, attributes=None, *, timestamp=None, **fields))]
+    fn add_event(
+        slf: &Bound<'_, Self>,
+        name: &Bound<'_, PyAny>,
+        attributes: Option<&Bound<'_, PyAny>>,
+        timestamp: Option<u64>,
+        fields: Option<&Bound<'_, PyAny>>,
+    ) {
+        if !slf.try_borrow().is_ok_and(|span| span.recording) {
+            return;
+        }
+        let (mut pairs, count) = self::attributes(attributes);
+        let (more, more_count) = self::attributes(fields);
+        pairs.extend(more);
+        coerced(count + more_count);
+        let time = timestamp.unwrap_or_else(rvh_trace::now_ns);
+        with_text(name, |name| {
+            if let Ok(mut span) = slf.try_borrow_mut()
+                && span.recording
+            {
+                limits(|limits| span.record.add_event(name, time, &pairs, limits));
+            }
+        });
+    }
+
+    /// Links another span: a ``Span`` or a ``SpanContext``. What is neither is ignored.
+    #[pyo3(signature = (other, /, attributes=None))]
+    fn add_link(
+        slf: &Bound<'_, Self>,
+        other: &Bound<'_, PyAny>,
+        attributes: Option<&Bound<'_, PyAny>>,
+    ) {
+        let (pairs, count) = self::attributes(attributes);
+        coerced(count);
+        let Some(context) = current::context_of(other) else {
+            return coerced(1);
+        };
+        if let Ok(mut span) = slf.try_borrow_mut()
+            && span.recording
+        {
+            limits(|limits| span.record.add_link(context, &pairs, limits));
+        }
+    }
+
+    /// Says how it went: ``"ok"``, which is final, or ``"error"`` with what went wrong.
+    #[pyo3(signature = (status, description="", /))]
+    fn set_status(&mut self, status: &str, description: &str) {
+        match Status::from_name(&status.to_ascii_lowercase()) {
+            Some(status) if self.recording => self.record.set_status(status, description),
+            Some(_) => {}
+            None => coerced(1),
+        }
+    }
+
+    /// Records an exception as an event, with its stack. The status stays as it is.
+    #[pyo3(signature = (exception, /, attributes=None))]
+    fn record_exception(
+        slf: &Bound<'_, Self>,
+        exception: &Bound<'_, PyAny>,
+        attributes: Option<&Bound<'_, PyAny>>,
+    ) {
+        let (pairs, count) = self::attributes(attributes);
+        coerced(count);
+        let text = shown(exception);
+        let mark = (exception.as_ptr() as usize, hash(&text));
+        let captured = exceptions::capture(exception, text);
+        if let Ok(mut span) = slf.try_borrow_mut()
+            && span.recording
+        {
+            span.recorded_exception = mark;
+            let now = rvh_trace::now_ns();
+            limits(|limits| span.record.record_exception(captured, now, &pairs, limits));
+        }
+    }
+
+    /// Gives it another name.
+    fn update_name(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) {
+        with_text(name, |name| {
+            if let Ok(mut span) = slf.try_borrow_mut()
+                && span.recording
+            {
+                span.record.fields.rename(name);
+            }
+        });
+    }
+
+    /// Says which side of a call it is: internal, server, client, producer or consumer.
+    fn set_kind(&mut self, kind: &str) {
+        match Kind::from_name(&kind.to_ascii_lowercase()) {
+            Some(kind) => self.record.kind = kind,
+            None => coerced(1),
+        }
+    }
+
+    /// Whether what is said about it is kept.
+    #[getter]
+    fn is_recording(&self) -> bool {
+        self.recording
+    }
+
+    /// Its name; empty for a span that is over or not recorded.
+    #[getter]
+    fn name(&self) -> &str {
+        self.record.name()
+    }
+
+    /// What travels of it; ``None`` before it is entered and where nothing is recorded.
+    #[getter]
+    fn context(&self) -> Option<SpanContext> {
+        self.span_context().map(SpanContext)
+    }
+
+    /// The trace, as 32 hexadecimal digits; zeros when there is none.
+    #[getter]
+    fn trace_id(&self) -> String {
+        self.record.trace_id.to_string()
+    }
+
+    /// The span, as 16 hexadecimal digits; zeros when there is none.
+    #[getter]
+    fn span_id(&self) -> String {
+        self.record.span_id.to_string()
+    }
+
+    /// Makes it current, and starts it if it has not begun: for work that goes on in steps, such
+    /// as a generator's. ``suspend`` makes current again what was before.
+    fn resume(slf: &Bound<'_, Self>) {
+        hot_path::resume_span(slf);
+    }
+
+    /// Makes current again what was before ``resume``; the span goes on.
+    fn suspend(slf: &Bound<'_, Self>) {
+        hot_path::suspend_span(slf);
+    }
+
+    fn __aenter__(slf: &Bound<'_, Self>) -> Ready {
+        hot_path::enter_span(slf);
+        Ready {
+            value: Some(slf.clone().into_any().unbind()),
+        }
+    }
+
+    fn __aexit__(
+        slf: &Bound<'_, Self>,
+        _kind: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> Ready {
+        hot_path::exit_span(slf, Some(exception).filter(|e| !e.is_none()));
+        Ready { value: None }
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "<Span {:?} {}>",
+            self.record.name(),
+            self.record.context().traceparent()
+        )
+    }
+}
+
+/// An awaitable that is ready at once: entering a span waits for nothing.
+#[pyclass(module = "rvh_trace")]
+pub struct Ready {
+    value: Option<Py<PyAny>>,
+}
+
+#[pymethods]
+impl Ready {
+    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&mut self) -> PyResult<()> {
+        Err(PyStopIteration::new_err((self.value.take(),)))
+    }
+}
+
+/// The span that is current here; the no-op span when there is none.
+#[pyfunction]
+pub(crate) fn current_span(py: Python<'_>) -> Py<Span> {
+    match current::get(py).and_then(|object| object.cast_into::<Span>().ok()) {
+        Some(span) => span.unbind(),
+        None => hot_path::no_op_span(py),
+    }
+}
+
+/// What travels of the innermost span, be it of Python or Rust; ``None`` when there is none.
+#[pyfunction]
+pub(crate) fn current_context(py: Python<'_>) -> Option<SpanContext> {
+    current::innermost(&current::get(py)?).map(SpanContext)
+}

@@ -1,0 +1,76 @@
+"""Tracing for Python and Rust in one trace, exported over OTLP.
+
+A span is a named piece of work with a start, an end, attributes and a parent:
+
+>>> import rvh_trace
+>>> rvh_trace.init_tracing(exporter="memory", reconfigure=True)
+>>> with rvh_trace.span("order", items=2):
+...     with rvh_trace.span("payment") as payment:
+...         payment.record("method", "card")
+>>> [finished.name for finished in rvh_trace.finished_spans()]
+['payment', 'order']
+
+Spans are recorded in Rust, queued without a lock, and sent by a thread that never needs the GIL.
+"""
+
+from rvh_trace._native import (
+    Event,
+    FinishedSpan,
+    Link,
+    Span,
+    SpanContext,
+    build_info,
+    current_context,
+    current_span,
+    span,
+)
+from rvh_trace.current import (
+    add_event,
+    add_link,
+    record,
+    record_exception,
+    set_attributes,
+    set_status,
+)
+from rvh_trace.decorator import trace, trace_sync
+from rvh_trace.setup import (
+    SpanExporter,
+    finished_spans,
+    flush,
+    init_tracing,
+    reset,
+    shutdown,
+    stats,
+)
+from rvh_trace.threads import wrap
+
+__version__: str = build_info()["version"]
+
+__all__ = [
+    "Event",
+    "FinishedSpan",
+    "Link",
+    "Span",
+    "SpanContext",
+    "SpanExporter",
+    "__version__",
+    "add_event",
+    "add_link",
+    "build_info",
+    "current_context",
+    "current_span",
+    "finished_spans",
+    "flush",
+    "init_tracing",
+    "record",
+    "record_exception",
+    "reset",
+    "set_attributes",
+    "set_status",
+    "shutdown",
+    "span",
+    "stats",
+    "trace",
+    "trace_sync",
+    "wrap",
+]

@@ -1,0 +1,77 @@
+"""The command ``rvh_trace``: send a test span, check the way to the collector."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import rvh_trace
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="rvh_trace", description="Send a test span, or check the way to the collector."
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"import OK -> {rvh_trace.__version__}",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    emit = commands.add_parser("emit", help="record one span and send it")
+    emit.add_argument("--name", default="rvh_trace emit", help="the span's name")
+    emit.add_argument(
+        "--exporter", choices=["otlp", "console", "none"], default=None, help="where it goes"
+    )
+    emit.add_argument("--endpoint", help="the collector's URL (default: by OTEL_* variables)")
+    emit.add_argument(
+        "--attribute",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an attribute of the span; may be repeated",
+    )
+    doctor = commands.add_parser("doctor", help="can the collector be reached?")
+    doctor.add_argument("--endpoint", help="the collector's URL (default: by OTEL_* variables)")
+    for command in (emit, doctor):
+        command.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    options = parser.parse_args(arguments)
+    attributes = [pair.split("=", 1) for pair in getattr(options, "attribute", [])]
+    if any(len(pair) != 2 for pair in attributes):
+        parser.error("write an attribute as KEY=VALUE")
+    exporter = "otlp" if options.command == "doctor" else options.exporter
+    name = "rvh_trace doctor" if options.command == "doctor" else options.name
+    try:
+        return _send(name, dict(attributes), exporter, options.endpoint, as_json=options.json)
+    except (ValueError, RuntimeError) as error:
+        sys.stderr.write(f"rvh_trace: {error}\n")
+        return 2
+
+
+def _send(
+    name: str,
+    attributes: dict[str, str],
+    exporter: str | None,
+    endpoint: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    rvh_trace.init_tracing(exporter=exporter, endpoint=endpoint, reconfigure=True)
+    with rvh_trace.span(name) as opened:
+        opened.set_attributes(attributes)
+        trace_id = opened.trace_id
+    flushed = rvh_trace.flush(5.0)
+    stats = rvh_trace.stats()
+    delivered = flushed and stats["exported"] == 1
+    if as_json:
+        outcome = {"delivered": delivered, "trace_id": trace_id, "error": stats["last_error"]}
+        sys.stdout.write(json.dumps(outcome) + "\n")
+    elif delivered:
+        sys.stdout.write(f"delivered: trace {trace_id}\n")
+    else:
+        cause = stats["last_error"] or "no answer within 5 seconds"
+        sys.stderr.write(f"rvh_trace: not delivered: {cause}\n")
+    rvh_trace.shutdown(0.0)
+    return 0 if delivered else 1

@@ -1,0 +1,153 @@
+"""Setting the tracer up and shutting it down."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import warnings
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from rvh_trace import _native
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rvh_trace._native import FinishedSpan
+
+EXIT_TIMEOUT = 2.0
+"""Seconds that the flush at exit may take, also when the collector is dead."""
+
+
+@runtime_checkable
+class SpanExporter(Protocol):
+    """An exporter of one's own, for ``init_tracing(exporter=...)``."""
+
+    def export(self, spans: list[FinishedSpan], /) -> object:
+        """Deliver finished spans; an exception counts them as failed. Called on a thread."""
+
+
+def init_tracing(
+    level: str = "info",
+    *,
+    service_name: str | None = None,
+    exporter: str | SpanExporter | None = None,
+    endpoint: str | None = None,
+    protocol: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    sampler: str | float | None = None,
+    resource: Mapping[str, object] | None = None,
+    reconfigure: bool = False,
+) -> None:
+    """Set up tracing. Before this call spans are no-ops.
+
+    What is not given comes from the standard ``OTEL_*`` variables, then from OpenTelemetry's
+    defaults. A second call with equal settings does nothing.
+
+    Parameters
+    ----------
+    level
+        The least level that is recorded: trace, debug, info, warn, error, or off.
+    service_name
+        What the backend shows these spans under.
+    exporter
+        ``"otlp"`` (the default), ``"console"``, ``"memory"`` (see ``finished_spans``), ``"none"``
+        (record and discard), or an object with ``export(spans)``.
+    endpoint
+        The collector's URL, such as ``http://localhost:4318``.
+    protocol
+        ``"http/protobuf"``.
+    headers
+        Sent with every request to the collector; never shown in logs or errors.
+    timeout
+        Seconds that one request may take.
+    sampler
+        A name as in ``OTEL_TRACES_SAMPLER``, or the part of the traces to record, 0.0 to 1.0.
+    resource
+        Attributes that all spans of the process share.
+    reconfigure
+        Replace earlier settings; what was recorded under them is flushed first.
+
+    Raises
+    ------
+    ValueError
+        A setting cannot be used; the message says what to write.
+    RuntimeError
+        Tracing is already set up with other settings, and ``reconfigure`` is false.
+
+    Examples
+    --------
+    >>> import rvh_trace
+    >>> rvh_trace.init_tracing("debug", exporter="memory", service_name="shop", reconfigure=True)
+    """
+    name, argument = _sampler(sampler)
+    ignored = _native.install(
+        level=level,
+        service_name=service_name,
+        exporter=exporter if isinstance(exporter, str) else None,
+        exporter_object=None if isinstance(exporter, str) else exporter,
+        endpoint=endpoint,
+        protocol=protocol,
+        headers=None if headers is None else list(headers.items()),
+        timeout=timeout,
+        sampler=name,
+        sampler_argument=argument,
+        resource=resource,
+        reconfigure=reconfigure,
+    )
+    for sentence in ignored:
+        warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+    _register_once()
+
+
+def _sampler(sampler: str | float | None) -> tuple[str | None, str | None]:
+    if sampler is None or isinstance(sampler, str):
+        return sampler, os.environ.get("OTEL_TRACES_SAMPLER_ARG")
+    return "parentbased_traceidratio", str(float(sampler))
+
+
+_registered = False
+
+
+def _register_once() -> None:
+    """Flush at exit, and give each forked child a pipeline of its own."""
+    global _registered
+    if _registered:
+        return
+    _registered = True
+    atexit.register(shutdown, EXIT_TIMEOUT)
+    if sys.platform != "win32":
+        os.register_at_fork(after_in_child=_native.after_fork_in_child)
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Export what is queued; false when it takes longer than ``timeout`` seconds."""
+    return _native.flush(timeout)
+
+
+def shutdown(timeout: float = EXIT_TIMEOUT) -> bool:
+    """Export what is queued and end tracing; spans are no-ops afterwards.
+
+    False when it takes longer than ``timeout`` seconds: what is left is then given up.
+    """
+    return _native.shutdown(timeout)
+
+
+def reset() -> None:
+    """Forget all settings and everything that was recorded: for tests."""
+    _native.shutdown(0.0)
+
+
+def finished_spans() -> list[FinishedSpan]:
+    """All spans that ended so far, oldest first, when the exporter is ``"memory"``."""
+    return _native.finished_spans()
+
+
+def stats() -> dict[str, int | str | None]:
+    """Count what has happened since ``init_tracing``.
+
+    ``recorded``, ``exported``, ``dropped`` (the queue was full), ``failed`` (the exporter could not
+    deliver), ``coerced`` (values recorded as text), ``queue_depth`` and ``last_error``.
+    """
+    return _native.stats()

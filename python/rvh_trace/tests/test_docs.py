@@ -1,0 +1,13 @@
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+import rvh_trace
+
+MODULES = [info.name for info in pkgutil.walk_packages(rvh_trace.__path__, "rvh_trace.")]
+
+
+@pytest.mark.parametrize("name", ["rvh_trace", *sorted(m for m in MODULES if "__main__" not in m)])
+def test_the_examples_are_true(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0

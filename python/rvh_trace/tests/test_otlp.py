@@ -1,0 +1,121 @@
+import socket
+import subprocess
+import sys
+
+import pytest
+import rvh_trace
+from rvh_trace import span
+
+
+def test_what_arrives_is_what_was_recorded(collector):
+    rvh_trace.init_tracing(
+        endpoint=collector.endpoint,
+        service_name="shop",
+        headers={"x-team": "a"},
+        resource={"deployment.environment.name": "test"},
+    )
+
+    def order():
+        with span("order", items=2, ok=True, price=1.5, tags=["a", "b"]):
+            with span("payment", blob=b"\x00\x01", big=-5):
+                pass
+            raise ValueError("é")
+
+    with pytest.raises(ValueError):
+        order()
+    assert rvh_trace.flush(10.0), rvh_trace.stats()
+    payment, order = collector.spans
+    assert order["attributes"] == {"items": 2, "ok": True, "price": 1.5, "tags": ["a", "b"]}
+    assert payment["attributes"] == {"blob": b"\x00\x01", "big": -5}
+    assert payment["parent_span_id"] == order["span_id"]
+    assert payment["trace_id"] == order["trace_id"]
+    assert order["parent_span_id"] is None
+    assert order["status"] == 2
+    ((name, attributes),) = order["events"]
+    assert (name, attributes["exception.message"]) == ("exception", "é")
+    assert 0 < order["start"] <= payment["start"] <= payment["end"] <= order["end"]
+    (resource,) = collector.resources
+    assert resource["service.name"] == "shop"
+    assert resource["deployment.environment.name"] == "test"
+    ((path, headers),) = collector.requests
+    assert path == "/v1/traces"
+    assert headers["content-type"] == "application/x-protobuf"
+    assert headers["x-team"] == "a"
+
+
+def test_the_official_messages_decode_it(collector):
+    trace_service = pytest.importorskip(
+        "opentelemetry.proto.collector.trace.v1.trace_service_pb2",
+        reason="opentelemetry-proto is not installed",
+    )
+    bodies = []
+    collector.decode = bodies.append
+    rvh_trace.init_tracing(endpoint=collector.endpoint)
+    with span("s", a=1, level="error"):
+        pass
+    assert rvh_trace.flush(10.0)
+    message = trace_service.ExportTraceServiceRequest.FromString(bodies[0])
+    (sent,) = message.resource_spans[0].scope_spans[0].spans
+    assert (sent.name, sent.kind, sent.attributes[0].value.int_value) == ("s", 1, 1)
+    assert message.resource_spans[0].scope_spans[0].scope.name == "rvh_trace"
+
+
+def test_gzip(collector, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
+    rvh_trace.init_tracing()
+    with span("s", text="x" * 1000):
+        pass
+    assert rvh_trace.flush(10.0)
+    assert collector.requests[0][1]["content-encoding"] == "gzip"
+    assert collector.spans[0]["attributes"] == {"text": "x" * 1000}
+
+
+def test_a_busy_collector_is_asked_again(collector):
+    collector.answers = [(503, {"retry-after": "0"}, b""), (429, {"retry-after": "0"}, b"")]
+    rvh_trace.init_tracing(endpoint=collector.endpoint)
+    with span("s"):
+        pass
+    assert rvh_trace.flush(10.0)
+    assert len(collector.requests) == 3
+    assert rvh_trace.stats()["exported"] == 1
+
+
+def test_a_refusal_is_not_repeated(collector):
+    collector.answers = [(400, {}, b"")]
+    rvh_trace.init_tracing(endpoint=collector.endpoint, headers={"authorization": "hunter2"})
+    with span("s"):
+        pass
+    assert rvh_trace.flush(10.0)
+    stats = rvh_trace.stats()
+    assert (len(collector.requests), stats["failed"]) == (1, 1)
+    assert "HTTP 400" in stats["last_error"]
+    assert "hunter2" not in stats["last_error"]
+
+
+def test_partial_success_is_counted(collector):
+    # ExportTraceServiceResponse{partial_success{rejected_spans: 1, error_message: "no"}}
+    collector.answers = [(200, {}, b"\x0a\x06\x08\x01\x12\x02no")]
+    rvh_trace.init_tracing(endpoint=collector.endpoint)
+    for _ in range(3):
+        with span("s"):
+            pass
+    assert rvh_trace.flush(10.0)
+    stats = rvh_trace.stats()
+    assert (stats["exported"], stats["failed"]) == (2, 1)
+
+
+def test_a_dead_collector_does_not_hold_up_the_exit():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code = (
+            "import rvh_trace, time\n"
+            f"rvh_trace.init_tracing(endpoint='http://127.0.0.1:{silent.getsockname()[1]}')\n"
+            "with rvh_trace.span('s'): pass\n"
+            "started = time.monotonic()\n"
+            "assert not rvh_trace.shutdown(0.2)\n"
+            "print(time.monotonic() - started < 2)\n"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        )
+    assert result.stdout.strip() == "True"
