@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import itertools
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,10 +81,12 @@ def make_package(tmp_path: Path) -> PackageMaker:
     return PackageMaker(tmp_path)
 
 
-@pytest.fixture
-def lab(tmp_path: Path, make_package: PackageMaker) -> Path:
-    """A channel of three packages in two subdirs, on a path that needs quoting."""
-    channel = tmp_path / "Lab Zürich" / "channel"
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three packages in two subdirs, published once; nobody may change it."""
+    folder = tmp_path_factory.mktemp("published")
+    make_package = PackageMaker(folder)
+    channel = folder / "channel"
     publish(
         channel,
         [
@@ -92,6 +95,14 @@ def lab(tmp_path: Path, make_package: PackageMaker) -> Path:
             make_package("gamma", subdir="linux-64", depends=["beta"]),
         ],
     )
+    return channel
+
+
+@pytest.fixture
+def lab(tmp_path: Path, published: Path) -> Path:
+    """A copy of the published channel, on a path that needs quoting."""
+    channel = tmp_path / "Lab Zürich" / "channel"
+    shutil.copytree(published, channel)
     return channel
 
 

@@ -156,7 +156,7 @@ def broken_promises(channel: Path) -> list[str]:
             views["zst"] = layout.parse_repodata(data)
         views = {view: layout.entries(repodata) for view, repodata in views.items()}
         if (folder / layout.SHARD_INDEX).exists():
-            named = layout.decode_shard_index((folder / layout.SHARD_INDEX).read_bytes())
+            named = layout.ShardIndex.decode((folder / layout.SHARD_INDEX).read_bytes()).shards
             for package, digest in named.items():
                 shard = folder / layout.SHARDS / f"{digest}{layout.SHARD_SUFFIX}"
                 views[package] = layout.decode_shard(shard.read_bytes())

@@ -130,7 +130,7 @@ def _drop_leftovers(folder: Path) -> None:
         path.unlink()
     shard_index = folder / layout.SHARD_INDEX
     try:
-        named = set(layout.decode_shard_index(shard_index.read_bytes()).values())
+        named = set(layout.ShardIndex.decode(shard_index.read_bytes()).shards.values())
     except ValueError as error:
         raise LabchannelError(f"{shard_index} is damaged: {error}", "Index again") from error
     for path in (folder / layout.SHARDS).glob("*"):
@@ -266,7 +266,7 @@ def _says_the_same(before: Path, after: Path) -> bool:
     if before.name != layout.SHARD_INDEX:
         return before.read_bytes() == after.read_bytes()
     try:
-        old, new = (layout.decode_shard_index(path.read_bytes()) for path in (before, after))
+        old, new = (layout.ShardIndex.decode(path.read_bytes()).shards for path in (before, after))
     except ValueError:
         return False
     return old == new
@@ -302,10 +302,10 @@ def _keep_shards(old: Path, new: Path) -> None:
 
 def _named_shards(folder: Path) -> Iterator[Path]:
     try:
-        named = layout.decode_shard_index((folder / layout.SHARD_INDEX).read_bytes())
+        index = layout.ShardIndex.decode((folder / layout.SHARD_INDEX).read_bytes())
     except (OSError, ValueError):
         return
-    for digest in named.values():
+    for digest in index.shards.values():
         path = folder / layout.SHARDS / f"{digest}{layout.SHARD_SUFFIX}"
         if path.is_file():
             yield path

@@ -56,6 +56,13 @@ def read_index(channel: Path, subdir: str, faults: list[Fault]) -> SubdirIndex:
     return SubdirIndex(subdir, folder, {}, {}, readable=False)
 
 
+def check_info(index: SubdirIndex) -> Iterator[Fault]:
+    """Check what repodata.json says of itself."""
+    info = index.repodata.get("info")
+    if isinstance(info, dict):
+        yield from _check_addresses(index, layout.REPODATA, Check.INDEX, info)
+
+
 def check_noarch(_channel: Path, indexes: Mapping[str, SubdirIndex]) -> Iterator[Fault]:
     """Look for noarch/."""
     if layout.NOARCH not in indexes:
@@ -101,6 +108,7 @@ def check_unindexed(channel: Path, indexes: Mapping[str, SubdirIndex]) -> Iterat
             f"{index.subdir}/{name}"
             for name in (*layout.INDEX_FILES, *layout.FOREIGN_INDEX_FILES, *index.entries)
         )
+    unreadable = {index.subdir for index in indexes.values() if not index.readable}
     for folder, folders, names in os.walk(channel):
         here = Path(folder).relative_to(channel)
         if here == Path():
@@ -118,7 +126,9 @@ def check_unindexed(channel: Path, indexes: Mapping[str, SubdirIndex]) -> Iterat
                 )
         for name in names:
             location = (here / name).as_posix()
-            if location not in known:
+            # Where repodata.json can't be read, which is a fault, nothing is known of packages.
+            blind = here.as_posix() in unreadable and layout.is_package(name)
+            if location not in known and not blind:
                 yield Fault(location, Check.UNINDEXED, "no index names it")
 
 
@@ -151,10 +161,12 @@ def check_shards(index: SubdirIndex) -> Iterator[Fault]:
     if not path.is_file():
         return
     try:
-        named = layout.decode_shard_index(path.read_bytes())
+        shard_index = layout.ShardIndex.decode(path.read_bytes())
     except ValueError as error:
         yield index.fault(path.name, Check.SHARDS, f"it is damaged: {error}")
         return
+    named = shard_index.shards
+    yield from _check_addresses(index, path.name, Check.SHARDS, shard_index.info)
     found: dict[str, Mapping[str, Any]] = {}
     for package, digest in sorted(named.items()):
         name = f"{layout.SHARDS}/{digest}{layout.SHARD_SUFFIX}"
@@ -177,6 +189,18 @@ def check_shards(index: SubdirIndex) -> Iterator[Fault]:
     if index.readable:
         yield from _compare_shards(index, found)
     yield from _check_old_shards(index, set(named.values()))
+
+
+def _check_addresses(
+    index: SubdirIndex, name: str, check: Check, info: Mapping[str, Any]
+) -> Iterator[Fault]:
+    """Look for an index of another subdir, or one that sends clients to another place (CEP 15)."""
+    if info.get("subdir") not in (None, index.subdir):
+        yield index.fault(name, check, f"it says that it is for {info['subdir']}")
+    for key, here in (("base_url", ""), ("shards_base_url", layout.SHARDS)):
+        address = str(info.get(key) or here)
+        if address.removeprefix("./").rstrip("/") != here:
+            yield index.fault(name, check, f"it sends clients to {address}, not to this folder")
 
 
 def _compare_shards(index: SubdirIndex, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Fault]:
@@ -280,7 +304,7 @@ def check_run_exports(
 def check_channeldata(channel: Path, indexes: Mapping[str, SubdirIndex]) -> Iterator[Fault]:
     """Compare channeldata.json with every repodata.json."""
     path = channel / layout.CHANNELDATA
-    if not path.is_file():
+    if not path.is_file() or not all(index.readable for index in indexes.values()):
         return
     try:
         content = json.loads(path.read_bytes())

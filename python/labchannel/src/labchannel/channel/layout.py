@@ -329,13 +329,21 @@ def decompress_zst(data: bytes) -> bytes:
     return contents
 
 
-def decode_shard_index(data: bytes) -> dict[str, str]:
-    """Package name -> sha256 (hexadecimal) of its shard; ValueError when it is damaged."""
-    index = _unpack(data)
-    shards = index.get("shards")
-    if not isinstance(shards, dict):
-        raise ValueError("it has no `shards`")  # noqa: TRY004
-    return {str(name): _hexadecimal(digest) for name, digest in shards.items()}
+@dataclass(frozen=True)
+class ShardIndex:
+    """A repodata_shards.msgpack.zst: `shards` is package name -> sha256 (hexadecimal)."""
+
+    info: Mapping[str, Any]
+    shards: Mapping[str, str]
+
+    @classmethod
+    def decode(cls, data: bytes) -> ShardIndex:
+        """Parse the file's bytes; ValueError when they are damaged."""
+        index = _unpack(data)
+        shards, info = index.get("shards"), index.get("info")
+        if not isinstance(shards, dict) or not isinstance(info, dict):
+            raise ValueError("it has no `shards` or no `info`")  # noqa: TRY004
+        return cls(info, {str(name): _hexadecimal(digest) for name, digest in shards.items()})
 
 
 def decode_shard(data: bytes) -> dict[str, dict[str, Any]]:

@@ -88,6 +88,7 @@ def verify(
         ):
             faults += check(channel, indexes)
         for index in indexes.values():
+            faults += index_faults.check_info(index)
             faults += index_faults.check_zst(index)
             faults += index_faults.check_shards(index)
             faults += index_faults.check_other_repodata(index)
