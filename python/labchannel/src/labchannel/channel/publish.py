@@ -181,6 +181,7 @@ def prune(
         raise LabchannelError(f"keeping {keep} builds would empty the channel", "Keep at least 1")
     say = on_step or (lambda _message: None)
     root = _resolve(channel)
+    layout.channel_subdirs(root)
     with _exclusive(root, wait=wait, say=say):
         _recover(root)
         content = Channel.read(root)
@@ -203,6 +204,8 @@ def recover(channel: Path, *, wait: bool = True) -> bool:
         The folder can't be written, or a file in it is held open.
     """
     root = _resolve(channel)
+    if not (root.exists() or _beside(root).exists()):
+        return False
     with _exclusive(root, wait=wait, say=lambda _message: None):
         return _recover(root)
 
