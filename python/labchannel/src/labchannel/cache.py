@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 import platformdirs
 
 from labchannel.errors import LabchannelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def cache_root() -> Path:
@@ -85,3 +88,38 @@ def exclusive(name: str, what: str, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+# What `clean` empties, and what costs a long time to get again: only with `--all`.
+_CHEAP = ("build", "built", "envs", "logs", "scratch")
+_DEAR = ("crates", "jars", "pkgs", "rust", "toolchain", "uv", "venvs", "wheels")
+
+
+def clean(*, everything: bool) -> dict[str, int]:
+    """Empty the caches.
+
+    Returns
+    -------
+    dict
+        From each emptied folder's name to the bytes that it held.
+
+    Raises
+    ------
+    LabchannelError
+        A file can't be deleted.
+    """
+    freed = {}
+    for name in (*_CHEAP, *(_DEAR if everything else ())):
+        folder = cache_root() / name
+        if folder.is_dir():
+            freed[name] = sum(
+                path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()
+            )
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise LabchannelError(
+                    f"{error.filename} can't be deleted ({error.strerror})",
+                    "Stop what uses it, then start again",
+                ) from error
+    return freed

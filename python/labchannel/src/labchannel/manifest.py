@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labchannel.errors import LabchannelError
 from labchannel.workspace import read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 _TASK_KEYS = {"cmd", "depends-on", "description", "env", "cwd"}
 _TOP_KEYS = {

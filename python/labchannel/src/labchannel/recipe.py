@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import graphlib
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rattler
 import rattler_build
 
 from labchannel.errors import LabchannelError
-from labchannel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from labchannel.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Recipe:
                 else (rules, [])
             )
             for pattern in include:
-                for path in sorted(root.glob(pattern)):
+                for path in _matches(root, pattern):
                     relative = path.relative_to(root)
                     if path.is_file() and not _ignored(relative, exclude):
                         files[relative] = path
@@ -96,11 +99,16 @@ class Recipe:
             rules = source.get("filter", [])
             root = (self.path.parent / source.get("path", ".")).resolve()
             for pattern in rules.get("include", []) if isinstance(rules, dict) else rules:
-                if next(root.glob(pattern), None) is None:
+                if next(_matches(root, pattern), None) is None:
                     raise LabchannelError(
                         f"{self.path}: the source filter {pattern!r} matches no file in {root}",
                         "Restore the file, or correct the recipe's source.filter",
                     )
+
+
+def _matches(root: Path, pattern: str) -> Iterator[Path]:
+    """What a recipe's glob selects. To pathlib before Python 3.13 a final `**` means folders only."""
+    return root.glob(f"{pattern}/*" if pattern.endswith("**") else pattern)
 
 
 def _ignored(relative: Path, exclude: Iterable[str]) -> bool:

@@ -6,7 +6,8 @@ after which change it fell and what was found.
 
 The changes are seen by an audit hook, so none can be forgotten: every open for writing, rename,
 link, mkdir, unlink, rmdir, chmod of this process. fsync and the exchange of the two folders, which
-Python does not audit, are counted by wrappers. "Before change N+1" is "after change N".
+Python does not audit, are counted by wrappers, and files are written in two halves with a place to
+die between them. "Before change N+1" is "after change N".
 
 rattler's index_fs runs for real once; its files are recorded, and the killed publications write
 them one by one in its place: that is as many more places to die in, and a tenth of the time.
@@ -50,7 +51,7 @@ def die_before(change: int, log: Path) -> None:
     def step(what: str) -> None:
         nonlocal seen
         if seen == change:
-            log.write_text(what)
+            log.open("w").write(what)
             os.kill(os.getpid(), signal.SIGKILL)
         seen += 1
 
@@ -66,6 +67,17 @@ def die_before(change: int, log: Path) -> None:
 
         return call
 
+    def write_in_two(path: Path, data: bytes) -> None:
+        with path.open("wb", buffering=0) as file:
+            file.write(data[: len(data) // 2])
+            step(f"half-written {path}")
+            file.write(data[len(data) // 2 :])
+
+    def write_text(path: Path, text: str, encoding: str, newline: str | None = None) -> None:
+        write_in_two(path, text.encode(encoding))
+
+    Path.write_bytes = write_in_two
+    Path.write_text = write_text
     os.fsync = wrapped("os.fsync", os.fsync)
     exchange.exchange = wrapped("exchange", exchange.exchange)
     sys.addaudithook(hook)

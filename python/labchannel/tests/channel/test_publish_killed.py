@@ -63,7 +63,7 @@ def test_killed_at_every_step(lab, make_package, tmp_path, way):
 
     # The test sees the steps that count, and both outcomes.
     steps = {kill["before"].split()[0] for kill in kills}
-    assert {"os.link", "os.mkdir", "os.remove", "os.fsync", "open"} <= steps
+    assert {"os.link", "os.mkdir", "os.remove", "os.fsync", "open", "half-written"} <= steps
     assert ("exchange" if way == "exchange" else "os.rename") in steps
     assert [kill for kill in kills if kill["state"] == old]
     assert [kill for kill in kills if kill["state"] == new]

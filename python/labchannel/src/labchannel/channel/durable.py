@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -37,10 +38,11 @@ def sync_tree(top: Path) -> None:
 
 def link_or_copy(source: Path, target: Path) -> None:
     """One more name for a file that never changes, or a copy where the file system has no links."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:
-        shutil.copy2(source, target, follow_symlinks=False)
+    if not source.is_symlink():
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copy2(source, target, follow_symlinks=False)
 
 
 def discard(folder: Path) -> None:

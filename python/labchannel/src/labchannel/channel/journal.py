@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _JOURNAL = "journal.json"
+_WINDOWS_PATIENCE = 60
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def roll_forward(channel: Path) -> None:
             source, target = work / "new" / name, channel / name
             if source.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                source.replace(target)
+                _put(source, target)
         _sync_parents(channel, journal.put)
         for name in journal.delete:
             (channel / name).unlink(missing_ok=True)
@@ -136,6 +139,19 @@ def roll_forward(channel: Path) -> None:
             "Close the program that has it open or mend its permissions, and publish again: "
             "that finishes this publication first",
         ) from error
+
+
+def _put(source: Path, target: Path) -> None:
+    # On Windows a file that somebody is reading can't be replaced, and reading an index takes a
+    # moment only. Elsewhere this never waits.
+    for _ in range(_WINDOWS_PATIENCE if sys.platform == "win32" else 0):
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(0.05)
+        else:
+            return
+    source.replace(target)
 
 
 def _sync_parents(channel: Path, names: tuple[str, ...]) -> None:

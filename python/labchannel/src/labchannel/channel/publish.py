@@ -406,7 +406,7 @@ def _replace_whole(root: Path, plan: _Plan, say: OnStep) -> None:
     try:
         work.mkdir()
         # Asked before the work, so that it is not done twice; a mount point may still say no later.
-        if root.exists() and (root.is_mount() or not exchange.can_exchange(work)):
+        if root.exists() and (not exchange.can_exchange(work) or root.is_mount()):
             raise _NotExchangedError
         _stage(root, new, plan, say)
         say("putting the new channel in place")

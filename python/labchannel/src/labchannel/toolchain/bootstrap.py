@@ -6,15 +6,14 @@ import asyncio
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rattler
 
 from labchannel.cache import cache_folder, exclusive, require_space
 from labchannel.errors import LabchannelError
-from labchannel.progress import Progressor
 from labchannel.toolchain import registry
 from labchannel.toolchain.compiler import compiler_contents, stage_compiler
 from labchannel.toolchain.interpreter import (
@@ -28,7 +27,12 @@ from labchannel.toolchain.package import Contents, pack
 from labchannel.toolchain.resolve import Wants, make_lock, read_wants, tool_requirements
 from labchannel.toolchain.rust import check_rust, rust_contents, stage_rust
 from labchannel.toolchain.wheel import unpack_wheel, wheel_contents
-from labchannel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from labchannel.progress import Progressor
+    from labchannel.workspace import Workspace
 
 TOOLCHAIN_PLATFORM = "linux-64"
 """Where a toolchain channel can be made, and for what."""

@@ -8,10 +8,14 @@ resolve to.
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from labchannel.toolchain.lock import LockedWheel
 from labchannel.toolchain.package import Contents
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labchannel.toolchain.lock import LockedWheel
 
 GLIBC = "2.17"
 """What the published packages are linked against, as on conda-forge."""

@@ -6,11 +6,15 @@ import re
 import shutil
 import subprocess
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labchannel.errors import LabchannelError
-from labchannel.toolchain.lock import LockedArtifact
 from labchannel.toolchain.package import PREFIX_MARK, Contents
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labchannel.toolchain.lock import LockedArtifact
 
 # The oldest glibc that the jar's binaries run on; a test reads it from their symbols.
 PYTHON_GLIBC = "2.30"

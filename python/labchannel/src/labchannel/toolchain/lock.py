@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labchannel.errors import LabchannelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOCK_VERSION = 1
 RELOCK = "Make it anew with `./pixiw run labchannel bootstrap --update`"

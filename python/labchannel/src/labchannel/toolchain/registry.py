@@ -12,11 +12,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labchannel.errors import LabchannelError
 from labchannel.toolchain.lock import RELOCK, LockedArtifact, LockedCrate, LockedWheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 

@@ -12,16 +12,15 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from labchannel.cache import cache_folder
 from labchannel.errors import LabchannelError
 from labchannel.manifest import read_manifest
-from labchannel.progress import OnStep
 from labchannel.recipe import load_recipes, spec_name
 from labchannel.toolchain import registry
 from labchannel.toolchain.lock import (
@@ -30,9 +29,15 @@ from labchannel.toolchain.lock import (
     LockedRust,
     LockedWheel,
     ToolchainLock,
+    read_lock,
 )
 from labchannel.toolchain.rust import rust_version, sysroot, toolchain_digest
 from labchannel.workspace import SERVED_PYTHONS, Workspace, read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from labchannel.progress import OnStep
 
 MAVEN_CLASSIFIERS = {"linux-64": "linux-x86_64", "win-64": "windows-x86_64"}
 UV_PLATFORMS = {"linux-64": "x86_64-manylinux_2_28", "win-64": "x86_64-pc-windows-msvc"}
@@ -207,7 +212,7 @@ def merge_wheels(wheels: Iterable[LockedWheel]) -> tuple[LockedWheel, ...]:
 
 
 def make_lock(workspace: Workspace, platform: str, on_step: OnStep) -> ToolchainLock:
-    """Resolve everything anew.
+    """Resolve everything anew; a crate whose version stays is not built again to learn its hash.
 
     Raises
     ------
@@ -236,7 +241,11 @@ def make_lock(workspace: Workspace, platform: str, on_step: OnStep) -> Toolchain
                 LockedArtifact(version, artifact, registry.file_sha256(path), platform)
             )
         crates = []
+        locked_crates = _locked_crates(workspace)
         for crate, version in wants.crates.items():
+            if (crate, version) in locked_crates:
+                crates.append(locked_crates[crate, version])
+                continue
             on_step(f"{crate} {version}")
             folder = scratch / crate
             folder.mkdir()
@@ -252,6 +261,15 @@ def make_lock(workspace: Workspace, platform: str, on_step: OnStep) -> Toolchain
         crates=tuple(crates),
         wheels=merge_wheels(wheels),
     )
+
+
+def _locked_crates(workspace: Workspace) -> dict[tuple[str, str], LockedCrate]:
+    """The crates of the lock that is being replaced, if it can be read."""
+    try:
+        lock = read_lock(workspace.toolchain_lock)
+    except LabchannelError:
+        return {}
+    return {(entry.name, entry.version): entry for entry in lock.crates}
 
 
 def tool_requirements(workspace: Workspace) -> str:

@@ -9,10 +9,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labchannel.errors import LabchannelError
-from labchannel.toolchain.lock import LockedRust
 from labchannel.toolchain.package import Contents
+
+if TYPE_CHECKING:
+    from labchannel.toolchain.lock import LockedRust
 
 RUST_TARGETS = {"linux-64": "x86_64-unknown-linux-gnu"}
 """Rust's name for each platform that a toolchain channel can be made on."""

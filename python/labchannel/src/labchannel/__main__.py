@@ -1,0 +1,5 @@
+"""`python -m labchannel`."""
+
+from labchannel.cli import main
+
+main()

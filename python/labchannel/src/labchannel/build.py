@@ -1,0 +1,365 @@
+"""Build the recipes that changed, test them while packaging, and publish all of them or none."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labchannel.cache import cache_folder, exclusive, require_space
+from labchannel.channel.archive import read_info
+from labchannel.channel.layout import Channel, Record
+from labchannel.channel.publish import publish
+from labchannel.environment import record_file, solve
+from labchannel.errors import LabchannelError
+from labchannel.isolated import BuildRequest, run_isolated
+from labchannel.settle import settle
+from labchannel.progress import OnStep, Progressor
+from labchannel.recipe import Recipe, inputs_digest, load_recipes, needed_recipes
+from labchannel.upstream import Upstream, find_upstream
+from labchannel.workspace import SERVED_PYTHONS, Workspace
+
+INPUTS_KEY = "labchannel-inputs"
+"""Where a package's about.json holds the digest of what it was made from."""
+
+NEEDED_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one recipe."""
+
+    name: str
+    status: str
+    """`built`, `cached` (built before for another channel), `skipped` (already in the channel),
+    `failed`, or `not built` (it needs one that failed)."""
+    file: str = ""
+    seconds: float = 0.0
+    size: int = 0
+    reason: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether the channel has, or can get, this package."""
+        return self.status in ("built", "cached", "skipped")
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What became of all of them."""
+
+    outcomes: tuple[Outcome, ...]
+    published: tuple[Record, ...]
+    channel: Path
+
+    @property
+    def good(self) -> bool:
+        """Whether every recipe is in the channel."""
+        return all(outcome.good for outcome in self.outcomes)
+
+
+def build(
+    workspace: Workspace,
+    progress: Progressor,
+    *,
+    names: Sequence[str] = (),
+    platform: str,
+    channel: Path | None = None,
+    closure: bool = True,
+) -> BuildReport:
+    """Bring the channel up to date with the checkout.
+
+    A recipe whose inputs are those of the newest package in the channel is skipped. Another gets
+    the next build number, so that a file name never stands for two different files. Nothing is
+    published unless everything asked for succeeded.
+
+    Parameters
+    ----------
+    names
+        Only these recipes and those that they need; all by default.
+    platform
+        The conda platform to build for.
+    channel
+        The channel folder; the checkout's by default.
+    closure
+        Where conda-forge does not answer: also publish every package that these need at run time
+        and to be tested, for each served Python, so that the channel serves alone.
+
+    Raises
+    ------
+    LabchannelError
+        A recipe can't be rendered, another build is running, no room on the disk, no toolchain.
+    """
+    target = (channel or workspace.channel).resolve()
+    recipes = _chosen(load_recipes(workspace, platform), names)
+    for recipe in recipes:
+        recipe.check_sources()
+    with exclusive(
+        _lock_name(target), f"a build for {target}", wait=False
+    ):
+        upstream = find_upstream(workspace, progress)
+        require_space(cache_folder("build"), NEEDED_BYTES, "a build")
+        outcomes, packages = _build_all(workspace, progress, recipes, target, upstream, platform)
+        published: tuple[Record, ...] = ()
+        if all(outcome.good for outcome in outcomes):
+            extra: list[Path] = []
+            if closure and upstream.toolchain is not None:
+                with progress.stage("run-time closure", len(SERVED_PYTHONS)) as step:
+                    extra = _closure(recipes, packages, target, upstream.toolchain.path, step)
+            with progress.stage("publish") as step:
+                report = publish(target, [*packages, *extra], on_step=step)
+            published = report.added
+    return BuildReport(tuple(outcomes), published, target)
+
+
+def _lock_name(target: Path) -> str:
+    return "build-" + re.sub(r"\W+", "-", str(target))[-80:]
+
+
+def _chosen(recipes: Sequence[Recipe], names: Sequence[str]) -> list[Recipe]:
+    known = {recipe.name: recipe for recipe in recipes}
+    for name in names:
+        if name not in known:
+            raise LabchannelError(
+                f"there is no recipe {name!r}", f"Choose some of: {', '.join(sorted(known))}"
+            )
+    wanted = set(names) or set(known)
+    for recipe in reversed(recipes):
+        if recipe.name in wanted:
+            wanted |= needed_recipes(recipe, known)
+    return [recipe for recipe in recipes if recipe.name in wanted]
+
+
+def _build_all(
+    workspace: Workspace,
+    progress: Progressor,
+    recipes: Sequence[Recipe],
+    target: Path,
+    upstream: Upstream,
+    platform: str,
+) -> tuple[list[Outcome], list[Path]]:
+    present = Channel.read(target) if (target / "noarch" / "repodata.json").is_file() else None
+    outcomes: list[Outcome] = []
+    packages: list[Path] = []
+    digests: dict[str, str] = {}
+    known = [recipe.name for recipe in recipes]
+    with progress.stage("recipes", len(recipes)) as step:
+        for recipe in recipes:
+            needs = needed_recipes(recipe, known)
+            failed = sorted(o.name for o in outcomes if o.name in needs and not o.good)
+            if failed:
+                outcomes.append(
+                    Outcome(recipe.name, "not built", reason=f"needs {', '.join(failed)}")
+                )
+                continue
+            context = [upstream.identity, platform, *(digests[name] for name in sorted(needs))]
+            digest = digests[recipe.name] = inputs_digest(recipe, workspace, context)
+            newest = _newest(present, recipe)
+            if newest is not None and _inputs_of(target / newest.location) == digest:
+                outcomes.append(
+                    Outcome(recipe.name, "skipped", newest.file_name, size=newest.size)
+                )
+                step(f"{recipe.name}: unchanged")
+                continue
+            number = 0 if newest is None else newest.build_number + 1
+            kept = _kept(digest, number)
+            if kept is not None:
+                step(f"{recipe.name}: built before from the same inputs")
+                packages.append(kept)
+                outcomes.append(
+                    Outcome(recipe.name, "cached", kept.name, size=kept.stat().st_size)
+                )
+                continue
+            step(f"{recipe.name} {recipe.version}, build {number}")
+            outcome, package = _build_one(
+                workspace, progress, recipe, digest, number, packages, target, upstream, platform
+            )
+            outcomes.append(outcome)
+            if package is not None:
+                packages.append(package)
+    return outcomes, packages
+
+
+def _newest(present: Channel | None, recipe: Recipe) -> Record | None:
+    if present is None:
+        return None
+    builds = [
+        record
+        for record in present.builds(recipe.name, recipe.version)
+        if record.subdir == recipe.subdir
+    ]
+    return max(builds, key=lambda record: record.build_number, default=None)
+
+
+def _inputs_of(package: Path) -> str | None:
+    """The digest that a package says it was made from; None for a foreign or damaged one."""
+    try:
+        about = read_info(package).about
+    except LabchannelError:
+        return None
+    extra = about.get("extra", {})
+    value = extra.get(INPUTS_KEY) if isinstance(extra, Mapping) else None
+    return str(value) if value is not None else None
+
+
+def _kept(digest: str, at_least: int) -> Path | None:
+    """A package built before from the same inputs, if its number is free in the channel."""
+    folder = cache_folder("built") / digest
+    for package in sorted(folder.glob("*.conda")):
+        info = read_info(package)
+        if int(info.index["build_number"]) >= at_least:
+            return package
+    return None
+
+
+def _build_one(
+    workspace: Workspace,
+    progress: Progressor,
+    recipe: Recipe,
+    digest: str,
+    number: int,
+    packages: Iterable[Path],
+    target: Path,
+    upstream: Upstream,
+    platform: str,
+) -> tuple[Outcome, Path | None]:
+    began = time.monotonic()
+    # One folder for each recipe, always the same: cargo then knows what it has compiled already.
+    folder = cache_folder("build") / platform / recipe.name
+    shutil.rmtree(folder, ignore_errors=True)
+    recipe_path = snapshot(workspace, recipe, digest, number, folder / "src")
+    channels = list(upstream.channels)
+    if needed_recipes(recipe, workspace.own_packages()):
+        channels = _with_own_packages(channels, packages, target, folder)
+    log = cache_folder("logs") / f"{recipe.name}-{platform}.log"
+    request = BuildRequest(
+        recipe=str(recipe_path),
+        variants=str(recipe_path.parent.parent / "variants.yaml"),
+        platform=platform,
+        output=str(folder / "out"),
+        channels=channels,
+        timestamp=source_time(recipe),
+    )
+    try:
+        built = run_isolated(request, log, progress, recipe.name)
+    except LabchannelError as error:
+        seconds = time.monotonic() - began
+        return Outcome(recipe.name, "failed", seconds=seconds, reason=str(error)), None
+    keep = cache_folder("built") / digest
+    shutil.rmtree(keep, ignore_errors=True)
+    keep.mkdir()
+    package = keep / built.name
+    settle(built, package, request.timestamp)
+    shutil.rmtree(folder, ignore_errors=True)
+    seconds = time.monotonic() - began
+    return Outcome(recipe.name, "built", built.name, seconds, package.stat().st_size), package
+
+
+def source_time(recipe: Recipe) -> int:
+    """Seconds since 1970 that stand for the sources: the newest of their times."""
+    return max(int(path.stat().st_mtime) for _name, path in recipe.source_files())
+
+
+def snapshot(workspace: Workspace, recipe: Recipe, digest: str, number: int, folder: Path) -> Path:
+    """Copy exactly the digested files, and the recipe with its build number and digest.
+
+    What is built is thus what was hashed, whatever is edited meanwhile.
+
+    Returns
+    -------
+    Path
+        The copied recipe.yaml, at the same place relative to its sources as the original.
+    """
+    for name, path in recipe.source_files():
+        copy = folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        # Fresh times on purpose: cargo compares times, and an older checkout's would mislead it.
+        shutil.copyfile(path, copy)
+        copy.chmod(path.stat().st_mode & 0o755 | 0o600)
+    recipe_path = folder / recipe.path.relative_to(workspace.root)
+    recipe_path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(workspace.variants, folder / workspace.variants.relative_to(workspace.root))
+    text = recipe.path.read_text(encoding="utf-8")
+    text, numbers = re.subn(r"(?m)^(  number:) *\d+ *$", rf"\g<1> {number}", text)
+    if numbers != 1:
+        raise LabchannelError(
+            f"{recipe.path} has no plain `number: 0` under `build:`", "Write it so, indented by two"
+        )
+    line = f"  {INPUTS_KEY}: {digest}\n"
+    if re.search(r"(?m)^extra:\s*$", text):
+        text = re.sub(r"(?m)^extra:\s*\n", f"extra:\n{line}", text)
+    else:
+        text = f"{text.rstrip()}\n\nextra:\n{line}"
+    recipe_path.write_text(text, encoding="utf-8")
+    return recipe_path
+
+
+def _with_own_packages(
+    channels: list[str], packages: Iterable[Path], target: Path, folder: Path
+) -> list[str]:
+    """A channel of what this run has made and the target has, in front of the others."""
+    local = folder / "local"
+    publish(local, list(packages))
+    with_target = [target.as_uri()] if (target / "noarch" / "repodata.json").is_file() else []
+    return [local.as_uri(), *with_target, *channels]
+
+
+def test_specs(recipes: Iterable[Recipe]) -> list[str]:
+    """What the recipes' own tests need beside the packages, sorted."""
+    return sorted({spec for recipe in recipes for spec in recipe.needs_to_test})
+
+
+def _closure(
+    recipes: Sequence[Recipe],
+    packages: Sequence[Path],
+    target: Path,
+    toolchain: Path,
+    step: OnStep,
+) -> list[Path]:
+    """The files of every package that these need to run and to be tested, on each served Python.
+
+    pip is among them: conda adds it to what every python needs.
+    """
+    own = {recipe.name for recipe in recipes}
+    files: dict[str, Path] = {}
+    with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as name:
+        local = Path(name) / "channel"
+        publish(local, packages)
+        channels: list[str | Path] = [local, toolchain]
+        if (target / "noarch" / "repodata.json").is_file():
+            channels.insert(1, target)
+        for python in SERVED_PYTHONS:
+            step(f"Python {python}")
+            specs = [f"python {python}.*", "pip", *sorted(own), *test_specs(recipes)]
+            for record in solve(channels, specs, recipes[0].platform):
+                path = record_file(record)
+                if path is not None and record.name.normalized not in own:
+                    files[record.file_name] = path
+    return [files[name] for name in sorted(files)]
+
+
+def built_packages(workspace: Workspace) -> list[Path]:
+    """The packages in the cache that were built from the checkout as it is now.
+
+    Raises
+    ------
+    LabchannelError
+        None is there.
+    """
+    names = set(workspace.own_packages())
+    newest: dict[str, Path] = {}
+    for package in cache_folder("built").glob("*/*.conda"):
+        name = str(read_info(package).index["name"])
+        if name in names and (
+            name not in newest or package.stat().st_mtime > newest[name].stat().st_mtime
+        ):
+            newest[name] = package
+    if not newest:
+        raise LabchannelError(
+            "nothing has been built yet", "Build first: `./pixiw run build-recipes`"
+        )
+    return [newest[name] for name in sorted(newest)]

@@ -1,0 +1,459 @@
+"""The command line: each command reads its arguments, calls the library, prints the result."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import labchannel
+from labchannel.errors import LabchannelError
+from labchannel.progress import Progressor, error_console, use_utf8
+from labchannel.workspace import find_workspace
+
+app = typer.Typer(
+    name="labchannel",
+    help="Builds, tests, publishes, verifies and serves a local conda channel, and makes "
+    "environments from it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+env_app = typer.Typer(help="Make environments from a channel.", no_args_is_help=True)
+app.add_typer(env_app, name="env")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+Platform = Annotated[
+    str, typer.Option("--platform", help="The conda platform; this machine's by default.")
+]
+ChannelArgument = Annotated[
+    Path | None, typer.Argument(help="The channel folder; the checkout's ./channel by default.")
+]
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        typer.echo(f"labchannel {labchannel.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: ARG001 - typer calls `_version` with it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def _size(count: int) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count = count / 1000  # type: ignore[assignment]
+    return f"{count:.2f} GB"
+
+
+def _platform(platform: str) -> str:
+    from labchannel.environment import current_platform
+
+    return platform or current_platform()
+
+
+def _channel(channel: Path | None) -> Path:
+    return channel if channel is not None else find_workspace().channel
+
+
+@app.command()
+def bootstrap(
+    update: Annotated[
+        bool, typer.Option("--update", help="Resolve everything anew and rewrite toolchain.lock.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make the toolchain channel, the stand-in where conda-forge does not answer."""
+    from labchannel.toolchain.bootstrap import bootstrap as make
+    from labchannel.toolchain.bootstrap import update_lock
+
+    workspace, progress = find_workspace(), Progressor(quiet=quiet)
+    if update:
+        update_lock(workspace, progress)
+    toolchain = make(workspace, progress)
+    if as_json:
+        _print_json(asdict(toolchain))
+    else:
+        typer.echo(f"toolchain channel: {toolchain.path}")
+
+
+@app.command()
+def build(
+    names: Annotated[list[str] | None, typer.Argument(help="Only these recipes.")] = None,
+    platform: Platform = "",
+    channel: Annotated[
+        Path | None, typer.Option("--channel", help="Publish to this folder, not ./channel.")
+    ] = None,
+    no_closure: Annotated[
+        bool,
+        typer.Option("--no-closure", help="Leave Python and all dependencies out of the channel."),
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Build, test and publish the recipes whose inputs changed."""
+    from labchannel.build import build as run
+
+    report = run(
+        find_workspace(),
+        Progressor(quiet=quiet),
+        names=names or (),
+        platform=_platform(platform),
+        channel=channel,
+        closure=not no_closure,
+    )
+    if as_json:
+        _print_json(
+            {
+                "channel": str(report.channel),
+                "outcomes": [asdict(outcome) for outcome in report.outcomes],
+                "published": [record.location for record in report.published],
+            }
+        )
+    else:
+        for outcome in report.outcomes:
+            if outcome.reason:
+                error_console().print(f"{outcome.name}: {outcome.reason}", markup=False)
+        table = Table("recipe", "result", "package", "seconds", "size", box=None)
+        for outcome in report.outcomes:
+            size = _size(outcome.size) if outcome.size else ""
+            seconds = f"{outcome.seconds:.1f}" if outcome.seconds else ""
+            table.add_row(outcome.name, outcome.status, outcome.file, seconds, size)
+        Console(soft_wrap=True).print(table)
+        if report.good:
+            typer.echo(f"channel: {report.channel} ({len(report.published)} packages new in it)")
+        else:
+            typer.echo("Nothing was published: the channel is as it was.")
+    if not report.good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def publish(
+    packages: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Package files; by default those built last from this checkout."),
+    ] = None,
+    channel: Annotated[
+        Path | None, typer.Option("--channel", help="The channel folder; ./channel by default.")
+    ] = None,
+    reindex: Annotated[
+        bool, typer.Option("--reindex", help="Read every package again and write all indexes anew.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Add package files to a channel in one atomic step."""
+    from labchannel.build import built_packages
+    from labchannel.channel.publish import publish as run
+
+    chosen = packages if packages is not None else built_packages(find_workspace())
+    with Progressor(quiet=quiet).stage("publish") as step:
+        report = run(_channel(channel), chosen, reindex=reindex, on_step=step)
+    if as_json:
+        _print_json(asdict(report))
+    else:
+        typer.echo(
+            f"{len(report.added)} added ({_size(report.bytes_added)}), "
+            f"{len(report.present)} were there already: {report.channel}"
+        )
+
+
+@app.command()
+def verify(
+    channel: ChannelArgument = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Check every file of a channel against its indexes; a line for each fault, exit code 1."""
+    from labchannel.channel.layout import Channel
+    from labchannel.channel.verify import verify as run
+
+    target = _channel(channel)
+    with Progressor(quiet=quiet).stage("verify") as step:
+        faults = run(target, own=_own_packages(), on_step=step)
+    if as_json:
+        _print_json([asdict(fault) for fault in faults])
+    else:
+        for fault in faults:
+            typer.echo(str(fault))
+        if not faults:
+            typer.echo(f"{target}: {len(list(Channel.read(target)))} packages, no fault")
+    if faults:
+        raise typer.Exit(1)
+
+
+def _own_packages() -> list[str]:
+    """The names that the stricter rules hold for: this checkout's, when there is one."""
+    try:
+        return find_workspace().own_packages()
+    except LabchannelError:
+        return []
+
+
+@app.command()
+def serve(
+    channel: ChannelArgument = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 0,
+) -> None:
+    """Serve a channel over HTTP until Ctrl-C."""
+    from labchannel.channel.serve import serve as run
+
+    run(_channel(channel), host, port)
+
+
+@app.command()
+def prune(
+    keep: Annotated[int, typer.Option("--keep", min=1, help="Builds of each version to keep.")] = 2,
+    channel: ChannelArgument = None,
+    as_json: Json = False,
+) -> None:
+    """Remove old builds of this checkout's packages from the channel."""
+    from labchannel.channel.publish import prune as run
+
+    report = run(_channel(channel), keep, names=find_workspace().own_packages())
+    if as_json:
+        _print_json(asdict(report))
+    else:
+        for record in report.removed:
+            typer.echo(f"removed {record.location} ({_size(record.size)})")
+        typer.echo(f"freed {_size(report.bytes_freed)}")
+
+
+@app.command()
+def clean(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also the downloads and the toolchain channel.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Empty the caches; ./channel is not touched."""
+    from labchannel.cache import clean as run
+
+    freed = run(everything=everything)
+    if as_json:
+        _print_json(freed)
+    else:
+        for name, size in freed.items():
+            typer.echo(f"{name}: {_size(size)}")
+        typer.echo(f"freed {_size(sum(freed.values()))}")
+
+
+@env_app.command("create")
+def env_create(
+    specs: Annotated[list[str] | None, typer.Argument(help='Packages, like "python 3.13.*".')] = None,
+    prefix: Annotated[Path, typer.Option("--prefix", "-p", help="The environment's folder.")] = ...,  # type: ignore[assignment]
+    channels: Annotated[
+        list[str] | None,
+        typer.Option("--channel", "-c", help="A channel folder, URL or name; nothing else is asked."),
+    ] = None,
+    platform: Platform = "",
+    lock: Annotated[
+        Path | None, typer.Option("--lock", help="Install exactly what this lock names.")
+    ] = None,
+    write_lock: Annotated[
+        Path | None, typer.Option("--write-lock", help="Write what was installed to this lock.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an environment from the given channels alone."""
+    from labchannel.environment import (
+        install,
+        lock_of,
+        read_environment_lock,
+        records_of_lock,
+        solve,
+    )
+
+    sources = channels or [str(find_workspace().channel)]
+    if (lock is None) == (not specs):
+        raise LabchannelError(
+            "an environment is made from packages or from a lock, one of the two",
+            "Name some packages, or give --lock FILE",
+        )
+    if lock is not None:
+        locked_platform, packages = read_environment_lock(lock)
+        target = platform or locked_platform
+        if target != locked_platform:
+            raise LabchannelError(
+                f"{lock} is for {locked_platform}, not for {target}", "Leave --platform out"
+            )
+        records = records_of_lock(packages, sources, target)
+        requested = []
+    else:
+        target = _platform(platform)
+        requested = list(specs or ())
+        records = solve(sources, requested, target)
+    install(records, prefix, target, requested)
+    if write_lock is not None:
+        write_lock.write_text(lock_of(records, target), encoding="utf-8", newline="\n")
+    if as_json:
+        _print_json(json.loads(lock_of(records, target)))
+    else:
+        typer.echo(f"{prefix}: {len(records)} packages for {target}")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def run(
+    context: typer.Context,
+    task: Annotated[str | None, typer.Argument(help="The task; without it all are listed.")] = None,
+    environment: Annotated[
+        str, typer.Option("--environment", "-e", help="The environment of pixi.toml.")
+    ] = "default",
+) -> None:
+    """Run a task of pixi.toml where there is no pixi."""
+    from labchannel.task import list_tasks, run_task
+
+    workspace = find_workspace()
+    if task is None:
+        for name, description in list_tasks(workspace):
+            typer.echo(f"{name:18} {description}")
+        return
+    raise typer.Exit(run_task(workspace, task, context.args, environment, Progressor()))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is missing on this machine, and the one command that mends each."""
+    from labchannel.doctor import examine
+
+    findings = examine(find_workspace())
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark = "ok     " if finding.good else "missing" if finding.needed else "absent "
+            typer.echo(f"{mark}  {finding.subject}: {finding.detail}")
+            if not finding.good and finding.mend:
+                typer.echo(f"         mend: {finding.mend}")
+    if any(finding.needed and not finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command(hidden=True)
+def develop() -> None:
+    """Install this checkout's libraries into the environment that runs this command."""
+    from labchannel.develop import develop as run
+
+    for line in run(find_workspace(), Progressor()):
+        typer.echo(line)
+
+
+@app.command()
+def wheels() -> None:
+    """Build abi3 wheels into dist/ and import each in a bare venv of each Python."""
+    from labchannel.wheels import build_wheels
+
+    for line in build_wheels(find_workspace(), Progressor()):
+        typer.echo(line)
+
+
+@app.command("new-package")
+def new_package(
+    name: Annotated[str, typer.Argument(help="snake_case; crate, import and conda package alike.")],
+) -> None:
+    """Add a crate, its binding, a Python package and a recipe that build, test and publish."""
+    from labchannel.new_package import new_package as run
+
+    for path in run(find_workspace(), name):
+        typer.echo(path)
+
+
+@app.command("test-installed")
+def test_installed(
+    channel: ChannelArgument = None,
+    pythons: Annotated[
+        list[str] | None, typer.Option("--python", help="Only this Python, like 3.13.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the packages' own tests in fresh environments made from the channel alone."""
+    from labchannel.installed import test_installed as run
+
+    rows = run(_channel(channel), _own_packages(), pythons or (), Progressor())
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+    else:
+        for row in rows:
+            typer.echo(f"{row.package:18} Python {row.python:5} {row.status:7} {row.seconds:6.1f} s")
+            if row.log:
+                typer.echo(row.log)
+        passed = sum(row.status == "passed" for row in rows)
+        typer.echo(f"installed packages: {passed} passed, {len(rows) - passed} failed")
+    if any(row.status != "passed" for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command("test-slow", hidden=True)
+def test_slow(
+    force: Annotated[bool, typer.Option("--force", help="Run even if these inputs passed.")] = False,
+) -> None:
+    """Run the slow tests, unless these very inputs have passed on this machine."""
+    from labchannel.slow import test_slow as run
+
+    raise typer.Exit(run(find_workspace(), force=force))
+
+
+@app.command("lint-types", hidden=True)
+def lint_types() -> None:
+    """Check the types of every Python package, strictly."""
+    from labchannel.develop import lint_types as run
+
+    raise typer.Exit(run(find_workspace()))
+
+
+@app.command()
+def bench(as_json: Json = False) -> None:
+    """Time builds, solves and installs, and measure the packages."""
+    from labchannel.bench import bench as run
+
+    figures = run(find_workspace(), Progressor())
+    if as_json:
+        _print_json([asdict(figure) for figure in figures])
+    else:
+        table = Table("figure", "measured", "goal", box=None)
+        for figure in figures:
+            table.add_row(figure.name, figure.measured, figure.goal)
+        Console(soft_wrap=True).print(table)
+
+
+def main() -> None:
+    """Run the command line; expected trouble is one sentence on stderr and exit code 1."""
+    use_utf8()
+    try:
+        app()
+    except LabchannelError as error:
+        console = error_console()
+        console.print("error:", style="bold red", end=" ")
+        console.print(str(error), markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        error_console().print("stopped: nothing was published by what was running")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+
+

@@ -1,0 +1,63 @@
+"""The slow tests, and the memory of which inputs have passed them on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+from labchannel.cache import cache_folder
+from labchannel.workspace import Workspace
+
+# Everything that a slow test can depend on: the sources, the tests, and how they are run.
+_INPUTS = (
+    "Cargo.lock",
+    "Cargo.toml",
+    "pixi.toml",
+    "toolchain.lock",
+    "crates/**/*",
+    "docker/**/*",
+    "docs/**/*",
+    "examples/**/*",
+    "python/**/*",
+    "recipes/**/*",
+    "tests/**/*",
+)
+_LEFTOVERS = {"__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", "target"}
+
+NO_TESTS_COLLECTED = 5
+
+
+def test_slow(workspace: Workspace, *, force: bool) -> int:
+    """Run every test marked slow, unless the same inputs passed before on this machine.
+
+    Returns
+    -------
+    int
+        pytest's exit code; 0 when nothing had to be run.
+    """
+    digest = _digest(workspace)
+    passed = cache_folder("slow") / digest
+    if passed.exists() and not force:
+        print(f"test-slow: these inputs ({digest[:12]}) have passed on this machine; skipped")
+        return 0
+    print(f"test-slow: inputs {digest[:12]}", flush=True)
+    code = subprocess.run(
+        [sys.executable, "-m", "pytest", "-m", "slow", "tests", "python"],
+        check=False,
+        cwd=workspace.root,
+    ).returncode
+    if code == 0:
+        passed.touch()
+    return code
+
+
+def _digest(workspace: Workspace) -> str:
+    digest = hashlib.sha256()
+    files = {path for pattern in _INPUTS for path in workspace.root.glob(pattern)}
+    for path in sorted(files):
+        if path.is_file() and not _LEFTOVERS.intersection(path.parts) and path.suffix != ".pyc":
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.relative_to(workspace.root).as_posix()} {content}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,132 @@
+"""Run pixi.toml's tasks without pixi: rattler makes the environment, labchannel runs the commands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from labchannel.cache import cache_folder, exclusive
+from labchannel.environment import activated, current_platform, install, solve
+from labchannel.errors import LabchannelError
+from labchannel.manifest import Manifest, read_manifest
+from labchannel.progress import Progressor
+from labchannel.upstream import Upstream, find_upstream
+from labchannel.workspace import Workspace
+
+
+def list_tasks(workspace: Workspace) -> list[tuple[str, str]]:
+    """Every task's name and description, in the file's order."""
+    tasks = read_manifest(workspace.manifest).tasks.values()
+    return [(task.name, task.description) for task in tasks]
+
+
+def run_task(
+    workspace: Workspace,
+    name: str,
+    arguments: Sequence[str],
+    environment: str,
+    progress: Progressor,
+) -> int:
+    """Run a task after those it depends on; the first failure ends the run.
+
+    Parameters
+    ----------
+    arguments
+        Appended to the command of the named task, not of those it depends on.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or that of the command that failed.
+
+    Raises
+    ------
+    LabchannelError
+        An unknown task or environment, a key of pixi.toml that labchannel does not read, or no
+        environment that satisfies it.
+    """
+    manifest = read_manifest(workspace.manifest)
+    order = manifest.task_order(name)
+    upstream = find_upstream(workspace, progress)
+    prefix = task_environment(workspace, manifest, environment, upstream, progress)
+    variables = task_variables(workspace, manifest, prefix, upstream)
+    for task in order:
+        if not task.command:
+            continue
+        command = [*task.command, *(arguments if task.name == name else ())]
+        progress.say(f"> {task.name}: {' '.join(command)}")
+        code = _run(command, workspace.root / task.cwd, {**variables, **task.env})
+        if code != 0:
+            if len(order) > 1:
+                progress.say(f"> {task.name} failed with exit code {code}")
+            return code
+    return 0
+
+
+def _run(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> int:
+    program = shutil.which(command[0], path=variables["PATH"])
+    if program is None:
+        raise LabchannelError(
+            f"there is no program {command[0]!r} in the environment",
+            "Add the package that has it to pixi.toml's dependencies",
+        )
+    return subprocess.run(
+        [program, *command[1:]], check=False, cwd=folder, env=dict(variables)
+    ).returncode
+
+
+def task_environment(
+    workspace: Workspace,
+    manifest: Manifest,
+    environment: str,
+    upstream: Upstream,
+    progress: Progressor,
+) -> Path:
+    """The prefix of one environment of this checkout, brought up to date."""
+    platform = current_platform()
+    specs = manifest.specs(environment, platform)
+    home = hashlib.sha256(str(workspace.root).encode()).hexdigest()[:12]
+    prefix = cache_folder("envs") / f"{home}-{environment}"
+    stamp = prefix / "conda-meta" / "labchannel.json"
+    wanted = json.dumps({"specs": specs, "upstream": upstream.identity}, sort_keys=True)
+    with exclusive(f"env-{prefix.name}", "making this environment"):
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+            return prefix
+        with progress.stage(f"environment {environment}") as step:
+            step("solving")
+            records = solve(list(upstream.channels), specs, platform)
+            step(f"installing {len(records)} packages")
+            stamp.unlink(missing_ok=True)
+            install(records, prefix, platform, specs)
+        stamp.write_text(wanted, encoding="utf-8")
+    return prefix
+
+
+def task_variables(
+    workspace: Workspace, manifest: Manifest, prefix: Path, upstream: Upstream
+) -> dict[str, str]:
+    """The variables that a task sees: the activated environment and pixi.toml's own."""
+    base = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    variables = activated(prefix, base)
+    variables["PIXI_PROJECT_ROOT"] = str(workspace.root)
+    # pixi gives tasks the environment's packages only; user site-packages would shadow them.
+    variables["PYTHONNOUSERSITE"] = "1"
+    for name, value in manifest.activation_env(current_platform()).items():
+        variables[name] = _expand(value, variables)
+    if upstream.toolchain is not None:
+        # Nested labchannel calls need not ask the network again.
+        variables["LABCHANNEL_UPSTREAM"] = "toolchain"
+    if sys.platform == "win32":
+        variables["PIXI_PROJECT_ROOT"] = str(workspace.root).replace("\\", "/")
+    return variables
+
+
+def _expand(value: str, variables: Mapping[str, str]) -> str:
+    return re.sub(r"\$(\w+)", lambda match: variables.get(match[1], ""), value)

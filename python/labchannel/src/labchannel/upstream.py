@@ -1,0 +1,79 @@
+"""Where builds take their compilers and dependencies from: conda-forge, or the stand-in for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import rattler
+import rattler.exceptions
+
+from labchannel.errors import LabchannelError
+from labchannel.progress import Progressor
+from labchannel.toolchain.bootstrap import Toolchain, bootstrap
+from labchannel.workspace import Workspace
+
+CONDA_FORGE = "conda-forge"
+CHOICES = (CONDA_FORGE, "toolchain")
+
+_ANSWER_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The channels that builds and environments are made from."""
+
+    channels: tuple[str, ...]
+    identity: str
+    """Part of every recipe's inputs: a package is built anew when its upstream is another."""
+    toolchain: Toolchain | None
+    """The toolchain channel, where conda-forge does not answer."""
+
+
+def conda_forge_answers() -> bool:
+    """Whether conda-forge can be reached, through the user's own mirrors and proxies."""
+
+    async def ask() -> bool:
+        with tempfile.TemporaryDirectory() as cache:
+            gateway = rattler.Gateway(cache_dir=Path(cache))
+            found = await gateway.query(
+                sources=[CONDA_FORGE],
+                platforms=[rattler.Subdir("noarch")],
+                specs=[rattler.MatchSpec("python_abi")],
+                recursive=False,
+            )
+            return any(records for records in found)
+
+    try:
+        return asyncio.run(asyncio.wait_for(ask(), _ANSWER_SECONDS))
+    except (
+        TimeoutError,
+        OSError,
+        rattler.exceptions.GatewayError,
+        rattler.exceptions.FetchRepoDataError,
+    ):
+        return False
+
+
+def find_upstream(workspace: Workspace, progress: Progressor) -> Upstream:
+    """conda-forge where it answers, else the toolchain channel, made if need be.
+
+    LABCHANNEL_UPSTREAM=conda-forge or =toolchain decides without asking.
+
+    Raises
+    ------
+    LabchannelError
+        The variable has another value, or the toolchain channel can't be made.
+    """
+    choice = os.environ.get("LABCHANNEL_UPSTREAM", "")
+    if choice and choice not in CHOICES:
+        raise LabchannelError(
+            f"LABCHANNEL_UPSTREAM is {choice!r}", f"Set it to {' or '.join(CHOICES)}, or not at all"
+        )
+    if choice == CONDA_FORGE or (not choice and conda_forge_answers()):
+        return Upstream((CONDA_FORGE,), CONDA_FORGE, None)
+    toolchain = bootstrap(workspace, progress)
+    return Upstream((toolchain.path.as_uri(),), toolchain.identity, toolchain)
