@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 from labchannel.channel.layout import Channel
 from labchannel.channel.publish import prune, publish
@@ -20,7 +23,7 @@ def test_the_newest_builds_of_each_version_stay(tmp_path, make_package):
     packages += [make_package("other", number=number) for number in range(3)]
     packages += [make_package("alpha", number=0, subdir="linux-64")]
     publish(channel, packages)
-    report = prune(channel, ["alpha"], keep=2)
+    report = prune(channel, 2, ["alpha"])
     assert [record.build_number for record in report.removed] == [0, 1]
     assert report.bytes_freed == sum(package.stat().st_size for package in packages[:2])
     assert builds(channel) == {
@@ -30,7 +33,7 @@ def test_the_newest_builds_of_each_version_stay(tmp_path, make_package):
         *(("other", "1.0", number) for number in range(3)),
     }
     assert verify(channel) == []
-    assert prune(channel, ["alpha"], keep=2).removed == ()
+    assert prune(channel, 2, ["alpha"]).removed == ()
 
 
 def test_what_others_need_stays(tmp_path, make_package):
@@ -46,7 +49,7 @@ def test_what_others_need_stays(tmp_path, make_package):
             make_package("loose", depends=["alpha >=1", "python >=3", "__glibc >=2.17"]),
         ],
     )
-    report = prune(channel, ["alpha", "partner", "pinned"], keep=1)
+    report = prune(channel, 1, ["alpha", "partner", "pinned"])
     assert builds(channel) == {
         ("alpha", "1.0", 0),
         ("alpha", "1.0", 2),
@@ -55,7 +58,8 @@ def test_what_others_need_stays(tmp_path, make_package):
         ("pinned", "1.0", 0),
         ("loose", "1.0", 0),
     }
-    assert {old.location: who.name for old, who in report.needed.items()} == {
+    json.dumps(asdict(report))
+    assert {kept.record.location: kept.dependent.name for kept in report.needed} == {
         "noarch/alpha-1.0-h0_0.conda": "pinned",
         "noarch/partner-1.0-h0_0.conda": "alpha",
     }
@@ -71,18 +75,18 @@ def test_dependencies_can_be_solved_before_and_after(tmp_path, make_package, cli
         ],
     )
     before = client.solve(channel.as_uri(), "user")
-    prune(channel, ["alpha", "user"], keep=1)
+    prune(channel, 1, ["alpha", "user"])
     assert client.solve(channel.as_uri(), "user") == before
 
 
 def test_keeping_none_is_refused(lab, snapshot):
     before = snapshot(lab)
     with pytest.raises(LabchannelError, match="would empty the channel"):
-        prune(lab, ["alpha"], keep=0)
+        prune(lab, 0, ["alpha"])
     assert snapshot(lab) == before
 
 
 def test_a_missing_channel(tmp_path):
     with pytest.raises(LabchannelError, match="there is no channel"):
-        prune(tmp_path / "nowhere", ["alpha"], keep=1)
+        prune(tmp_path / "nowhere", 1, ["alpha"])
     assert not list(tmp_path.iterdir())

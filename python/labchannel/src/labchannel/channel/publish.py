@@ -136,11 +136,19 @@ def publish(
 
 
 @dataclass(frozen=True)
+class Needed:
+    """An old build that stays: `dependent` depends on it, and nothing newer will do."""
+
+    record: Record
+    dependent: Record
+
+
+@dataclass(frozen=True)
 class PruneReport:
-    """What a pruning removed, and what it kept although it is old: record -> who needs it."""
+    """What a pruning removed, and what it kept although it is old."""
 
     removed: tuple[Record, ...]
-    needed: Mapping[Record, Record]
+    needed: tuple[Needed, ...]
 
     @property
     def bytes_freed(self) -> int:
@@ -150,8 +158,8 @@ class PruneReport:
 
 def prune(
     channel: Path,
-    names: Collection[str],
     keep: int,
+    names: Collection[str],
     *,
     wait: bool = True,
     on_step: OnStep | None = None,
@@ -165,10 +173,10 @@ def prune(
     ----------
     channel
         The channel's top folder.
-    names
-        The packages to prune; all others are left alone.
     keep
         How many builds to keep, at least 1.
+    names
+        The packages to prune; all others are left alone.
     wait, on_step
         As for `publish`.
 
@@ -189,7 +197,9 @@ def prune(
         needed = _needed(content, old)
         removed = [record for record in old if record not in needed]
         report = _publish(root, [], removed, reindex=False, say=say)
-    return PruneReport(report.removed, needed)
+    return PruneReport(
+        report.removed, tuple(Needed(record, needed[record]) for record in old if record in needed)
+    )
 
 
 def recover(channel: Path, *, wait: bool = True) -> bool:
