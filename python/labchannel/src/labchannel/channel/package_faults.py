@@ -46,7 +46,7 @@ class _Contents:
     directories: set[str] = field(default_factory=set)
     info_files: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    build_paths: list[tuple[str, str]] = field(default_factory=list)
+    build_paths: list[tuple[str, list[str]]] = field(default_factory=list)
 
 
 def examine_package(
@@ -143,7 +143,8 @@ def _read_contents(path: Path, forbidden: Sequence[str] | None) -> _Contents:
                 scan.feed(chunk)
         if scan is not None:
             scan.feed(member.target.encode("utf-8", "surrogateescape"))
-            contents.build_paths += [(member.name, hit) for hit in scan.finish()]
+            if found := list(scan.finish()):
+                contents.build_paths.append((member.name, found))
         if is_info:
             contents.info_files[member.name] = size
         elif member.kind == "file":
@@ -233,4 +234,5 @@ def _check_licences(contents: _Contents) -> Iterator[str]:
 
 def _check_build_paths(contents: _Contents) -> Iterator[str]:
     for name, found in contents.build_paths:
-        yield f"{name} holds a path of the build machine: {found}"
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        yield f"{name} holds a path of the build machine: {found[0]}{more}"
