@@ -4,16 +4,24 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
-/// A place in a stack.
+/// A function and the file that it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct Place {
     /// The source file, as the program names it.
     pub file: String,
-    /// The line, from 1.
-    pub line: u32,
     /// The function.
     pub function: String,
+}
+
+/// A line of a stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The function; shared, because the same ones fail again and again.
+    pub place: Arc<Place>,
+    /// The line, from 1.
+    pub line: u32,
 }
 
 /// Why one exception comes with another.
@@ -99,9 +107,9 @@ impl Exception {
                 let _ = writeln!(
                     text,
                     "  File \"{}\", line {}, in {}",
-                    frame.file, frame.line, frame.function
+                    frame.place.file, frame.line, frame.place.function
                 );
-                if let Some(line) = sources.line(&frame.file, frame.line) {
+                if let Some(line) = sources.line(&frame.place.file, frame.line) {
                     let _ = writeln!(text, "    {line}");
                 }
             }
@@ -166,10 +174,13 @@ mod tests {
     use super::*;
 
     fn raised(kind: &str, lines: &[u32]) -> Exception {
-        let frame = |line: &u32| Frame {
+        let place = Arc::new(Place {
             file: "<f>".into(),
-            line: *line,
             function: "g".into(),
+        });
+        let frame = |line: &u32| Frame {
+            place: Arc::clone(&place),
+            line: *line,
         };
         Exception {
             kind: kind.into(),
@@ -200,10 +211,13 @@ mod tests {
         let file =
             std::fs::canonicalize(file!()).or_else(|_| std::fs::canonicalize("src/exception.rs"));
         let file = file.expect("this file").to_string_lossy().into_owned();
-        let frame = Frame {
+        let place = Place {
             file,
-            line: 1,
             function: "f".into(),
+        };
+        let frame = Frame {
+            place: Arc::new(place),
+            line: 1,
         };
         let exception = Exception {
             frames: vec![frame],

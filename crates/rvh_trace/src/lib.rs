@@ -50,8 +50,9 @@ pub use span::{Event, Extra, Kind, Link, SpanRecord, Status, now_ns, set_new};
 pub use stats::Stats;
 pub use tracer::{
     EnterGuard, ForeignContext, Guard, InSpan, Span, after_fork_in_child, child_of,
-    current_context, enabled, finished_spans, flush, in_span, in_span_async, init, innermost,
-    install, is_any_entered, new_span, new_span_at, pipeline, set_foreign_context, shutdown, stats,
+    current_context, discard, enabled, finished_spans, flush, in_span, in_span_async, init,
+    innermost, install, is_any_entered, new_span, new_span_at, pipeline, samples,
+    set_foreign_context, shutdown, stats,
 };
 
 /// The version of this crate, which is the one of the whole workspace.

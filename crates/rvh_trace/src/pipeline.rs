@@ -17,11 +17,10 @@ pub struct Pipeline {
     /// What it was made with.
     pub settings: Settings,
     ring: Ring,
+    wake_every: u64,
     counters: Counters,
     store: Store,
     worker: OnceLock<Thread>,
-    /// Set by the recording thread that wakes the worker, so that the others need not.
-    woken: AtomicBool,
     warned_full: AtomicBool,
     closed: AtomicBool,
     control: Mutex<Control>,
@@ -55,11 +54,11 @@ impl Pipeline {
     ) -> Result<Arc<Self>, Error> {
         let pipeline = Arc::new(Self {
             ring: Ring::new(settings.batch.queue),
+            wake_every: (settings.batch.size as u64 / 2).max(1),
             settings,
             counters: Counters::default(),
             store,
             worker: OnceLock::new(),
-            woken: AtomicBool::new(false),
             warned_full: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             control: Mutex::default(),
@@ -93,10 +92,11 @@ impl Pipeline {
         }
         match self.ring.push(record) {
             Ok(()) => {
-                count(&self.counters.recorded, 1);
-                if self.ring.len() >= self.settings.batch.size
-                    && !self.woken.swap(true, Ordering::AcqRel)
-                {
+                // Only the recording threads touch this counter, so asking it costs less than
+                // asking the ring, whose head the worker moves. Twice a batch, because the worker
+                // may have found less than a whole one.
+                let before = self.counters.recorded.fetch_add(1, Ordering::Relaxed);
+                if before.is_multiple_of(self.wake_every) {
                     self.wake();
                 }
             }
@@ -107,6 +107,7 @@ impl Pipeline {
     #[cold]
     fn lost(&self, record: SpanRecord) {
         count(&self.counters.dropped, 1);
+        self.wake();
         self.ring.recycle(record.fields.into_buffer());
         let closed = self.closed.load(Ordering::Relaxed);
         if !closed && !self.warned_full.swap(true, Ordering::Relaxed) {
@@ -200,7 +201,6 @@ impl Pipeline {
         let mut sources = Sources::default();
         let mut due = Instant::now() + self.settings.batch.delay;
         loop {
-            self.woken.store(false, Ordering::Release);
             let (wanted, closing) = {
                 let control = self.lock();
                 (

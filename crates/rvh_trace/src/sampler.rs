@@ -1,6 +1,6 @@
 //! Which traces are recorded.
 
-use crate::{Error, SpanContext, TraceId};
+use crate::{Error, SpanContext, SpanRecord, TraceId};
 
 /// Decides, when a span starts, whether it is recorded.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,21 +23,30 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// Whether a span of this trace and parent is recorded.
-    #[inline]
-    pub fn samples(&self, parent: Option<&SpanContext>, trace_id: TraceId) -> bool {
+    /// Whether a span with this parent is recorded.
+    pub fn samples(&self, parent: Option<&SpanContext>, record: &SpanRecord) -> bool {
         match self {
             Self::AlwaysOn => true,
             Self::AlwaysOff => false,
-            Self::Ratio(ratio) => {
-                // The low 64 bits against ratio x 2^64, as OpenTelemetry's SDKs do.
-                let bound = (ratio * 18_446_744_073_709_551_616.0) as u128;
-                (trace_id.0 & u128::from(u64::MAX)) < bound
-            }
+            Self::Ratio(ratio) => in_bound(record.trace_id, bound(*ratio)),
             Self::ParentBased(root) => match parent.filter(|context| context.is_valid()) {
                 Some(parent) => parent.is_sampled(),
-                None => root.samples(None, trace_id),
+                None => root.samples(None, record),
             },
+        }
+    }
+
+    /// For a sampler that follows the parent and else looks at the trace id only: the bound of
+    /// [`in_bound`].
+    pub(crate) fn root_bound(&self) -> Option<u64> {
+        match self {
+            Self::ParentBased(root) => match root.as_ref() {
+                Self::AlwaysOn => Some(u64::MAX),
+                Self::AlwaysOff => Some(0),
+                Self::Ratio(ratio) => Some(bound(*ratio)),
+                Self::ParentBased(_) => root.root_bound(),
+            },
+            _ => None,
         }
     }
 
@@ -76,5 +85,63 @@ impl Sampler {
                 ));
             }
         })
+    }
+}
+
+/// The part `ratio` of 2^64; all of it is `u64::MAX`, which [`in_bound`] takes for "every".
+fn bound(ratio: f64) -> u64 {
+    // Casting saturates.
+    (ratio * 18_446_744_073_709_551_616.0) as u64
+}
+
+/// The low 64 bits of the trace id against the bound, as OpenTelemetry's SDKs do.
+#[inline]
+pub(crate) fn in_bound(trace_id: TraceId, bound: u64) -> bool {
+    bound == u64::MAX || (trace_id.0 as u64) < bound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Fields, Level, SpanId};
+
+    fn record(trace_id: u128) -> SpanRecord {
+        let mut record = SpanRecord::unstarted(Fields::default(), Level::Info);
+        record.trace_id = TraceId(trace_id);
+        record
+    }
+
+    #[test]
+    fn the_fast_decision_is_the_sampler_s() {
+        for name in [
+            "parentbased_always_on",
+            "parentbased_always_off",
+            "parentbased_traceidratio",
+        ] {
+            for ratio in ["0.0", "0.3", "1.0"] {
+                let sampler = Sampler::from_name(name, Some(ratio)).expect("a sampler");
+                let bound = sampler.root_bound().expect("a bound");
+                for trace_id in [1, u128::from(u64::MAX), u128::MAX, 0x1234 << 60, 5 << 61] {
+                    assert_eq!(
+                        in_bound(TraceId(trace_id), bound),
+                        sampler.samples(None, &record(trace_id)),
+                        "{sampler:?} {trace_id:x}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_follows_its_parent() {
+        let parent = |flags| SpanContext {
+            trace_id: TraceId(1),
+            span_id: SpanId(1),
+            flags,
+            ..SpanContext::default()
+        };
+        let off = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
+        assert!(off.samples(Some(&parent(1)), &record(1)));
+        assert!(!Sampler::default().samples(Some(&parent(0)), &record(1)));
     }
 }

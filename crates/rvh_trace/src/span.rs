@@ -176,7 +176,8 @@ impl SpanRecord {
         }
     }
 
-    /// Starts it now, as a child of `parent`, or as the root of a new trace.
+    /// Gives it its place: a child of `parent`, or the root of a new trace. The clock is not read,
+    /// because the span may not be recorded.
     #[inline]
     pub fn place(&mut self, parent: Option<&SpanContext>) {
         self.span_id = SpanId::random();
@@ -191,7 +192,6 @@ impl SpanRecord {
             }
             None => self.trace_id = TraceId::random(),
         }
-        self.start_ns = now_ns();
     }
 
     /// Takes the record out; what stays behind has its identifiers and nothing else.

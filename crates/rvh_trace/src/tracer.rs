@@ -8,13 +8,13 @@ use crate::pipeline::Pipeline;
 use crate::span::now_ns;
 use crate::{
     Error, Fields, Kind, Level, Limits, Settings, SpanContext, SpanRecord, Stats, Status, Value,
-    ValueRef, ids,
+    ValueRef, ids, sampler,
 };
 use arc_swap::ArcSwapOption;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,6 +23,10 @@ static PIPELINE: ArcSwapOption<Pipeline> = ArcSwapOption::const_empty();
 /// The least level that is recorded; [`Level::Off`] while there is no pipeline. Apart from the
 /// pipeline so that a span that is not recorded costs one load.
 static LEAST_LEVEL: AtomicU8 = AtomicU8::new(Level::Off as u8);
+/// Most samplers look at the parent and else at the trace id only. For those this is true, and
+/// `ROOT_BOUND` is what they compare the trace id to: no need to look at the pipeline.
+static ROOT_RATIO_KNOWN: AtomicBool = AtomicBool::new(false);
+static ROOT_BOUND: AtomicU64 = AtomicU64::new(0);
 /// Held while the pipeline is exchanged, never on the way of a span.
 static SET_UP: Mutex<()> = Mutex::new(());
 
@@ -37,6 +41,30 @@ pub fn enabled(level: Level) -> bool {
 pub fn pipeline() -> Option<arc_swap::Guard<Option<Arc<Pipeline>>>> {
     let guard = PIPELINE.load();
     guard.is_some().then_some(guard)
+}
+
+/// Whether the sampler records this span.
+#[inline]
+pub fn samples(parent: Option<&SpanContext>, record: &SpanRecord) -> bool {
+    if ROOT_RATIO_KNOWN.load(Ordering::Relaxed) {
+        return match parent.filter(|context| context.is_valid()) {
+            Some(parent) => parent.is_sampled(),
+            None => sampler::in_bound(record.trace_id, ROOT_BOUND.load(Ordering::Relaxed)),
+        };
+    }
+    pipeline().is_some_and(|guard| {
+        let sampler = guard.as_ref().map(|pipeline| &pipeline.settings.sampler);
+        sampler.is_some_and(|sampler| sampler.samples(parent, record))
+    })
+}
+
+/// Takes back the buffer of a span that is not recorded.
+pub fn discard(record: SpanRecord) {
+    if let Some(guard) = pipeline()
+        && let Some(pipeline) = guard.as_ref()
+    {
+        pipeline.recycle(record);
+    }
 }
 
 /// Sets the tracer up. A second call with equal settings changes nothing; one with other settings
@@ -80,9 +108,12 @@ pub fn install(
         Some(exporter) => Pipeline::with_exporter(settings, exporter, Store::default())?,
         None => Pipeline::start(settings)?,
     };
+    let bound = pipeline.settings.sampler.root_bound();
     let off = pipeline.settings.sampler == crate::Sampler::AlwaysOff;
     let previous = PIPELINE.swap(Some(pipeline));
     let least = if off { Level::Off } else { level };
+    ROOT_BOUND.store(bound.unwrap_or_default(), Ordering::Release);
+    ROOT_RATIO_KNOWN.store(bound.is_some(), Ordering::Release);
     LEAST_LEVEL.store(least as u8, Ordering::Release);
     if let Some(previous) = previous {
         previous.shutdown(Duration::from_secs(2));
@@ -262,7 +293,8 @@ pub fn child_of(name: &str, level: Level, parent: Option<&SpanContext>) -> Span 
     let fields = Fields::new(name, pipeline.buffer());
     let mut record = SpanRecord::unstarted(fields, level);
     record.place(parent);
-    if pipeline.settings.sampler.samples(parent, record.trace_id) {
+    if samples(parent, &record) {
+        record.start_ns = now_ns();
         let context = record.context();
         return Span {
             record: Some(record),

@@ -10,6 +10,7 @@ use pyo3::sync::PyOnceLock;
 struct Variable {
     get: Py<PyAny>,
     set: Py<PyAny>,
+    reset: Py<PyAny>,
 }
 
 static VARIABLE: PyOnceLock<Variable> = PyOnceLock::new();
@@ -71,6 +72,7 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
         Ok::<_, PyErr>(Variable {
             get: variable.getattr("get")?.unbind(),
             set: variable.getattr("set")?.unbind(),
+            reset: variable.getattr("reset")?.unbind(),
         })
     })?;
     rvh_trace::set_foreign_context(|| {
@@ -82,51 +84,46 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// Calls a method that we hold with at most one argument. `None` when it raised.
+#[inline]
+fn call<'py>(
+    py: Python<'py>,
+    method: &Py<PyAny>,
+    argument: Option<*mut ffi::PyObject>,
+) -> Option<Bound<'py, PyAny>> {
+    let arguments = [argument.unwrap_or(std::ptr::null_mut())];
+    // SAFETY: `method` is a callable that we hold; `arguments` outlives the call and its element,
+    // when it counts, is borrowed from the caller; the result is a new reference or NULL.
+    let result = unsafe {
+        let count = usize::from(argument.is_some());
+        let names = std::ptr::null_mut();
+        let result = ffi::PyObject_Vectorcall(method.as_ptr(), arguments.as_ptr(), count, names);
+        Bound::from_owned_ptr_or_opt(py, result)
+    };
+    if result.is_none() {
+        drop(PyErr::take(py));
+    }
+    result
+}
+
 /// The object that is current in Python: a span, a remote context, or None.
 #[inline]
 pub(crate) fn get(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
-    let variable = VARIABLE.get(py)?;
-    // SAFETY: `get` is a callable that we hold; the result is a new reference or NULL.
-    let current = unsafe {
-        Bound::from_owned_ptr_or_opt(
-            py,
-            ffi::PyObject_Vectorcall(
-                variable.get.as_ptr(),
-                std::ptr::null(),
-                0,
-                std::ptr::null_mut(),
-            ),
-        )
-    };
-    if current.is_none() {
-        drop(PyErr::take(py));
-    }
-    current
+    call(py, &VARIABLE.get(py)?.get, None)
 }
 
-/// Makes an object current.
+/// Makes an object current; the token is for `reset`.
 #[inline]
-pub(crate) fn set(py: Python<'_>, object: *mut ffi::PyObject) {
-    let Some(variable) = VARIABLE.get(py) else {
-        return;
-    };
-    let arguments = [object];
-    // SAFETY: `set` is a callable that we hold, `arguments` outlives the call and its element is
-    // borrowed from the caller; the result is a new reference or NULL.
-    let token = unsafe {
-        Bound::from_owned_ptr_or_opt(
-            py,
-            ffi::PyObject_Vectorcall(
-                variable.set.as_ptr(),
-                arguments.as_ptr(),
-                1,
-                std::ptr::null_mut(),
-            ),
-        )
-    };
-    if token.is_none() {
-        drop(PyErr::take(py));
-    }
+pub(crate) fn set<'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Option<Bound<'py, PyAny>> {
+    call(py, &VARIABLE.get(py)?.set, Some(object))
+}
+
+/// Makes current again what was before `set`, for a little less than another `set`. False in
+/// another context than that of the token: nothing is changed then.
+#[inline]
+pub(crate) fn reset(py: Python<'_>, token: &Bound<'_, PyAny>) -> bool {
+    let variable = VARIABLE.get(py);
+    variable.is_some_and(|variable| call(py, &variable.reset, Some(token.as_ptr())).is_some())
 }
 
 /// The context of an object that was current.
@@ -143,14 +140,32 @@ pub(crate) fn context_of(object: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanCon
     }
 }
 
+/// The context of the innermost Python span.
 fn python_context(py: Python<'_>) -> Option<rvh_trace::SpanContext> {
     get(py).as_ref().and_then(context_of)
 }
 
 /// The innermost span's context, be it of Python or of Rust.
+pub(crate) fn innermost(current: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanContext> {
+    let python = context_of(current);
+    if rvh_trace::is_any_entered() {
+        rvh_trace::innermost(python)
+    } else {
+        python
+    }
+}
+
+/// The same, for a span that is about to be its child: the parent counts it.
 #[inline]
-pub(crate) fn innermost(previous: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanContext> {
-    let python = context_of(previous);
+pub(crate) fn adopt(current: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanContext> {
+    let python = match current.cast::<Span>() {
+        _ if current.is_none() => None,
+        Ok(span) => span.try_borrow_mut().ok().and_then(|mut span| {
+            span.open_children += 1;
+            span.span_context()
+        }),
+        Err(_) => context_of(current),
+    };
     if rvh_trace::is_any_entered() {
         rvh_trace::innermost(python)
     } else {

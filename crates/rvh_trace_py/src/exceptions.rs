@@ -1,60 +1,82 @@
 //! Captures Python exceptions: type, text and frames, with no source lines, which come later.
+//!
+//! It happens in the traced code, so it goes straight to the C API where that is less work, and
+//! keeps the names of code objects that it has met.
 
 use crate::values::{shown, utf8};
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
-use rvh_trace::exception::{Exception, Frame, Relation};
+use rvh_trace::exception::{Exception, Frame, Place, Relation};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Frames that are kept; a runaway recursion has thousands, and its first ones tell enough.
 const MOST_FRAMES: usize = 128;
 /// Exceptions of a chain that are kept.
 const LONGEST_CHAIN: usize = 8;
+/// Code objects whose names are kept; a program that makes more makes them by `exec`.
+const MOST_PLACES: usize = 4096;
 
-/// Captures an exception whose `str()` is `message`.
-pub(crate) fn capture(exception: &Bound<'_, PyAny>, message: String) -> Exception {
-    capture_chain(exception, message, LONGEST_CHAIN)
+/// By address. The code object is kept alive, so that no other one can have its address.
+type Places = Mutex<HashMap<usize, (Py<PyAny>, Arc<Place>)>>;
+static PLACES: PyOnceLock<Places> = PyOnceLock::new();
+
+/// Captures an exception whose type is `kind` and whose `str()` is `message`.
+pub(crate) fn capture(exception: &Bound<'_, PyAny>, kind: String, message: String) -> Exception {
+    capture_chain(exception, kind, message, LONGEST_CHAIN)
 }
 
-fn capture_chain<'py>(exception: &Bound<'py, PyAny>, message: String, left: usize) -> Exception {
-    let py = exception.py();
+fn capture_chain(
+    exception: &Bound<'_, PyAny>,
+    kind: String,
+    message: String,
+    left: usize,
+) -> Exception {
     let (frames, frames_left_out) = frames(exception).unwrap_or_default();
-    let attribute = |name: &Bound<'py, PyString>| {
-        exception
-            .getattr(name)
-            .ok()
-            .filter(|value| !value.is_none())
-    };
-    let earlier = (left > 1).then(|| {
-        if let Some(cause) = attribute(intern!(py, "__cause__")) {
-            return Some((Relation::Cause, cause));
-        }
-        let suppressed = attribute(intern!(py, "__suppress_context__"))
-            .is_some_and(|flag| flag.is_truthy().unwrap_or_default());
-        let context = attribute(intern!(py, "__context__")).filter(|_| !suppressed);
-        context.map(|context| (Relation::Context, context))
-    });
+    let earlier = if left > 1 { earlier(exception) } else { None };
     Exception {
-        kind: kind(exception),
+        kind,
         message,
         frames,
         frames_left_out,
-        earlier: earlier.flatten().map(|(relation, other)| {
-            (
-                relation,
-                Box::new(capture_chain(&other, shown(&other), left - 1)),
-            )
+        earlier: earlier.map(|(relation, other)| {
+            let captured = capture_chain(&other, self::kind(&other), shown(&other), left - 1);
+            (relation, Box::new(captured))
         }),
     }
+}
+
+/// The exception before this one, as Python's traceback shows it.
+fn earlier<'py>(exception: &Bound<'py, PyAny>) -> Option<(Relation, Bound<'py, PyAny>)> {
+    let py = exception.py();
+    // SAFETY: `exception` is an exception, checked by `frames` and the callers; both functions
+    // return a new reference or NULL, and raise nothing.
+    let (cause, context) = unsafe {
+        let ptr = exception.as_ptr();
+        (
+            Bound::from_owned_ptr_or_opt(py, ffi::PyException_GetCause(ptr)),
+            Bound::from_owned_ptr_or_opt(py, ffi::PyException_GetContext(ptr)),
+        )
+    };
+    if let Some(cause) = cause {
+        return Some((Relation::Cause, cause));
+    }
+    let context = context?;
+    let suppressed = exception.getattr(intern!(py, "__suppress_context__"));
+    let suppressed = suppressed.is_ok_and(|flag| flag.is_truthy().unwrap_or_default());
+    (!suppressed).then_some((Relation::Context, context))
 }
 
 /// The type's name, with its module unless that is `builtins`.
 pub(crate) fn kind(exception: &Bound<'_, PyAny>) -> String {
     let py = exception.py();
     let class = exception.get_type();
-    let name = class
-        .qualname()
-        .map_or_else(|_| "Exception".to_owned(), |n| utf8(&n).into_owned());
+    let name = class.getattr(intern!(py, "__qualname__"));
+    let name = name.ok().filter(|name| name.is_instance_of::<PyString>());
+    let name = name.map_or_else(|| "Exception".to_owned(), |name| utf8(&name).into_owned());
     match class.getattr(intern!(py, "__module__")) {
         Ok(module) if module.is_instance_of::<PyString>() => match utf8(&module).as_ref() {
             "builtins" => name,
@@ -68,19 +90,17 @@ fn frames(exception: &Bound<'_, PyAny>) -> PyResult<(Vec<Frame>, usize)> {
     let py = exception.py();
     let mut frames = Vec::new();
     let mut left_out = 0;
+    let places = PLACES.get_or_init(py, Places::default);
     let mut traceback = exception.getattr(intern!(py, "__traceback__"))?;
     while !traceback.is_none() {
         if frames.len() < MOST_FRAMES {
-            let code = traceback
-                .getattr(intern!(py, "tb_frame"))?
-                .getattr(intern!(py, "f_code"))?;
+            let frame = traceback.getattr(intern!(py, "tb_frame"))?;
             frames.push(Frame {
-                file: utf8(&code.getattr(intern!(py, "co_filename"))?).into_owned(),
+                place: place(places, &frame.getattr(intern!(py, "f_code"))?)?,
                 line: traceback
                     .getattr(intern!(py, "tb_lineno"))?
                     .extract()
                     .unwrap_or(0),
-                function: utf8(&code.getattr(intern!(py, "co_qualname"))?).into_owned(),
             });
         } else {
             left_out += 1;
@@ -88,4 +108,30 @@ fn frames(exception: &Bound<'_, PyAny>) -> PyResult<(Vec<Frame>, usize)> {
         traceback = traceback.getattr(intern!(py, "tb_next"))?;
     }
     Ok((frames, left_out))
+}
+
+fn place(places: &Places, code: &Bound<'_, PyAny>) -> PyResult<Arc<Place>> {
+    let address = code.as_ptr() as usize;
+    let lock = || places.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, place)) = lock().get(&address) {
+        return Ok(Arc::clone(place));
+    }
+    let py = code.py();
+    let place = Arc::new(Place {
+        file: shown(&code.getattr(intern!(py, "co_filename"))?),
+        function: shown(&code.getattr(intern!(py, "co_qualname"))?),
+    });
+    let forgotten = {
+        let mut places = lock();
+        let forgotten = if places.len() >= MOST_PLACES {
+            std::mem::take(&mut *places)
+        } else {
+            HashMap::new()
+        };
+        places.insert(address, (code.clone().unbind(), Arc::clone(&place)));
+        forgotten
+    };
+    // Dropping code objects may run foreign code, so not under the lock.
+    drop(forgotten);
+    Ok(place)
 }

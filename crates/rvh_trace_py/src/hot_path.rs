@@ -76,9 +76,17 @@ unsafe extern "C" fn span(
             // SAFETY: `i` is within `args`, checked by the slice; the reference is borrowed.
             unsafe { Borrowed::from_ptr(py, args[i]) }
         };
+        let no_op = || Ok(no_op_span(py).into_ptr());
+        if !rvh_trace::enabled(Level::Error) {
+            return no_op();
+        }
         let mut level = Level::Info;
         let mut level_at = usize::MAX;
-        for (i, key) in names.iter().flatten().enumerate() {
+        for (i, key) in names
+            .iter()
+            .flat_map(|names| names.iter_borrowed())
+            .enumerate()
+        {
             if utf8(&key) == "level" {
                 level = level_of(&argument(1 + i));
                 level_at = i;
@@ -90,18 +98,21 @@ unsafe extern "C" fn span(
             None
         };
         let Some(pipeline) = pipeline.as_ref().and_then(|guard| guard.as_ref()) else {
-            return Ok(no_op_span(py).into_ptr());
+            return no_op();
         };
         let name = argument(0);
         let mut fields = with_text(&name, |name| Fields::new(name, pipeline.buffer()));
         let limits = &pipeline.settings.limits;
-        for (i, key) in names.iter().flatten().enumerate() {
+        for (i, key) in names
+            .iter()
+            .flat_map(|names| names.iter_borrowed())
+            .enumerate()
+        {
             if i == level_at {
                 continue;
             }
-            let key = utf8(&key);
             let ((), typed) = with_value(&argument(1 + i), |value| {
-                rvh_trace::set_new(&mut fields, &key, value, limits);
+                rvh_trace::set_new(&mut fields, &utf8(&key), value, limits);
             });
             if !typed {
                 pipeline.count_coerced(1);
@@ -164,51 +175,47 @@ unsafe extern "C" fn exit(
 /// Starts a span and makes it current. A second time does nothing.
 #[inline]
 pub(crate) fn enter_span(slf: &Bound<'_, Span>) {
-    let py = slf.py();
     let Ok(mut span) = slf.try_borrow_mut() else {
         return;
     };
     if span.phase != Phase::New {
         return;
     }
-    let Some(previous) = current::get(py) else {
+    let Some(previous) = current::get(slf.py()) else {
         return;
     };
-    let parent = current::innermost(&previous);
+    let parent = current::adopt(&previous);
     span.phase = Phase::Open;
     span.record.place(parent.as_ref());
-    if let Some(guard) = rvh_trace::pipeline()
-        && let Some(pipeline) = guard.as_ref()
-        && !pipeline
-            .settings
-            .sampler
-            .samples(parent.as_ref(), span.record.trace_id)
-    {
+    if rvh_trace::samples(parent.as_ref(), &span.record) {
+        span.record.start_ns = rvh_trace::now_ns();
+    } else {
         span.recording = false;
         span.record.flags &= !SAMPLED;
-        let record = span.record.take();
-        pipeline.recycle(record);
+        rvh_trace::discard(span.record.take());
     }
-    span.previous = Some(previous.unbind());
-    drop(span);
-    current::set(py, slf.as_ptr());
+    make_current(slf, &mut span, previous);
 }
 
 /// Makes a span current that was suspended, or starts it.
 pub(crate) fn resume_span(slf: &Bound<'_, Span>) {
     enter_span(slf);
-    let py = slf.py();
     let Ok(mut span) = slf.try_borrow_mut() else {
         return;
     };
-    let Some(current) = current::get(py).filter(|_| span.phase == Phase::Open) else {
+    let Some(current) = current::get(slf.py()) else {
         return;
     };
-    if current.as_ptr() != slf.as_ptr() {
-        span.previous = Some(current.unbind());
-        drop(span);
-        current::set(py, slf.as_ptr());
+    if span.phase == Phase::Open && current.as_ptr() != slf.as_ptr() {
+        current::adopt(&current);
+        make_current(slf, &mut span, current);
     }
+}
+
+#[inline]
+fn make_current<'py>(slf: &Bound<'py, Span>, span: &mut Span, previous: Bound<'py, PyAny>) {
+    span.previous = Some(previous.unbind());
+    span.token = current::set(slf.py(), slf.as_ptr()).map(Bound::unbind);
 }
 
 /// Ends a span and makes current again what was before it.
@@ -224,32 +231,47 @@ pub(crate) fn exit_span(slf: &Bound<'_, Span>, exception: Option<&Bound<'_, PyAn
     let Ok(mut span) = slf.try_borrow_mut() else {
         return;
     };
-    if span.phase != Phase::Open {
-        return;
+    if span.phase == Phase::Open {
+        span.end_now();
+        restore_previous(slf, span);
     }
-    span.end_now(rvh_trace::now_ns());
-    drop(span);
-    suspend_span(slf);
 }
 
-/// Makes current again what was before a span. When something else than the span is current, it
-/// ends in another context than the one in which it began, or before a child of it: then there is
-/// nothing to restore here.
-#[inline]
+/// Makes current again what was before a span.
 pub(crate) fn suspend_span(slf: &Bound<'_, Span>) {
+    if let Ok(span) = slf.try_borrow_mut() {
+        restore_previous(slf, span);
+    }
+}
+
+/// When a child is open, or the token is of another context, something else may be current than
+/// the span: then there is nothing to restore here.
+#[inline]
+fn restore_previous<'py>(slf: &Bound<'py, Span>, mut span: PyRefMut<'py, Span>) {
     let py = slf.py();
-    if current::get(py).is_some_and(|current| current.as_ptr() == slf.as_ptr())
-        && let Ok(mut span) = slf.try_borrow_mut()
+    let Some(token) = span.token.take() else {
+        return;
+    };
+    if span.open_children > 0
+        && current::get(py).is_none_or(|current| current.as_ptr() != slf.as_ptr())
     {
-        let previous = span.previous.take();
-        drop(span);
-        let previous = previous.map(|previous| still_open(previous.into_bound(py)));
-        current::set(
-            py,
-            previous
-                .unwrap_or_else(|| py.None().into_bound(py))
-                .as_ptr(),
-        );
+        return;
+    }
+    let Some(previous) = span.previous.take().map(|previous| previous.into_bound(py)) else {
+        return;
+    };
+    drop(span);
+    let mut parent_ended = false;
+    if let Ok(parent) = previous.cast::<Span>()
+        && let Ok(mut parent) = parent.try_borrow_mut()
+    {
+        parent.open_children = parent.open_children.saturating_sub(1);
+        parent_ended = parent.phase == Phase::Ended;
+    }
+    let token = token.into_bound(py);
+    let was_reset = !parent_ended && current::reset(py, &token);
+    if !was_reset && current::get(py).is_some_and(|current| current.as_ptr() == slf.as_ptr()) {
+        current::set(py, still_open(previous).as_ptr());
     }
 }
 

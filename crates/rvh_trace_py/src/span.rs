@@ -3,7 +3,7 @@
 use crate::current::{self, SpanContext};
 use crate::values::{attributes, shown, with_text, with_value};
 use crate::{exceptions, hot_path};
-use pyo3::exceptions::{PyGeneratorExit, PyStopIteration, PySystemExit};
+use pyo3::exceptions::{PyBaseException, PyGeneratorExit, PyStopIteration, PySystemExit};
 use pyo3::prelude::*;
 use rvh_trace::{Fields, Kind, Limits, SpanRecord, Status};
 
@@ -27,6 +27,10 @@ pub struct Span {
     pub(crate) recording: bool,
     /// What was current before it was entered.
     pub(crate) previous: Option<Py<PyAny>>,
+    /// Takes it back from being current.
+    pub(crate) token: Option<Py<PyAny>>,
+    /// How many of its children are open.
+    pub(crate) open_children: u32,
     /// The exception that was recorded last, in it or in a child of it: its address and text.
     pub(crate) recorded_exception: (usize, u64),
 }
@@ -38,6 +42,8 @@ impl Span {
             phase: Phase::New,
             recording: true,
             previous: None,
+            token: None,
+            open_children: 0,
             recorded_exception: (0, 0),
         }
     }
@@ -60,9 +66,10 @@ impl Span {
 
     /// Ends it now and queues it.
     #[inline]
-    pub(crate) fn end_now(&mut self, end_ns: u64) {
+    pub(crate) fn end_now(&mut self) {
         self.phase = Phase::Ended;
         if std::mem::replace(&mut self.recording, false) {
+            let end_ns = rvh_trace::now_ns();
             let Some(guard) = rvh_trace::pipeline() else {
                 return;
             };
@@ -86,18 +93,15 @@ impl Span {
             .try_borrow()
             .map(|span| span.recorded_exception)
             .unwrap_or_default();
-        let mut captured = None;
         let text = shown(exception);
-        let mark = (exception.as_ptr() as usize, hash(&text));
-        if recorded != mark {
-            captured = Some(exceptions::capture(exception, text.clone()));
-        }
         let kind = exceptions::kind(exception);
+        let mark = (exception.as_ptr() as usize, hash(&text));
         let message = if text.is_empty() {
-            kind
+            kind.clone()
         } else {
-            format!("{kind}: {text}")
+            [kind.as_str(), ": ", &text].concat()
         };
+        let captured = (recorded != mark).then(|| exceptions::capture(exception, kind, text));
         let Ok(mut span) = slf.try_borrow_mut() else {
             return;
         };
@@ -264,9 +268,12 @@ impl Span {
     ) {
         let (pairs, count) = self::attributes(attributes);
         coerced(count);
+        if !exception.is_instance_of::<PyBaseException>() {
+            return coerced(1);
+        }
         let text = shown(exception);
         let mark = (exception.as_ptr() as usize, hash(&text));
-        let captured = exceptions::capture(exception, text);
+        let captured = exceptions::capture(exception, exceptions::kind(exception), text);
         if let Ok(mut span) = slf.try_borrow_mut()
             && span.recording
         {

@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 
 import pytest
+
 import rvh_trace
 
 

@@ -3,6 +3,7 @@ import contextlib
 import inspect
 
 import pytest
+
 import rvh_trace
 from rvh_trace import span, trace
 
@@ -129,7 +130,7 @@ def test_an_async_generator(memory):
 
 
 def test_wrap_and_executor_carry_the_span(memory):
-    from rvh_trace.threads import ThreadPoolExecutor
+    from rvh_trace.executor import ThreadPoolExecutor
 
     def work(name):
         with span(name):

@@ -3,6 +3,7 @@ import importlib
 import pkgutil
 
 import pytest
+
 import rvh_trace
 
 MODULES = [info.name for info in pkgutil.walk_packages(rvh_trace.__path__, "rvh_trace.")]

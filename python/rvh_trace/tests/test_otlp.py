@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+
 import rvh_trace
 from rvh_trace import span
 

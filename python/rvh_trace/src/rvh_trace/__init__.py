@@ -32,9 +32,7 @@ from rvh_trace.current import (
     set_attributes,
     set_status,
 )
-from rvh_trace.decorator import trace, trace_sync
 from rvh_trace.setup import (
-    SpanExporter,
     finished_spans,
     flush,
     init_tracing,
@@ -46,6 +44,31 @@ from rvh_trace.threads import wrap
 
 __version__: str = build_info()["version"]
 
+TYPE_CHECKING = False  # as type checkers know it; see current.py
+if TYPE_CHECKING:
+    from rvh_trace.decorator import trace, trace_sync
+    from rvh_trace.executor import ThreadPoolExecutor
+    from rvh_trace.exporter import SpanExporter
+
+# What needs modules that take long to import comes when it is asked for.
+_LATER = {
+    "SpanExporter": "exporter",
+    "ThreadPoolExecutor": "executor",
+    "trace": "decorator",
+    "trace_sync": "decorator",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        from importlib import import_module
+
+        value: object = getattr(import_module(f"rvh_trace.{_LATER[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'rvh_trace' has no attribute {name!r}")
+
+
 __all__ = [
     "Event",
     "FinishedSpan",
@@ -53,6 +76,7 @@ __all__ = [
     "Span",
     "SpanContext",
     "SpanExporter",
+    "ThreadPoolExecutor",
     "__version__",
     "add_event",
     "add_link",

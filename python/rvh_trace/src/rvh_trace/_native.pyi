@@ -2,9 +2,9 @@
 # types of what Python objects are passed through. tests/test_stubs.py compares it to the module.
 from collections.abc import Awaitable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, final
+from typing import Literal, Self, final
 
-AttributeValue: TypeAlias = (
+type AttributeValue = (
     bool
     | int
     | float

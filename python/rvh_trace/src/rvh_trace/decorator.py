@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, overload
 
 from rvh_trace._native import span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
-P = ParamSpec("P")
-R = TypeVar("R")
+    from rvh_trace._native import Span
 
 
 @overload
-def trace(name: Callable[P, R], /) -> Callable[P, R]: ...
+def trace[**P, R](name: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
-def trace(
+def trace[**P, R](
     name: str | None = None, /, **fields: object
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def trace(
-    name: Callable[P, R] | str | None = None, /, **fields: object
-) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
+    name: Callable[..., object] | str | None = None, /, **fields: object
+) -> Callable[..., object]:
     """Make a span of each call of a function, coroutine, generator or async generator.
 
     The span is named ``name``, or as the function. Each ``field`` is an attribute of every call,
@@ -40,10 +39,10 @@ def trace(
     8
     """
     if callable(name):
-        return _traced(name, name.__qualname__, {})
+        return _traced(name, partial(span, name.__qualname__))
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        return _traced(function, function.__qualname__ if name is None else name, fields)
+    def decorate(function: Callable[..., object]) -> Callable[..., object]:
+        return _traced(function, partial(span, name or function.__qualname__, **fields))
 
     return decorate
 
@@ -51,43 +50,43 @@ def trace(
 trace_sync = trace
 
 
-def _traced(function: Callable[P, R], name: str, fields: dict[str, object]) -> Callable[P, R]:
-    wrapper: Any
+def _traced(function: Callable[..., Any], opening: Callable[[], Span]) -> Callable[..., object]:
+    wrapper: Callable[..., object]
     if inspect.isasyncgenfunction(function):
-        wrapper = _async_generator(function, name, fields)
+        wrapper = _async_generator(function, opening)
     elif inspect.iscoroutinefunction(function):
-        wrapper = _coroutine(function, name, fields)
+        wrapper = _coroutine(function, opening)
     elif inspect.isgeneratorfunction(function):
-        wrapper = _generator(function, name, fields)
+        wrapper = _generator(function, opening)
     else:
-        wrapper = _function(function, name, fields)
-    return cast("Callable[P, R]", functools.wraps(function)(wrapper))
+        wrapper = _function(function, opening)
+    return wraps(function)(wrapper)
 
 
-def _function(function: Callable[P, R], name: str, fields: dict[str, object]) -> Callable[P, R]:
+def _function[**P, R](function: Callable[P, R], opening: Callable[[], Span]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with span(name, **fields):
+        with opening():
             return function(*args, **kwargs)
 
     return wrapper
 
 
-def _coroutine(
-    function: Callable[P, Awaitable[R]], name: str, fields: dict[str, object]
+def _coroutine[**P, R](
+    function: Callable[P, Awaitable[R]], opening: Callable[[], Span]
 ) -> Callable[P, Awaitable[R]]:
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with span(name, **fields):
+        with opening():
             return await function(*args, **kwargs)
 
     return wrapper
 
 
-def _generator(
-    function: Callable[P, Generator[Any, Any, R]], name: str, fields: dict[str, object]
+def _generator[**P, R](
+    function: Callable[P, Generator[Any, Any, R]], opening: Callable[[], Span]
 ) -> Callable[P, Generator[Any, Any, R]]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, R]:
         steps = function(*args, **kwargs)
-        opened = span(name, **fields)
+        opened = opening()
         sent: Any = None
         thrown: BaseException | None = None
         while True:
@@ -96,7 +95,7 @@ def _generator(
                 item = steps.send(sent) if thrown is None else steps.throw(thrown)
             except StopIteration as stop:
                 opened.__exit__(None, None, None)
-                return cast("R", stop.value)
+                return stop.value  # type: ignore[no-any-return]
             except BaseException as error:
                 opened.__exit__(type(error), error, error.__traceback__)
                 raise
@@ -110,12 +109,12 @@ def _generator(
     return wrapper
 
 
-def _async_generator(
-    function: Callable[P, AsyncGenerator[Any, Any]], name: str, fields: dict[str, object]
+def _async_generator[**P](
+    function: Callable[P, AsyncGenerator[Any, Any]], opening: Callable[[], Span]
 ) -> Callable[P, AsyncGenerator[Any, Any]]:
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, Any]:
         steps = function(*args, **kwargs)
-        opened = span(name, **fields)
+        opened = opening()
         sent: Any = None
         thrown: BaseException | None = None
         while True:

@@ -6,25 +6,18 @@ import atexit
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from rvh_trace import _native
 
+TYPE_CHECKING = False  # as type checkers know it; see current.py
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rvh_trace._native import FinishedSpan
+    from rvh_trace.exporter import SpanExporter
 
 EXIT_TIMEOUT = 2.0
 """Seconds that the flush at exit may take, also when the collector is dead."""
-
-
-@runtime_checkable
-class SpanExporter(Protocol):
-    """An exporter of one's own, for ``init_tracing(exporter=...)``."""
-
-    def export(self, spans: list[FinishedSpan], /) -> object:
-        """Deliver finished spans; an exception counts them as failed. Called on a thread."""
 
 
 def init_tracing(

@@ -1,21 +1,15 @@
-"""Carrying the current span into threads: a new thread starts with an empty context."""
+"""Carrying the current span elsewhere: a new thread starts with an empty context."""
 
 from __future__ import annotations
 
 import contextvars
-import functools
-from concurrent.futures import ThreadPoolExecutor as _ThreadPoolExecutor
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+TYPE_CHECKING = False  # as type checkers know it; see current.py
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
-def wrap(function: Callable[P, R], /) -> Callable[P, R]:
+def wrap[**P, R](function: Callable[P, R], /) -> Callable[P, R]:
     """Return a function that runs in the context that is current now.
 
     >>> import threading, rvh_trace
@@ -23,19 +17,13 @@ def wrap(function: Callable[P, R], /) -> Callable[P, R]:
     >>> thread.start(); thread.join()
     hello
     """
+    from functools import wraps
+
     captured = contextvars.copy_context()
 
-    @functools.wraps(function)
+    @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         # A copy for each call: a context cannot be entered twice at the same time.
         return captured.copy().run(function, *args, **kwargs)
 
     return wrapper
-
-
-class ThreadPoolExecutor(_ThreadPoolExecutor):
-    """A thread pool whose tasks run under the span that was current when they were submitted."""
-
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Submit a call, with the current context."""
-        return super().submit(wrap(fn), *args, **kwargs)
