@@ -61,6 +61,9 @@ pub enum Fault {
     /// A weight that does not fit in 256 bits.
     #[error("is {0}; a weight has at most 256 bits, digits of the scale included")]
     TooLarge(String),
+    /// The text does not read as an instant.
+    #[error("{0:?} is not an instant; give RFC 3339 (2024-05-01T12:00:00Z) or epoch seconds")]
+    NotAnInstant(String),
     /// An instant outside the range that is kept.
     #[error("is out of range; times reach about 146,000 years to either side of 1970")]
     TimeOutOfRange,
@@ -118,6 +121,12 @@ pub enum HoldError {
         id: String,
         /// The width of the total.
         bits: u32,
+    },
+    /// A correction of a hold that is not in the table.
+    #[error("there is no {what}")]
+    NoSuchHold {
+        /// What was looked for.
+        what: String,
     },
     /// The caller asked for the work to end.
     #[error("interrupted")]

@@ -1,27 +1,33 @@
 //! Exact totals: integers wide enough for what they add up, written out in full.
 //!
 //! A total is an integer count of `10^-6 s x 10^-scale`. The usual lane multiplies 63-bit weights
-//! by 63-bit spans into `i128`. The wide lane multiplies 256-bit weights by 63-bit spans into 384
-//! bits, which leaves room for 2^65 rows: more than there can be.
+//! by 63-bit spans into `i128`. The wide lane adds up in 512 bits: 256 of the weight, 128 of the
+//! (boosted) time, which leaves room for 2^128 rows.
 
 use ruint::Uint;
 use ruint::aliases::U256;
 
 /// A total of the wide lane.
-pub type U384 = Uint<384, 6>;
+pub type U512 = Uint<512, 8>;
 
 /// A weight in units of the scale, of one of the two widths.
 pub trait Amount: Copy + Ord + Send + Sync + 'static {
     /// What sums of `amount x microseconds` are kept in.
-    type Sum: Copy + Send + Sync + 'static;
+    type Sum: Copy + Ord + Send + Sync + 'static;
     /// Width of a sum in bits.
     const BITS: u32;
     /// The empty sum.
     const ZERO: Self::Sum;
     /// An amount that fits in 63 bits.
     fn from_narrow(units: i64) -> Self;
+    /// The amount in the width of a sum.
+    fn as_sum(self) -> Self::Sum;
+    /// A sum of 256 bits; `None` when it does not fit.
+    fn sum_of_wide(units: U256) -> Option<Self::Sum>;
     /// `self x micros`; always fits.
     fn times(self, micros: u64) -> Self::Sum;
+    /// `sum x factor`; `None` when it does not fit.
+    fn stretch(sum: Self::Sum, factor: u128) -> Option<Self::Sum>;
     /// `None` when the sum does not fit.
     fn add(left: Self::Sum, right: Self::Sum) -> Option<Self::Sum>;
 }
@@ -36,8 +42,22 @@ impl Amount for i64 {
     }
 
     #[inline]
+    fn as_sum(self) -> i128 {
+        i128::from(self)
+    }
+
+    fn sum_of_wide(units: U256) -> Option<i128> {
+        i128::try_from(units).ok()
+    }
+
+    #[inline]
     fn times(self, micros: u64) -> i128 {
         i128::from(self) * i128::from(micros)
+    }
+
+    #[inline]
+    fn stretch(sum: i128, factor: u128) -> Option<i128> {
+        sum.checked_mul(i128::try_from(factor).ok()?)
     }
 
     #[inline]
@@ -47,19 +67,31 @@ impl Amount for i64 {
 }
 
 impl Amount for U256 {
-    type Sum = U384;
-    const BITS: u32 = 384;
-    const ZERO: U384 = U384::ZERO;
+    type Sum = U512;
+    const BITS: u32 = 512;
+    const ZERO: U512 = U512::ZERO;
 
     fn from_narrow(units: i64) -> U256 {
         U256::from(units.unsigned_abs())
     }
 
-    fn times(self, micros: u64) -> U384 {
-        U384::from(self) * U384::from(micros)
+    fn as_sum(self) -> U512 {
+        U512::from(self)
     }
 
-    fn add(left: U384, right: U384) -> Option<U384> {
+    fn sum_of_wide(units: U256) -> Option<U512> {
+        Some(U512::from(units))
+    }
+
+    fn times(self, micros: u64) -> U512 {
+        U512::from(self) * U512::from(micros)
+    }
+
+    fn stretch(sum: U512, factor: u128) -> Option<U512> {
+        sum.checked_mul(U512::from(factor))
+    }
+
+    fn add(left: U512, right: U512) -> Option<U512> {
         left.checked_add(right)
     }
 }
@@ -69,8 +101,8 @@ impl Amount for U256 {
 pub enum Total {
     /// It fits in 127 bits.
     Narrow(i128),
-    /// It was added up in 384 bits.
-    Wide(U384),
+    /// It was added up in 512 bits.
+    Wide(U512),
 }
 
 impl Total {
@@ -91,10 +123,10 @@ impl Total {
         }
     }
 
-    /// The same value, in 384 bits.
-    pub fn widened(self) -> U384 {
+    /// The same value, in 512 bits.
+    pub fn widened(self) -> U512 {
         match self {
-            Total::Narrow(value) => U384::from(value.unsigned_abs()),
+            Total::Narrow(value) => U512::from(value.unsigned_abs()),
             Total::Wide(value) => value,
         }
     }
@@ -119,6 +151,25 @@ pub(crate) fn decimal(digits: &str, after_point: u32) -> String {
 /// The standard library's parser rounds correctly, and our own text always reads.
 fn parsed(text: &str) -> f64 {
     text.parse().unwrap_or(f64::INFINITY)
+}
+
+/// `numerator / denominator`, rounded once to the nearest float; 0 for 0 / 0.
+///
+/// `denominator` is not 0 unless the numerator is.
+pub(crate) fn ratio_to_f64(numerator: U512, denominator: U512) -> f64 {
+    if numerator == U512::ZERO {
+        return 0.0;
+    }
+    type Wide = Uint<1024, 16>;
+    // Scaled so that the quotient has at least 500 bits; a sticky bit stands for the rest.
+    let shift = 511 + numerator.leading_zeros();
+    let scaled = Wide::from(numerator) << shift;
+    let (quotient, rest) = scaled.div_rem(Wide::from(denominator));
+    let extra = quotient.bit_len().saturating_sub(100);
+    let top = u128::try_from(quotient >> extra).unwrap_or(u128::MAX);
+    let lost = rest != Wide::ZERO || quotient.trailing_zeros() < extra;
+    let sticky = top | u128::from(lost);
+    sticky as f64 * (extra as f64 - shift as f64).exp2()
 }
 
 /// `value / 10^digits`, correctly rounded, where one 128-bit division is enough.
@@ -150,6 +201,15 @@ mod tests {
         assert_eq!(decimal("1500", 3), "1.5");
         assert_eq!(decimal("12000", 3), "12");
         assert_eq!(decimal("120", 0), "120");
+    }
+
+    #[test]
+    fn ratios_are_rounded_once() {
+        let ratio = |a: u64, b: u64| ratio_to_f64(U512::from(a), U512::from(b));
+        assert_eq!(ratio(1, 3), 1.0 / 3.0);
+        assert_eq!(ratio(10, 4), 2.5);
+        assert_eq!(ratio(0, 0), 0.0);
+        assert_eq!(ratio(u64::MAX, 7), u64::MAX as f64 / 7.0);
     }
 
     proptest! {

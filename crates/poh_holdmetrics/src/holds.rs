@@ -1,43 +1,165 @@
 //! Many holds, as columns.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ruint::aliases::U256;
 
+use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::event::{HoldEvent, check_times};
 use crate::ids::Ids;
 use crate::time::OPEN;
 use crate::weight::{MAX_SCALE, Rounding, Weight};
 
-/// The weights of all rows, in units of `10^-scale`, as narrow as they allow.
+/// The weights of some rows, in units of `10^-digits`, as narrow as they allow.
 #[derive(Debug, Clone)]
-pub enum Weights {
-    /// Every weight is 1; the number of rows.
-    One(usize),
+pub(crate) enum Weights {
+    /// Every weight is 1.
+    One,
     /// Every weight fits in 63 bits.
-    Narrow(Vec<i64>),
+    Narrow(Column<i64>),
     /// At least one does not.
     Wide(Vec<U256>),
 }
 
 impl Weights {
-    /// Adds a weight that fits in 63 bits (`Ok`) or not (`Err`), and widens the column for it.
-    fn push(&mut self, units: Result<i64, U256>, one: i64) {
-        match (&mut *self, units) {
-            (Weights::One(rows), Ok(narrow)) if narrow == one => *rows += 1,
-            (Weights::One(rows), _) => {
-                *self = Weights::Narrow(vec![one; *rows]);
-                self.push(units, one);
+    /// Sets the weight of a row, the next one or an earlier one, and widens the column for it.
+    pub(crate) fn set(&mut self, row: usize, rows: usize, units: U256, one: i64) {
+        let narrow = i64::try_from(units);
+        match (&mut *self, narrow) {
+            (Weights::One, Ok(narrow)) if narrow == one => {}
+            (Weights::One, _) => {
+                *self = Weights::Narrow(vec![one; rows].into());
+                self.set(row, rows, units, one);
             }
-            (Weights::Narrow(column), Ok(narrow)) => column.push(narrow),
+            (Weights::Narrow(column), Ok(narrow)) => place(column.to_mut(), row, narrow),
             (Weights::Narrow(column), Err(_)) => {
                 *self = Weights::Wide(widened(column));
-                self.push(units, one);
+                self.set(row, rows, units, one);
             }
-            (Weights::Wide(column), Ok(narrow)) => column.push(U256::from(narrow.unsigned_abs())),
-            (Weights::Wide(column), Err(wide)) => column.push(wide),
+            (Weights::Wide(column), _) => place(column, row, units),
         }
+    }
+
+    fn get(&self, row: usize, one: i64) -> U256 {
+        match self {
+            Weights::One => U256::from(one.unsigned_abs()),
+            Weights::Narrow(column) => U256::from(column[row].unsigned_abs()),
+            Weights::Wide(column) => column[row],
+        }
+    }
+
+    pub(crate) fn is_zero(&self, row: usize) -> bool {
+        self.get(row, 1) == U256::ZERO
+    }
+
+    fn remove(&mut self, row: usize) {
+        match self {
+            Weights::One => {}
+            Weights::Narrow(column) => drop(column.to_mut().remove(row)),
+            Weights::Wide(column) => drop(column.remove(row)),
+        }
+    }
+}
+
+fn place<T>(column: &mut Vec<T>, row: usize, value: T) {
+    match column.get_mut(row) {
+        Some(old) => *old = value,
+        None => column.push(value),
+    }
+}
+
+pub(crate) fn widened(column: &[i64]) -> Vec<U256> {
+    column
+        .iter()
+        .map(|units| U256::from(units.unsigned_abs()))
+        .collect()
+}
+
+/// Some rows that came together.
+#[derive(Debug, Clone)]
+pub(crate) struct Chunk {
+    pub(crate) holder: Column<u32>,
+    pub(crate) token: Column<u32>,
+    pub(crate) start: Column<i64>,
+    pub(crate) end: Column<i64>,
+    pub(crate) weights: Weights,
+    /// The number of its first row in the whole table.
+    pub(crate) first_row: usize,
+    /// Whether the rows are known to be valid; those borrowed from Arrow are checked when they are
+    /// first used, block by block, while they are in the cache anyway.
+    pub(crate) checked: bool,
+    /// Whether every row has an end, so that the largest integer is no open hold but a fault.
+    pub(crate) closed: bool,
+}
+
+impl Chunk {
+    fn empty(first_row: usize) -> Self {
+        Chunk {
+            holder: Column::default(),
+            token: Column::default(),
+            start: Column::default(),
+            end: Column::default(),
+            weights: Weights::One,
+            first_row,
+            checked: true,
+            closed: false,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.start.len()
+    }
+
+    /// Checks times and weights of some rows.
+    ///
+    /// The first pass has no branch and keeps only whether any sign bit says "wrong": a compiler
+    /// makes vector code of it on every processor. The second finds the row.
+    pub(crate) fn check(&self, rows: Range<usize>) -> Result<(), HoldError> {
+        if self.checked {
+            return Ok(());
+        }
+        const HALF: i64 = 1 << 62;
+        let (starts, ends) = (&self.start[rows.clone()], &self.end[rows.clone()]);
+        let mut wrong = 0i64;
+        for (&start, &end) in starts.iter().zip(ends) {
+            let from_open = end ^ OPEN;
+            let not_open = from_open | from_open.wrapping_neg(); // sign bit: there is an end
+            wrong |= start.wrapping_add(HALF);
+            wrong |= (end.wrapping_add(HALF) | end.wrapping_sub(start)) & not_open;
+            wrong |= if self.closed { !not_open } else { 0 };
+        }
+        if let Weights::Narrow(column) = &self.weights {
+            wrong |= column[rows.clone()]
+                .iter()
+                .fold(0, |all, &units| all | units);
+        }
+        if wrong >= 0 {
+            Ok(())
+        } else {
+            self.find_fault(rows)
+        }
+    }
+
+    #[cold]
+    fn find_fault(&self, rows: Range<usize>) -> Result<(), HoldError> {
+        for row in rows {
+            let number = self.first_row + row;
+            let (start, end) = (self.start[row], self.end[row]);
+            check_times(start, end)
+                .map_err(|(field, fault)| HoldError::row(number, field, fault))?;
+            if self.closed && end == OPEN {
+                return Err(HoldError::row(number, Field::End, Fault::TimeOutOfRange));
+            }
+            if let Weights::Narrow(column) = &self.weights
+                && column[row] < 0
+            {
+                let fault = Fault::Negative(column[row].to_string());
+                return Err(HoldError::row(number, Field::Weight, fault));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -46,13 +168,11 @@ impl Weights {
 pub struct Holds {
     pub(crate) holders: Arc<Ids>,
     pub(crate) tokens: Arc<Ids>,
-    pub(crate) holder: Vec<u32>,
-    pub(crate) token: Vec<u32>,
-    pub(crate) start: Vec<i64>,
-    pub(crate) end: Vec<i64>,
-    pub(crate) weights: Weights,
-    scale: u8,
-    rounding: Rounding,
+    pub(crate) chunks: Vec<Chunk>,
+    /// Weights are units of `10^-digits`: the scale, or 0 while all of them are integers.
+    pub(crate) digits: u8,
+    pub(crate) scale: u8,
+    pub(crate) rounding: Rounding,
 }
 
 impl Holds {
@@ -69,11 +189,8 @@ impl Holds {
         Ok(Holds {
             holders: Arc::default(),
             tokens: Arc::default(),
-            holder: Vec::new(),
-            token: Vec::new(),
-            start: Vec::new(),
-            end: Vec::new(),
-            weights: Weights::One(0),
+            chunks: Vec::new(),
+            digits: scale,
             scale,
             rounding: Rounding::Refuse,
         })
@@ -88,12 +205,14 @@ impl Holds {
 
     /// The number of rows.
     pub fn len(&self) -> usize {
-        self.start.len()
+        self.chunks
+            .last()
+            .map_or(0, |last| last.first_row + last.len())
     }
 
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
-        self.start.is_empty()
+        self.len() == 0
     }
 
     /// Digits after the decimal point that weights keep.
@@ -116,11 +235,12 @@ impl Holds {
     /// # Errors
     /// [`HoldError::Row`] when the hold is not valid or its weight does not fit the scale.
     pub fn push(&mut self, event: &HoldEvent) -> Result<(), HoldError> {
+        let end = event.end.unwrap_or(OPEN);
         self.push_row(
             &event.holder_id,
             &event.token_id,
             event.start,
-            event.end.unwrap_or(OPEN),
+            end,
             &event.weight,
         )
     }
@@ -138,44 +258,209 @@ impl Holds {
         weight: &Weight,
     ) -> Result<(), HoldError> {
         let row = self.len();
+        let wrong = |(field, fault)| HoldError::row(row, field, fault);
         for (field, id) in [(Field::HolderId, holder_id), (Field::TokenId, token_id)] {
             if id.is_empty() {
-                return Err(HoldError::row(row, field, Fault::EmptyId));
+                return Err(wrong((field, Fault::EmptyId)));
             }
         }
-        check_times(start, end).map_err(|(field, fault)| HoldError::row(row, field, fault))?;
-        self.push_weight(weight)
-            .map_err(|fault| HoldError::row(row, Field::Weight, fault))?;
-        self.holder
-            .push(Arc::make_mut(&mut self.holders).intern(holder_id));
-        self.token
-            .push(Arc::make_mut(&mut self.tokens).intern(token_id));
-        self.start.push(start);
-        self.end.push(end);
+        check_times(start, end).map_err(wrong)?;
+        self.use_digits(self.scale)?;
+        let units = self
+            .units(weight)
+            .map_err(|fault| wrong((Field::Weight, fault)))?;
+        let one = self.one();
+        let holder = Arc::make_mut(&mut self.holders).intern(holder_id);
+        let token = Arc::make_mut(&mut self.tokens).intern(token_id);
+        if self.chunks.last().is_none_or(|last| !last.checked) {
+            self.chunks.push(Chunk::empty(row));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            let place = row - chunk.first_row;
+            chunk.weights.set(place, place, units, one);
+            chunk.holder.to_mut().push(holder);
+            chunk.token.to_mut().push(token);
+            chunk.start.to_mut().push(start);
+            chunk.end.to_mut().push(end);
+        }
         Ok(())
     }
 
-    fn push_weight(&mut self, weight: &Weight) -> Result<(), Fault> {
-        let units = match weight.narrow_units_at(self.scale) {
-            Some(narrow) => Ok(narrow),
-            None => {
-                let units = weight.units_at(self.scale, self.rounding)?;
-                i64::try_from(units).map_err(|_| units)
-            }
+    /// Takes one hold away that was added before: one row that is equal to `event`.
+    /// Looks through the whole table.
+    ///
+    /// # Errors
+    /// [`HoldError::NoSuchHold`] when no row is equal.
+    pub fn retract(&mut self, event: &HoldEvent) -> Result<(), HoldError> {
+        let row = self.find(event)?;
+        let chunk = self.flat()?;
+        chunk.holder.to_mut().remove(row);
+        chunk.token.to_mut().remove(row);
+        chunk.start.to_mut().remove(row);
+        chunk.end.to_mut().remove(row);
+        chunk.weights.remove(row);
+        Ok(())
+    }
+
+    /// Puts `corrected` in the place of one row that is equal to `event`.
+    ///
+    /// # Errors
+    /// [`HoldError::NoSuchHold`] when no row is equal; as [`push`](Self::push) when `corrected` is
+    /// not valid. The table is then as it was.
+    pub fn amend(&mut self, event: &HoldEvent, corrected: &HoldEvent) -> Result<(), HoldError> {
+        let row = self.find(event)?;
+        let wrong = |(field, fault)| HoldError::row(row, field, fault);
+        let end = corrected.end.unwrap_or(OPEN);
+        check_times(corrected.start, end).map_err(wrong)?;
+        let units = self
+            .units(&corrected.weight)
+            .map_err(|fault| wrong((Field::Weight, fault)))?;
+        let one = self.one();
+        let holder = Arc::make_mut(&mut self.holders).intern(&corrected.holder_id);
+        let token = Arc::make_mut(&mut self.tokens).intern(&corrected.token_id);
+        let chunk = self.flat()?;
+        let rows = chunk.len();
+        chunk.holder.to_mut()[row] = holder;
+        chunk.token.to_mut()[row] = token;
+        chunk.start.to_mut()[row] = corrected.start;
+        chunk.end.to_mut()[row] = end;
+        chunk.weights.set(row, rows, units, one);
+        Ok(())
+    }
+
+    /// Ends every open hold of one holder and one token; says how many.
+    ///
+    /// # Errors
+    /// [`HoldError::NoSuchHold`] when none is open; [`HoldError::Row`] when `at` is out of range or
+    /// before the start of one. The table is then as it was.
+    pub fn close(&mut self, holder_id: &str, token_id: &str, at: i64) -> Result<usize, HoldError> {
+        let codes = self.holders.code(holder_id).zip(self.tokens.code(token_id));
+        let chunk = self.flat()?;
+        let open: Vec<usize> = (0..chunk.len())
+            .filter(|&row| {
+                chunk.end[row] == OPEN && Some((chunk.holder[row], chunk.token[row])) == codes
+            })
+            .collect();
+        if open.is_empty() {
+            return Err(HoldError::NoSuchHold {
+                what: format!("open hold of {token_id:?} by {holder_id:?}"),
+            });
+        }
+        for &row in &open {
+            check_times(chunk.start[row], at)
+                .map_err(|(field, fault)| HoldError::row(row, field, fault))?;
+        }
+        let ends = chunk.end.to_mut();
+        open.iter().for_each(|&row| ends[row] = at);
+        Ok(open.len())
+    }
+
+    fn find(&self, event: &HoldEvent) -> Result<usize, HoldError> {
+        let missing = || HoldError::NoSuchHold {
+            what: format!("hold equal to {event:?}"),
         };
-        self.weights.push(units, self.one());
+        let codes = self
+            .holders
+            .code(&event.holder_id)
+            .zip(self.tokens.code(&event.token_id));
+        let end = event.end.unwrap_or(OPEN);
+        let units = self.units(&event.weight).map_err(|_| missing())?;
+        let one = self.one();
+        for chunk in &self.chunks {
+            for row in 0..chunk.len() {
+                if chunk.start[row] == event.start
+                    && chunk.end[row] == end
+                    && Some((chunk.holder[row], chunk.token[row])) == codes
+                    && chunk.weights.get(row, one) == units
+                {
+                    return Ok(chunk.first_row + row);
+                }
+            }
+        }
+        Err(missing())
+    }
+
+    /// The whole table as one chunk of our own, for changes.
+    fn flat(&mut self) -> Result<&mut Chunk, HoldError> {
+        self.check()?;
+        if self.chunks.len() != 1 {
+            let mut whole = Chunk::empty(0);
+            let one = self.one();
+            for chunk in &self.chunks {
+                for row in 0..chunk.len() {
+                    let place = whole.start.len();
+                    whole
+                        .weights
+                        .set(place, place, chunk.weights.get(row, one), one);
+                    whole.start.to_mut().push(chunk.start[row]);
+                }
+                whole.holder.to_mut().extend_from_slice(&chunk.holder);
+                whole.token.to_mut().extend_from_slice(&chunk.token);
+                whole.end.to_mut().extend_from_slice(&chunk.end);
+            }
+            self.chunks = vec![whole];
+        }
+        Ok(&mut self.chunks[0])
+    }
+
+    /// Checks the rows that were borrowed and not looked at yet.
+    ///
+    /// # Errors
+    /// [`HoldError::Row`] for the first row that is not valid.
+    pub fn check(&self) -> Result<(), HoldError> {
+        self.chunks
+            .iter()
+            .try_for_each(|chunk| chunk.check(0..chunk.len()))
+    }
+
+    /// A weight in the units of this table.
+    pub(crate) fn units(&self, weight: &Weight) -> Result<U256, Fault> {
+        match weight.narrow_units_at(self.digits) {
+            Some(units) => Ok(U256::from(units.unsigned_abs())),
+            None => weight.units_at(self.digits, self.rounding),
+        }
+    }
+
+    /// The weight 1 in the units of this table.
+    pub(crate) fn one(&self) -> i64 {
+        10i64.pow(u32::from(self.digits))
+    }
+
+    /// Lets all weights count in units of `10^-digits`, at least.
+    pub(crate) fn use_digits(&mut self, digits: u8) -> Result<(), HoldError> {
+        if self.chunks.is_empty() {
+            self.digits = digits;
+        }
+        if digits <= self.digits {
+            return Ok(());
+        }
+        self.check()?;
+        let factor = 10i64.pow(u32::from(digits - self.digits));
+        for chunk in &mut self.chunks {
+            if let Weights::Narrow(column) = &chunk.weights {
+                let scaled: Option<Vec<i64>> = column
+                    .iter()
+                    .map(|units| units.checked_mul(factor))
+                    .collect();
+                chunk.weights = match scaled {
+                    Some(scaled) => Weights::Narrow(scaled.into()),
+                    None => Weights::Wide(widened(column)),
+                };
+                if matches!(chunk.weights, Weights::Narrow(_)) {
+                    continue;
+                }
+            }
+            if let Weights::Wide(column) = &mut chunk.weights {
+                for (row, units) in column.iter_mut().enumerate() {
+                    let scaled = units.checked_mul(U256::from(factor.unsigned_abs()));
+                    *units = scaled.ok_or_else(|| {
+                        let fault = Fault::TooLarge(units.to_string());
+                        HoldError::row(chunk.first_row + row, Field::Weight, fault)
+                    })?;
+                }
+            }
+        }
+        self.digits = digits;
         Ok(())
     }
-
-    /// The weight 1 in units of the scale.
-    pub(crate) fn one(&self) -> i64 {
-        10i64.pow(u32::from(self.scale))
-    }
-}
-
-pub(crate) fn widened(column: &[i64]) -> Vec<U256> {
-    column
-        .iter()
-        .map(|units| U256::from(units.unsigned_abs()))
-        .collect()
 }

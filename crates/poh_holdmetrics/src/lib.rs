@@ -17,21 +17,41 @@
 //! # Ok::<(), poh_holdmetrics::HoldError>(())
 //! ```
 
+mod arrow;
+mod boost;
+mod column;
+mod epochs;
 mod error;
 mod event;
 mod exact;
+mod groups;
 mod holds;
 mod ids;
 mod overlap;
+mod query;
+mod runs;
 mod score;
+mod scores;
+mod share;
 mod time;
 mod weight;
 
+pub use arrow::{batch, runs_to_batch};
+pub use boost::Boost;
+
+pub use epochs::{Every, epoch_boundaries};
 pub use error::{Fault, Field, HoldError};
 pub use event::{HoldEvent, HoldStat};
-pub use exact::{Amount, Total, U384};
-pub use holds::{Holds, Weights};
+pub use exact::{Amount, Total, U512};
+pub use holds::Holds;
 pub use ids::Ids;
-pub use score::{By, Overlap, Query, Scores, score};
-pub use time::{MAX_MICROS, MIN_MICROS, OPEN, TimeUnit, micros_from_seconds, micros_from_unit};
+pub use query::{By, Overlap, Query, Stop};
+pub use ruint::aliases::U256;
+pub use runs::{Run, holders_over_time, longest_holds};
+pub use score::{score, score_until};
+pub use scores::Scores;
+pub use share::share;
+pub use time::{
+    MAX_MICROS, MIN_MICROS, OPEN, TimeUnit, micros_from_seconds, micros_from_text, micros_from_unit,
+};
 pub use weight::{MAX_SCALE, Rounding, Weight};

@@ -4,38 +4,67 @@ use std::collections::BinaryHeap;
 
 use crate::exact::Amount;
 
-/// A hold within one group, clipped to the window; never empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A hold within one group; never empty.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Span<A> {
     pub(crate) start: i64,
     pub(crate) end: i64,
     pub(crate) weight: A,
 }
 
-/// The length of the union of spans that are sorted by start, in microseconds.
-///
-/// A union lies within the range of times, so it always fits.
-pub(crate) fn union_micros<A>(spans: &[Span<A>]) -> u64 {
-    let mut total = 0;
-    let mut reached = i64::MIN;
-    for span in spans {
-        let from = span.start.max(reached);
-        if span.end > from {
-            total += from.abs_diff(span.end);
-            reached = span.end;
-        }
-    }
-    total
+/// A stretch of time with one weight, and the start of the unbroken run that it is part of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece<A> {
+    pub(crate) run: i64,
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+    pub(crate) weight: A,
 }
 
-/// Calls `piece(weight, micros)` for stretches that add up to the integral of the heaviest weight
-/// at each instant. `spans` are sorted by start.
+/// The unbroken runs of spans that are sorted by start: holds that touch are one run.
+pub(crate) fn runs<A: Copy, E>(
+    spans: impl Iterator<Item = (i64, i64)>,
+    weight: A,
+    mut piece: impl FnMut(Piece<A>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut current: Option<(i64, i64)> = None;
+    for (start, end) in spans {
+        match &mut current {
+            Some((_, reached)) if start <= *reached => *reached = end.max(*reached),
+            _ => {
+                if let Some((from, to)) = current.replace((start, end)) {
+                    piece(Piece {
+                        run: from,
+                        from,
+                        to,
+                        weight,
+                    })?;
+                }
+            }
+        }
+    }
+    match current {
+        Some((from, to)) => piece(Piece {
+            run: from,
+            from,
+            to,
+            weight,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Pieces with the heaviest weight at each instant; `spans` are sorted by start.
 ///
 /// A sweep over the starts; the heap holds the spans that may still be the heaviest.
-pub(crate) fn heaviest<A: Amount>(spans: &[Span<A>], mut piece: impl FnMut(A, u64)) {
+pub(crate) fn heaviest<A: Amount, E>(
+    spans: impl Iterator<Item = Span<A>>,
+    mut piece: impl FnMut(Piece<A>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut live: BinaryHeap<(A, i64)> = BinaryHeap::new();
     let mut now = i64::MIN;
-    let mut advance = |live: &mut BinaryHeap<(A, i64)>, now: &mut i64, until: i64| {
+    let mut run = i64::MIN;
+    let mut advance = |live: &mut BinaryHeap<(A, i64)>, now: &mut i64, run: i64, until: i64| {
         while *now < until {
             let Some(&(weight, end)) = live.peek() else {
                 break;
@@ -44,15 +73,26 @@ pub(crate) fn heaviest<A: Amount>(spans: &[Span<A>], mut piece: impl FnMut(A, u6
                 live.pop();
                 continue;
             }
-            let next = end.min(until);
-            piece(weight, now.abs_diff(next));
-            *now = next;
+            let to = end.min(until);
+            piece(Piece {
+                run,
+                from: *now,
+                to,
+                weight,
+            })?;
+            *now = to;
         }
-        *now = until;
+        Ok(())
     };
     for span in spans {
-        advance(&mut live, &mut now, span.start);
+        advance(&mut live, &mut now, run, span.start)?;
+        if now < span.start {
+            // Nothing was left to hold: a new run begins.
+            live.clear();
+            run = span.start;
+            now = span.start;
+        }
         live.push((span.weight, span.end));
     }
-    advance(&mut live, &mut now, i64::MAX);
+    advance(&mut live, &mut now, run, i64::MAX)
 }

@@ -1,240 +1,22 @@
 //! The main question: how much was held, by whom, for how long.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 
-use hashbrown::HashMap;
 use ruint::aliases::U256;
 
+use crate::boost::{Boost, Held};
 use crate::error::HoldError;
-use crate::event::HoldStat;
-use crate::exact::{Amount, Total, U384};
-use crate::holds::{Holds, Weights, widened};
-use crate::ids::Ids;
-use crate::overlap::{Span, heaviest, union_micros};
-use crate::time::{MIN_MICROS, in_range};
+use crate::exact::Amount;
+use crate::groups::{HolderRows, Slots};
+use crate::holds::{Chunk, Holds, Weights, widened};
+use crate::overlap::{Piece, Span, heaviest, runs};
+use crate::query::{ABSENT, Overlap, Query, Stop, Window};
+use crate::scores::{Key, Scores, Sums};
 
-/// What one row of the answer stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum By {
-    /// A holder.
-    #[default]
-    Holder,
-    /// A token.
-    Token,
-    /// A holder and a token.
-    Both,
-}
-
-/// What holds of one holder and one token that overlap count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Overlap {
-    /// Lots add up.
-    #[default]
-    Sum,
-    /// An instant counts once, with weight 1.
-    Union,
-    /// An instant counts once, with the heaviest weight of that instant.
-    Max,
-}
-
-/// A question to a table of holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Query {
-    /// One row a holder, a token or a pair of them.
-    pub by: By,
-    /// How overlaps count.
-    pub overlap: Overlap,
-    /// The instant of the answer: all later time is cut off.
-    pub at: i64,
-    /// The window's start: all earlier time is cut off.
-    pub start: Option<i64>,
-    /// The window's end, where that is before `at`.
-    pub end: Option<i64>,
-    /// Threads; `None` for one a processor.
-    pub threads: Option<usize>,
-}
-
-impl Query {
-    /// The default question as of one instant: by holder, lots add up, all time before `at`.
-    pub fn at(at: i64) -> Self {
-        Query {
-            by: By::default(),
-            overlap: Overlap::default(),
-            at,
-            start: None,
-            end: None,
-            threads: None,
-        }
-    }
-
-    fn window(&self) -> Result<Window, HoldError> {
-        for instant in [Some(self.at), self.start, self.end].into_iter().flatten() {
-            in_range(instant)
-                .map_err(|fault| HoldError::Argument(format!("an instant {fault}")))?;
-        }
-        if let (Some(start), Some(end)) = (self.start, self.end)
-            && end < start
-        {
-            return Err(HoldError::Argument(format!(
-                "the window ends at {end} us, before it starts at {start} us"
-            )));
-        }
-        Ok(Window {
-            from: self.start.unwrap_or(MIN_MICROS),
-            to: self.end.map_or(self.at, |end| end.min(self.at)),
-        })
-    }
-
-    fn threads_for(&self, rows: usize) -> usize {
-        /// Below this a thread costs more than it brings.
-        const ROWS_PER_THREAD: usize = 50_000;
-        let wanted = self
-            .threads
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        wanted.min(rows / ROWS_PER_THREAD).max(1)
-    }
-}
-
-/// The half-open stretch of time that counts.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    from: i64,
-    to: i64,
-}
-
-impl Window {
-    #[inline]
-    fn clip(self, start: i64, end: i64) -> (i64, i64) {
-        (start.max(self.from), end.min(self.to))
-    }
-
-    /// The last of the two boundaries at or before the window's end, or `NEVER`.
-    #[inline]
-    fn last_boundary(self, start: i64, end: i64) -> i64 {
-        if end <= self.to {
-            end
-        } else if start <= self.to {
-            start
-        } else {
-            NEVER
-        }
-    }
-}
-
-/// No boundary yet.
-const NEVER: i64 = i64::MIN;
-
-/// The answer: one row for each holder (token, pair) of the input, in order of first appearance;
-/// pairs by holder, then token.
-#[derive(Debug, Clone)]
-pub struct Scores {
-    holders: Arc<Ids>,
-    tokens: Arc<Ids>,
-    keys: Keys,
-    micros: Vec<i128>,
-    weighted: Sums,
-    updated: Vec<i64>,
-    digits: u32,
-    at: i64,
-}
-
-#[derive(Debug, Clone)]
-enum Keys {
-    Holders,
-    Tokens,
-    Pairs(Vec<(u32, u32)>),
-}
-
-#[derive(Debug, Clone)]
-enum Sums {
-    Narrow(Vec<i128>),
-    Wide(Vec<U384>),
-}
-
-impl Scores {
-    /// The number of rows.
-    pub fn len(&self) -> usize {
-        self.updated.len()
-    }
-
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.updated.is_empty()
-    }
-
-    /// The instant of the answer, microseconds since 1970 UTC.
-    pub fn at(&self) -> i64 {
-        self.at
-    }
-
-    /// The row's holder; `None` when rows are tokens.
-    pub fn holder_id(&self, row: usize) -> Option<&str> {
-        match &self.keys {
-            Keys::Holders => Some(self.holders.get(row as u32)),
-            Keys::Tokens => None,
-            Keys::Pairs(pairs) => Some(self.holders.get(pairs[row].0)),
-        }
-    }
-
-    /// The row's token; `None` when rows are holders.
-    pub fn token_id(&self, row: usize) -> Option<&str> {
-        match &self.keys {
-            Keys::Holders => None,
-            Keys::Tokens => Some(self.tokens.get(row as u32)),
-            Keys::Pairs(pairs) => Some(self.tokens.get(pairs[row].1)),
-        }
-    }
-
-    /// Time held, in microseconds.
-    pub fn total_micros(&self, row: usize) -> i128 {
-        self.micros[row]
-    }
-
-    /// Time held, in seconds, as the nearest float.
-    pub fn total_seconds(&self, row: usize) -> f64 {
-        Total::Narrow(self.micros[row]).to_f64(6)
-    }
-
-    /// Seconds times weight as an integer count of `10^-digits`.
-    pub fn weighted(&self, row: usize) -> Total {
-        match &self.weighted {
-            Sums::Narrow(sums) => Total::Narrow(sums[row]),
-            Sums::Wide(sums) => Total::Wide(sums[row]),
-        }
-    }
-
-    /// Digits after the decimal point of [`weighted`](Self::weighted).
-    pub fn digits(&self) -> u32 {
-        self.digits
-    }
-
-    /// Seconds times weight, every digit.
-    pub fn weighted_exact(&self, row: usize) -> String {
-        self.weighted(row).to_decimal(self.digits)
-    }
-
-    /// Seconds times weight as the nearest float.
-    pub fn weighted_score(&self, row: usize) -> f64 {
-        self.weighted(row).to_f64(self.digits)
-    }
-
-    /// The last start or end at or before the instant of the answer.
-    pub fn updated_at(&self, row: usize) -> Option<i64> {
-        Some(self.updated[row]).filter(|&instant| instant != NEVER)
-    }
-
-    /// One row as a value of its own. For rows that are tokens `holder_id` is empty.
-    pub fn stat(&self, row: usize) -> HoldStat {
-        HoldStat {
-            holder_id: self.holder_id(row).unwrap_or_default().to_owned(),
-            total_micros: self.total_micros(row),
-            weighted_score_exact: self.weighted_exact(row),
-            weighted_score: self.weighted_score(row),
-            updated_at: self.updated_at(row),
-        }
-    }
-}
+/// Rows between two looks at whether to stop; their working set stays in the first cache.
+const BLOCK: usize = 1024;
 
 /// Adds up a table of holds.
 ///
@@ -242,104 +24,90 @@ impl Scores {
 /// one that scores nothing.
 ///
 /// # Errors
-/// [`HoldError::Argument`] for an instant out of range or a window that ends before it starts.
+/// [`HoldError::Argument`] for an instant out of range, a window that ends before it starts or a
+/// boost that does not go with the overlap; [`HoldError::Row`] for a row borrowed from Arrow that
+/// is not valid; [`HoldError::Overflow`] when a total does not fit in 512 bits.
 pub fn score(holds: &Holds, query: &Query) -> Result<Scores, HoldError> {
+    score_until(holds, query, &Stop::default())
+}
+
+/// As [`score`]; ends early with [`HoldError::Interrupted`] when `stop` is asked for.
+///
+/// # Errors
+/// As [`score`].
+pub fn score_until(holds: &Holds, query: &Query, stop: &Stop) -> Result<Scores, HoldError> {
     let window = query.window()?;
-    let threads = query.threads_for(holds.len());
+    let boost = query.boost.as_ref();
+    if query.overlap != Overlap::Sum && boost.is_some_and(Boost::needs_lots) {
+        return Err(HoldError::Argument(
+            "linear decay looks at each lock's own end: it goes with overlap=\"sum\"".to_owned(),
+        ));
+    }
+    if query.overlap != Overlap::Sum {
+        holds.check()?;
+    }
     let slots = Slots::of(holds, query.by);
-    let digits = u32::from(holds.scale()) + 6;
     let run = Run {
         holds,
         slots: &slots,
         window,
         overlap: query.overlap,
-        threads,
+        boost,
+        threads: threads_for(query.threads, holds.len()),
+        stop,
     };
-    let tally = match &holds.weights {
-        Weights::One(_) => run.narrow(|_| holds.one(), || vec![holds.one(); holds.len()]),
-        Weights::Narrow(column) => run.narrow(|row| column[row], || column.clone()),
-        Weights::Wide(column) => run.wide(column),
-    }?;
-    Ok(Scores {
+    let tally = run.any_width()?;
+    let keys = keys(&slots);
+    let present: Vec<usize> = (0..keys.len())
+        .filter(|&slot| tally.updated[slot] != ABSENT)
+        .collect();
+    let all = Scores {
         holders: Arc::clone(&holds.holders),
         tokens: Arc::clone(&holds.tokens),
-        keys: slots.into_keys(),
+        keys,
         micros: tally.micros,
         weighted: tally.weighted,
         updated: tally.updated,
-        digits,
+        digits: u32::from(holds.digits) + 6 + boost.map_or(0, Boost::digits),
         at: query.at,
+    };
+    // Ids whose rows were retracted, or that a dictionary has and no row uses, are no rows.
+    Ok(if present.len() == all.len() {
+        all
+    } else {
+        all.take(&present)
     })
 }
 
-/// Which row of the answer each row of the input adds to.
-enum Slots<'a> {
-    Holders(&'a [u32], usize),
-    Tokens(&'a [u32], usize),
-    Pairs {
-        slot: Vec<u32>,
-        pairs: Vec<(u32, u32)>,
-    },
+fn keys(slots: &Slots) -> Vec<Key> {
+    match slots {
+        Slots::Holders(len) => (0..*len as u32)
+            .map(|code| Key {
+                holder: Some(code),
+                token: None,
+            })
+            .collect(),
+        Slots::Tokens(len) => (0..*len as u32)
+            .map(|code| Key {
+                holder: None,
+                token: Some(code),
+            })
+            .collect(),
+        Slots::Pairs { pairs, .. } => pairs
+            .iter()
+            .map(|&(holder, token)| Key {
+                holder: Some(holder),
+                token: Some(token),
+            })
+            .collect(),
+    }
 }
 
-impl<'a> Slots<'a> {
-    fn of(holds: &'a Holds, by: By) -> Self {
-        match by {
-            By::Holder => Slots::Holders(&holds.holder, holds.holders.len()),
-            By::Token => Slots::Tokens(&holds.token, holds.tokens.len()),
-            By::Both => {
-                let mut known: HashMap<(u32, u32), u32> = HashMap::new();
-                let mut pairs = Vec::new();
-                let mut slot: Vec<u32> = Vec::with_capacity(holds.len());
-                for (&holder, &token) in holds.holder.iter().zip(&holds.token) {
-                    slot.push(*known.entry((holder, token)).or_insert_with(|| {
-                        pairs.push((holder, token));
-                        pairs.len() as u32 - 1
-                    }));
-                }
-                let mut order: Vec<u32> = (0..pairs.len() as u32).collect();
-                order.sort_unstable_by_key(|&old| pairs[old as usize]);
-                let mut place = vec![0u32; pairs.len()];
-                for (new, &old) in order.iter().enumerate() {
-                    place[old as usize] = new as u32;
-                }
-                slot.iter_mut()
-                    .for_each(|slot| *slot = place[*slot as usize]);
-                pairs.sort_unstable();
-                Slots::Pairs { slot, pairs }
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Slots::Holders(_, len) | Slots::Tokens(_, len) => *len,
-            Slots::Pairs { pairs, .. } => pairs.len(),
-        }
-    }
-
-    fn of_rows(&self) -> &[u32] {
-        match self {
-            Slots::Holders(slot, _) | Slots::Tokens(slot, _) => slot,
-            Slots::Pairs { slot, .. } => slot,
-        }
-    }
-
-    fn id<'b>(&self, slot: usize, holds: &'b Holds) -> &'b str {
-        match self {
-            Slots::Holders(..) => holds.holders.get(slot as u32),
-            Slots::Tokens(..) => holds.tokens.get(slot as u32),
-            Slots::Pairs { pairs, .. } => holds.holders.get(pairs[slot].0),
-        }
-    }
-
-    fn into_keys(self) -> Keys {
-        match self {
-            Slots::Holders(..) => Keys::Holders,
-            Slots::Tokens(..) => Keys::Tokens,
-            Slots::Pairs { pairs, .. } => Keys::Pairs(pairs),
-        }
-    }
+fn threads_for(wanted: Option<usize>, rows: usize) -> usize {
+    /// Below this a thread costs more than it brings.
+    const ROWS_PER_THREAD: usize = 50_000;
+    let wanted = wanted.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    wanted.min(rows / ROWS_PER_THREAD).max(1)
 }
 
 /// The sums of one thread, or of all.
@@ -349,38 +117,6 @@ struct Tally<A: Amount> {
     updated: Vec<i64>,
 }
 
-/// The sum of this slot does not fit in the lane.
-struct TooNarrow(usize);
-
-impl<A: Amount> Tally<A> {
-    fn new(slots: usize) -> Self {
-        Tally {
-            micros: vec![0; slots],
-            weighted: vec![A::ZERO; slots],
-            updated: vec![NEVER; slots],
-        }
-    }
-
-    #[inline]
-    fn add(&mut self, slot: usize, sum: A::Sum) -> Result<(), TooNarrow> {
-        self.weighted[slot] = A::add(self.weighted[slot], sum).ok_or(TooNarrow(slot))?;
-        Ok(())
-    }
-
-    fn merge(mut self, other: Self) -> Result<Self, TooNarrow> {
-        for (slot, sum) in other.weighted.into_iter().enumerate() {
-            self.add(slot, sum)?;
-        }
-        for (total, micros) in self.micros.iter_mut().zip(other.micros) {
-            *total += micros;
-        }
-        for (last, instant) in self.updated.iter_mut().zip(other.updated) {
-            *last = (*last).max(instant);
-        }
-        Ok(self)
-    }
-}
-
 /// A tally without its width.
 struct AnyTally {
     micros: Vec<i128>,
@@ -388,153 +124,351 @@ struct AnyTally {
     updated: Vec<i64>,
 }
 
+/// Why a tally ends early.
+enum Halt {
+    /// The sum of this slot does not fit in the lane.
+    TooNarrow(usize),
+    Fault(HoldError),
+}
+
+impl From<HoldError> for Halt {
+    fn from(error: HoldError) -> Self {
+        Halt::Fault(error)
+    }
+}
+
+impl<A: Amount> Tally<A> {
+    fn new(slots: usize) -> Self {
+        Tally {
+            micros: vec![0; slots],
+            weighted: vec![A::ZERO; slots],
+            updated: vec![ABSENT; slots],
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, slot: usize, sum: Option<A::Sum>) -> Result<(), Halt> {
+        let total = sum.and_then(|sum| A::add(self.weighted[slot], sum));
+        self.weighted[slot] = total.ok_or(Halt::TooNarrow(slot))?;
+        Ok(())
+    }
+
+    #[inline]
+    fn see(&mut self, slot: usize, boundary: i64) {
+        let last = &mut self.updated[slot];
+        *last = (*last).max(boundary);
+    }
+
+    fn merge(mut self, other: Self) -> Result<Self, Halt> {
+        for (slot, sum) in other.weighted.into_iter().enumerate() {
+            self.add(slot, Some(sum))?;
+        }
+        for (total, micros) in self.micros.iter_mut().zip(other.micros) {
+            *total += micros;
+        }
+        for (slot, boundary) in other.updated.into_iter().enumerate() {
+            self.see(slot, boundary);
+        }
+        Ok(self)
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Run<'a> {
     holds: &'a Holds,
-    slots: &'a Slots<'a>,
+    slots: &'a Slots,
     window: Window,
     overlap: Overlap,
+    boost: Option<&'a Boost>,
     threads: usize,
+    stop: &'a Stop,
 }
 
 impl Run<'_> {
-    /// In `i128`; a sum that does not fit sends the whole run to the wide lane.
-    fn narrow(
-        &self,
-        weight: impl Fn(usize) -> i64 + Copy + Sync,
-        column: impl FnOnce() -> Vec<i64>,
-    ) -> Result<AnyTally, HoldError> {
-        match self.tally(weight) {
+    /// In `i128` where the weights allow; a sum that does not fit sends the run to the wide lane.
+    fn any_width(&self) -> Result<AnyTally, HoldError> {
+        let one = self.holds.one();
+        let narrow = self.holds.chunks.iter().map(|chunk| match &chunk.weights {
+            Weights::One => Some(Column::Same(one)),
+            Weights::Narrow(column) => Some(Column::Each(column)),
+            Weights::Wide(_) => None,
+        });
+        if let Some(columns) = narrow.collect::<Option<Vec<Column<'_, i64>>>>() {
+            let tally = match (self.overlap, self.boost) {
+                (Overlap::Sum, None) => self.plain_sum(&columns),
+                _ => self.tally(&columns),
+            };
+            match tally {
+                Ok(Tally {
+                    micros,
+                    weighted,
+                    updated,
+                }) => {
+                    return Ok(AnyTally {
+                        micros,
+                        weighted: Sums::Narrow(weighted),
+                        updated,
+                    });
+                }
+                Err(Halt::Fault(error)) => return Err(error),
+                Err(Halt::TooNarrow(_)) => {}
+            }
+        }
+        self.wide(one)
+    }
+
+    fn wide(&self, one: i64) -> Result<AnyTally, HoldError> {
+        let wide: Vec<Option<Vec<U256>>> = self
+            .holds
+            .chunks
+            .iter()
+            .map(|chunk| match &chunk.weights {
+                Weights::Narrow(column) => Some(widened(column)),
+                Weights::One | Weights::Wide(_) => None,
+            })
+            .collect();
+        let columns: Vec<Column<'_, U256>> = self
+            .holds
+            .chunks
+            .iter()
+            .zip(&wide)
+            .map(|(chunk, widened)| match (&chunk.weights, widened) {
+                (Weights::Wide(column), _) => Column::Each(column),
+                (_, Some(column)) => Column::Each(column),
+                _ => Column::Same(U256::from_narrow(one)),
+            })
+            .collect();
+        match self.tally(&columns) {
             Ok(Tally {
                 micros,
                 weighted,
                 updated,
             }) => Ok(AnyTally {
                 micros,
-                weighted: Sums::Narrow(weighted),
+                weighted: Sums::Wide(weighted),
                 updated,
             }),
-            Err(TooNarrow(_)) => self.wide(&widened(&column())),
+            Err(Halt::Fault(error)) => Err(error),
+            Err(Halt::TooNarrow(slot)) => Err(HoldError::Overflow {
+                id: self.slots.id(slot, self.holds).to_owned(),
+                bits: <U256 as Amount>::BITS,
+            }),
         }
     }
 
-    fn wide(&self, column: &[U256]) -> Result<AnyTally, HoldError> {
-        let Tally {
-            micros,
-            weighted,
-            updated,
-        } = self
-            .tally(|row| column[row])
-            .map_err(|TooNarrow(slot)| HoldError::Overflow {
-                id: self.slots.id(slot, self.holds).to_owned(),
-                bits: <U256 as Amount>::BITS,
-            })?;
-        Ok(AnyTally {
-            micros,
-            weighted: Sums::Wide(weighted),
-            updated,
-        })
-    }
-
-    fn tally<A: Amount>(
-        &self,
-        weight: impl Fn(usize) -> A + Copy + Sync,
-    ) -> Result<Tally<A>, TooNarrow> {
+    fn tally<A: Amount>(&self, weights: &[Column<'_, A>]) -> Result<Tally<A>, Halt> {
         match self.overlap {
-            Overlap::Sum => self.sum(weight),
-            Overlap::Union | Overlap::Max => self.by_group(weight),
+            Overlap::Sum => self.sum(weights),
+            Overlap::Union | Overlap::Max => self.by_group(weights),
         }
     }
 
     /// Every row adds on its own: rows are split evenly, each thread has its own sums.
-    fn sum<A: Amount>(
-        &self,
-        weight: impl Fn(usize) -> A + Copy + Sync,
-    ) -> Result<Tally<A>, TooNarrow> {
-        let slots = self.slots.of_rows();
-        let rows = slots.len();
-        let Run {
-            holds,
-            window,
-            threads,
-            ..
-        } = *self;
-        let parts = in_threads(threads, |part| {
+    fn sum<A: Amount>(&self, weights: &[Column<'_, A>]) -> Result<Tally<A>, Halt> {
+        let parts = in_threads(self.threads, |part| {
             let mut tally = Tally::<A>::new(self.slots.len());
-            let share = rows * part / threads..rows * (part + 1) / threads;
-            for (row, &slot) in share.clone().zip(&slots[share]) {
-                let slot = slot as usize;
-                let (start, end) = (holds.start[row], holds.end[row]);
-                let (from, to) = window.clip(start, end);
-                if to > from {
-                    let micros = from.abs_diff(to);
-                    tally.micros[slot] += i128::from(micros);
-                    tally.add(slot, weight(row).times(micros))?;
+            for block in self.blocks(part) {
+                block.chunk.check(block.rows.clone())?;
+                self.stop.check()?;
+                let slots = self.slots.of_chunk(block.chunk, block.number);
+                for row in block.rows {
+                    let slot = slots[row] as usize;
+                    let (start, end) = (block.chunk.start[row], block.chunk.end[row]);
+                    let hold = Span {
+                        start,
+                        end,
+                        weight: weights[block.number].get(row),
+                    };
+                    self.add_lot(&mut tally, slot, hold)?;
                 }
-                let last = &mut tally.updated[slot];
-                *last = (*last).max(window.last_boundary(start, end));
             }
+            Ok(tally)
+        });
+        merged(parts)
+    }
+
+    fn add_lot<A: Amount>(
+        &self,
+        tally: &mut Tally<A>,
+        slot: usize,
+        hold: Span<A>,
+    ) -> Result<(), Halt> {
+        let Span { start, end, weight } = hold;
+        tally.see(slot, self.window.last_boundary(start, end));
+        let (from, to) = self.window.clip(start, end);
+        if to > from {
+            tally.micros[slot] += i128::from(from.abs_diff(to));
+            tally.add(
+                slot,
+                self.accrue(
+                    weight,
+                    Held {
+                        origin: start,
+                        from,
+                        to,
+                        end,
+                    },
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn accrue<A: Amount>(&self, weight: A, hold: Held) -> Option<A::Sum> {
+        match self.boost {
+            None => Some(weight.times(hold.from.abs_diff(hold.to))),
+            Some(boost) => boost.accrue(weight, hold, self.holds.digits),
+        }
+    }
+
+    /// The hot path: lots without a boost, in 64 and 128 bits.
+    ///
+    /// No add is checked on its own. A block's largest span and weight bound what any slot can gain
+    /// in it; before the bounds of all blocks together could overflow a cell, cells are emptied
+    /// into the tally, whose adds are checked.
+    fn plain_sum(&self, weights: &[Column<'_, i64>]) -> Result<Tally<i64>, Halt> {
+        let parts = in_threads(self.threads, |part| {
+            let mut tally = Tally::<i64>::new(self.slots.len());
+            let mut cells = vec![Cell::default(); self.slots.len()];
+            let mut spans = [0u64; BLOCK];
+            let (mut micros_bound, mut sum_bound) = (0u64, 0u128);
+            for block in self.blocks(part) {
+                let Block {
+                    chunk,
+                    number,
+                    rows,
+                } = block;
+                chunk.check(rows.clone())?;
+                self.stop.check()?;
+                let slots = &self.slots.of_chunk(chunk, number)[rows.clone()];
+                let starts = &chunk.start[rows.clone()];
+                let ends = &chunk.end[rows.clone()];
+                let spans = &mut spans[..slots.len()];
+                let mut span_bits = 0u64;
+                for ((span, &start), &end) in spans.iter_mut().zip(starts).zip(ends) {
+                    let (from, to) = self.window.clip(start, end);
+                    *span = (to - from).max(0).unsigned_abs();
+                    span_bits |= *span;
+                }
+                let (same, each) = match &weights[number] {
+                    Column::Same(one) => (*one, None),
+                    Column::Each(column) => (0, Some(&column[rows])),
+                };
+                let weight_bits = each.map_or(same, |column| column.iter().fold(0, |a, b| a | b));
+                // An OR of numbers is at least each and less than twice the largest.
+                let gain = u128::from(span_bits) * u128::from(weight_bits.unsigned_abs());
+                let block_micros = span_bits.checked_mul(BLOCK as u64);
+                let block_sum = gain.checked_mul(BLOCK as u128);
+                let fits = block_micros
+                    .and_then(|gain| micros_bound.checked_add(gain))
+                    .zip(
+                        block_sum
+                            .and_then(|gain| sum_bound.checked_add(gain))
+                            .filter(|&bound| bound <= i128::MAX.unsigned_abs()),
+                    );
+                match fits.or_else(|| {
+                    // Start again from empty cells.
+                    block_micros.zip(block_sum.filter(|&sum| sum <= i128::MAX.unsigned_abs()))
+                }) {
+                    Some(bounds) => {
+                        if fits.is_none() {
+                            empty_cells(&mut cells, &mut tally)?;
+                        }
+                        (micros_bound, sum_bound) = bounds;
+                    }
+                    None => {
+                        // One block alone could overflow a cell: every add is checked.
+                        for (place, &slot) in slots.iter().enumerate() {
+                            let weight = each.map_or(same, |column| column[place]);
+                            let hold = Span {
+                                start: starts[place],
+                                end: ends[place],
+                                weight,
+                            };
+                            self.add_lot(&mut tally, slot as usize, hold)?;
+                        }
+                        continue;
+                    }
+                }
+                for (place, &slot) in slots.iter().enumerate() {
+                    let weight = each.map_or(same, |column| column[place]);
+                    let cell = &mut cells[slot as usize];
+                    cell.sum += i128::from(weight) * i128::from(spans[place]);
+                    cell.micros += spans[place];
+                    let boundary = self.window.last_boundary(starts[place], ends[place]);
+                    cell.updated = cell.updated.max(boundary);
+                }
+            }
+            empty_cells(&mut cells, &mut tally)?;
             Ok(tally)
         });
         merged(parts)
     }
 
     /// Rows meet within their (holder, token): each thread takes whole holders.
-    fn by_group<A: Amount>(
-        &self,
-        weight: impl Fn(usize) -> A + Copy + Sync,
-    ) -> Result<Tally<A>, TooNarrow> {
-        let Run {
-            holds,
-            window,
-            threads,
-            overlap,
-            ..
-        } = *self;
-        let slots = self.slots.of_rows();
-        let holders = Grouped::new(&holds.holder, holds.holders.len());
-        let parts = in_threads(threads, |part| {
+    fn by_group<A: Amount>(&self, weights: &[Column<'_, A>]) -> Result<Tally<A>, Halt> {
+        #[derive(Clone, Copy)]
+        struct Record<A> {
+            token: u32,
+            slot: u32,
+            span: Span<A>,
+        }
+        let holders = HolderRows::count(self.holds);
+        let one = A::from_narrow(self.holds.one());
+        let nothing = Record {
+            token: 0,
+            slot: 0,
+            span: Span {
+                start: 0,
+                end: 0,
+                weight: one,
+            },
+        };
+        let parts = in_threads(self.threads, |part| {
             let mut tally = Tally::<A>::new(self.slots.len());
-            let mut group: Vec<(u32, Span<A>, u32)> = Vec::new();
-            let mut spans: Vec<Span<A>> = Vec::new();
-            for holder in holders.share(part, threads) {
-                group.clear();
-                for &row in holders.rows(holder) {
-                    let at = row as usize;
-                    let (start, end) = (holds.start[at], holds.end[at]);
-                    let slot = slots[at];
-                    let last = &mut tally.updated[slot as usize];
-                    *last = (*last).max(window.last_boundary(start, end));
-                    let (start, end) = window.clip(start, end);
-                    if end > start {
-                        group.push((
-                            holds.token[at],
-                            Span {
-                                start,
-                                end,
-                                weight: weight(at),
-                            },
-                            slot,
-                        ));
-                    }
-                }
-                group.sort_unstable_by_key(|(token, span, _)| (*token, span.start));
-                for same_token in group.chunk_by(|a, b| a.0 == b.0) {
-                    let slot = same_token[0].2 as usize;
-                    spans.clear();
-                    spans.extend(same_token.iter().map(|(_, span, _)| *span));
-                    let held = union_micros(&spans);
-                    tally.micros[slot] += i128::from(held);
-                    if overlap == Overlap::Union {
-                        tally.add(slot, A::from_narrow(holds.one()).times(held))?;
+            let share = holders.share(part, self.threads);
+            // The start stays as it is: the age of a run counts from it.
+            let (mut records, spans) =
+                holders.place(self.holds, share, nothing, |chunk, number, row| {
+                    let slot = self.slots.of_chunk(chunk, number)[row];
+                    let (start, end) = (chunk.start[row], chunk.end[row]);
+                    tally.see(slot as usize, self.window.last_boundary(start, end));
+                    let end = end.min(self.window.to);
+                    (end > start).then(|| Record {
+                        token: chunk.token[row],
+                        slot,
+                        span: Span {
+                            start,
+                            end,
+                            weight: weights[number].get(row),
+                        },
+                    })
+                });
+            for rows in spans {
+                self.stop.check()?;
+                let group = &mut records[rows];
+                group.sort_unstable_by_key(|record| (record.token, record.span.start));
+                for same_token in group.chunk_by(|left, right| left.token == right.token) {
+                    let slot = same_token[0].slot as usize;
+                    let mut add = |piece: Piece<A>| -> Result<(), Halt> {
+                        let from = piece.from.max(self.window.from);
+                        if piece.to > from {
+                            let hold = Held {
+                                origin: piece.run,
+                                from,
+                                to: piece.to,
+                                end: piece.to,
+                            };
+                            tally.micros[slot] += i128::from(from.abs_diff(piece.to));
+                            tally.add(slot, self.accrue(piece.weight, hold))?;
+                        }
+                        Ok(())
+                    };
+                    let spans = same_token.iter().map(|record| record.span);
+                    if self.overlap == Overlap::Union {
+                        runs(spans.map(|span| (span.start, span.end)), one, &mut add)?;
                     } else {
-                        let mut outcome = Ok(());
-                        heaviest(&spans, |weight, micros| {
-                            if outcome.is_ok() {
-                                outcome = tally.add(slot, weight.times(micros));
-                            }
-                        });
-                        outcome?;
+                        heaviest(spans, &mut add)?;
                     }
                 }
             }
@@ -542,59 +476,83 @@ impl Run<'_> {
         });
         merged(parts)
     }
-}
 
-/// The rows of each holder, by counting sort: one pass to count, one to place.
-struct Grouped {
-    first: Vec<u32>,
-    rows: Vec<u32>,
-}
-
-impl Grouped {
-    fn new(group_of_row: &[u32], groups: usize) -> Self {
-        let mut first = vec![0u32; groups + 1];
-        for &group in group_of_row {
-            first[group as usize + 1] += 1;
-        }
-        for group in 0..groups {
-            first[group + 1] += first[group];
-        }
-        let mut next = first.clone();
-        let mut rows = vec![0u32; group_of_row.len()];
-        for (row, &group) in group_of_row.iter().enumerate() {
-            let place = &mut next[group as usize];
-            rows[*place as usize] = row as u32;
-            *place += 1;
-        }
-        Grouped { first, rows }
-    }
-
-    fn rows(&self, group: usize) -> &[u32] {
-        &self.rows[self.first[group] as usize..self.first[group + 1] as usize]
-    }
-
-    /// Whole groups for one of `parts`, about evenly by rows.
-    fn share(&self, part: usize, parts: usize) -> std::ops::Range<usize> {
-        let bound = |part: usize| {
-            let row = (self.rows.len() * part / parts) as u32;
-            self.first.partition_point(|&first| first < row)
-        };
-        let groups = self.first.len() - 1;
-        let from = if part == 0 {
-            0
-        } else {
-            bound(part).min(groups)
-        };
-        let to = if part + 1 == parts {
-            groups
-        } else {
-            bound(part + 1).min(groups)
-        };
-        from..to
+    /// The rows of one thread, in blocks that do not cross chunks.
+    fn blocks(&self, part: usize) -> impl Iterator<Item = Block<'_>> {
+        let rows = self.holds.len();
+        let from = rows * part / self.threads;
+        let to = rows * (part + 1) / self.threads;
+        self.holds
+            .chunks
+            .iter()
+            .enumerate()
+            .flat_map(move |(number, chunk)| {
+                let low = from.max(chunk.first_row) - chunk.first_row;
+                let high = to.saturating_sub(chunk.first_row).min(chunk.len());
+                (low..high.max(low)).step_by(BLOCK).map(move |row| Block {
+                    chunk,
+                    number,
+                    rows: row..high.min(row + BLOCK),
+                })
+            })
     }
 }
 
-/// Runs `work(0..threads)`, the last part on this thread, and gives the results in order.
+struct Block<'a> {
+    chunk: &'a Chunk,
+    number: usize,
+    rows: Range<usize>,
+}
+
+/// The weights of one chunk, in one width.
+enum Column<'a, A> {
+    Same(A),
+    Each(&'a [A]),
+}
+
+impl<A: Copy> Column<'_, A> {
+    #[inline]
+    fn get(&self, row: usize) -> A {
+        match self {
+            Column::Same(weight) => *weight,
+            Column::Each(column) => column[row],
+        }
+    }
+}
+
+/// What the hot path keeps of one slot: half a cache line.
+#[derive(Clone, Copy)]
+struct Cell {
+    sum: i128,
+    micros: u64,
+    updated: i64,
+}
+
+impl Default for Cell {
+    fn default() -> Self {
+        Cell {
+            sum: 0,
+            micros: 0,
+            updated: ABSENT,
+        }
+    }
+}
+
+fn empty_cells(cells: &mut [Cell], tally: &mut Tally<i64>) -> Result<(), Halt> {
+    for (slot, cell) in cells.iter_mut().enumerate() {
+        let Cell {
+            sum,
+            micros,
+            updated,
+        } = std::mem::take(cell);
+        tally.add(slot, Some(sum))?;
+        tally.micros[slot] += i128::from(micros);
+        tally.see(slot, updated);
+    }
+    Ok(())
+}
+
+/// Runs `work(0..threads)`, the first part on this thread, and gives the results in order.
 fn in_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     if threads == 1 {
         return vec![work(0)];
@@ -617,7 +575,7 @@ fn in_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<
     })
 }
 
-fn merged<A: Amount>(parts: Vec<Result<Tally<A>, TooNarrow>>) -> Result<Tally<A>, TooNarrow> {
+fn merged<A: Amount>(parts: Vec<Result<Tally<A>, Halt>>) -> Result<Tally<A>, Halt> {
     let mut parts = parts.into_iter();
     let Some(first) = parts.next() else {
         return Ok(Tally::new(0));

@@ -61,3 +61,31 @@ pub fn micros_from_seconds(seconds: f64) -> Result<i64, Fault> {
     let fraction = ((seconds - whole) * 1e6).round_ties_even();
     in_range(whole as i64 * 1_000_000 + fraction as i64)
 }
+
+/// An instant as text: RFC 3339 (`2024-05-01T12:00:00Z`, `2024-05-01 14:00+02:00`), a date or a
+/// date and time without a zone (read as UTC), or epoch seconds. Digits below a microsecond are
+/// cut off (towards the past).
+///
+/// # Errors
+/// [`Fault::NotAnInstant`], and [`Fault::TimeOutOfRange`] outside the kept range.
+pub fn micros_from_text(text: &str) -> Result<i64, Fault> {
+    if let Ok(seconds) = text.parse::<i64>() {
+        return micros_from_unit(seconds, TimeUnit::Second);
+    }
+    let zoned = text.parse::<jiff::Timestamp>().ok();
+    let instant = zoned.or_else(|| {
+        let local = text.parse::<jiff::civil::DateTime>().ok()?;
+        local
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+            .map(|zoned| zoned.timestamp())
+    });
+    if let Some(instant) = instant {
+        let micros = instant.as_nanosecond().div_euclid(1_000);
+        return in_range(i64::try_from(micros).map_err(|_| Fault::TimeOutOfRange)?);
+    }
+    match text.parse::<f64>() {
+        Ok(seconds) => micros_from_seconds(seconds),
+        Err(_) => Err(Fault::NotAnInstant(crate::weight::excerpt(text))),
+    }
+}

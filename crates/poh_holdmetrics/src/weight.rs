@@ -108,6 +108,11 @@ impl Weight {
         units.checked_mul(10i64.pow(u32::from(scale) - self.digits))
     }
 
+    /// Digits after the decimal point, without trailing zeros.
+    pub(crate) fn digits(&self) -> u32 {
+        self.digits
+    }
+
     /// The nearest float.
     pub fn to_f64(self) -> f64 {
         // The standard library's parser rounds correctly; it can't fail on our own text.
@@ -128,6 +133,19 @@ impl std::fmt::Display for Weight {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&crate::exact::decimal(&self.units.to_string(), self.digits))
     }
+}
+
+/// The shortest decimal of a float as a count of `10^-scale`, where 15 digits are enough to tell.
+///
+/// Two decimals of at most 15 digits never share a float, so one that reads back as `value` is its
+/// shortest form.
+pub(crate) fn narrow_float_units(value: f64, scale: u8) -> Option<i64> {
+    let power = 10f64.powi(i32::from(scale)); // exact: scale <= 18
+    let units = (value * power).round();
+    if !(0.0..1e15).contains(&units) || units / power != value || (value == 0.0) != (units == 0.0) {
+        return None;
+    }
+    Some(units as i64)
 }
 
 /// Reads `12`, `12.5`, `.5` and `1.25e3`, with an optional sign; no spaces, no underscores.

@@ -106,6 +106,7 @@ fn ask(case: &Case) -> Result<Scores, HoldError> {
             at: micros(question.at),
             start: question.start.map(micros),
             end: question.end.map(micros),
+            boost: None,
             threads: Some(1),
         },
     )

@@ -28,18 +28,30 @@ argument!(Id, "Id", "What names a holder or a token.");
 argument!(Instant, "Instant", "A moment.");
 argument!(Amount, "Weight", "How much is held.");
 argument!(Data, "Data", "Rows or columns of holds.");
+argument!(Duration, "Days", "A length of time in days.");
+argument!(Length, "Every", "The length of an epoch.");
+argument!(Steps, "Steps", "Ages and multipliers.");
 argument!(Zone, "Zone", "A time zone or its name.");
 
-/// One row as a dict.
-pub(crate) struct Record<'py>(pub(crate) Bound<'py, PyDict>);
+/// Declares a dict that the stubs show under `name`.
+macro_rules! dict {
+    ($type:ident, $name:literal, $what:literal) => {
+        #[doc = $what]
+        pub(crate) struct $type<'py>(pub(crate) Bound<'py, PyDict>);
 
-impl<'py> IntoPyObject<'py> for Record<'py> {
-    type Target = PyDict;
-    type Output = Bound<'py, PyDict>;
-    type Error = Infallible;
-    const OUTPUT_TYPE: PyStaticExpr = type_hint_identifier!("poh_holdmetrics.typing", "Record");
+        impl<'py> IntoPyObject<'py> for $type<'py> {
+            type Target = PyDict;
+            type Output = Bound<'py, PyDict>;
+            type Error = Infallible;
+            const OUTPUT_TYPE: PyStaticExpr =
+                type_hint_identifier!("poh_holdmetrics.typing", $name);
 
-    fn into_pyobject(self, _py: Python<'py>) -> Result<Bound<'py, PyDict>, Infallible> {
-        Ok(self.0)
-    }
+            fn into_pyobject(self, _py: Python<'py>) -> Result<Bound<'py, PyDict>, Infallible> {
+                Ok(self.0)
+            }
+        }
+    };
 }
+
+dict!(Record, "Record", "One row.");
+dict!(Shares, "Shares", "Whole units by id.");

@@ -71,14 +71,7 @@ impl HoldEvent {
             },
         };
         // The core's own rules: ids, range and order of times.
-        poh_holdmetrics::HoldEvent::new(
-            event.token_id.to_str(py)?,
-            event.holder_id.to_str(py)?,
-            event.start,
-            event.end_us(),
-            event.weight,
-        )
-        .map_err(|error| to_py(py, error))?;
+        event.to_core(py)?;
         Ok(event)
     }
 
@@ -195,6 +188,14 @@ impl HoldEvent {
             end: end_us,
             weight,
         })
+    }
+}
+
+impl HoldEvent {
+    pub(crate) fn to_core(&self, py: Python<'_>) -> PyResult<poh_holdmetrics::HoldEvent> {
+        let (token, holder) = (self.token_id.to_str(py)?, self.holder_id.to_str(py)?);
+        poh_holdmetrics::HoldEvent::new(token, holder, self.start, self.end_us(), self.weight)
+            .map_err(|error| to_py(py, error))
     }
 }
 

@@ -1,26 +1,40 @@
 //! `Holds`: many holds, and the questions to them.
 
-use poh_holdmetrics::{By, Field, HoldError, OPEN, Overlap, Query, Rounding, Weight, score};
-use pyo3::exceptions::PyTypeError;
-use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::arguments::{Data, Instant, Zone};
-use crate::columns::Column;
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
+    UInt64Array,
+};
+use arrow_schema::{Field as ArrowField, Schema};
+use poh_holdmetrics::{
+    By, Every, Field, HoldError, Overlap, Query, Rounding, batch, epoch_boundaries,
+    holders_over_time, longest_holds, runs_to_batch, score_until,
+};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::arguments::{Data, Id, Instant, Length, Zone};
+use crate::boost::Boost;
 use crate::errors::{Place, Refusal, to_py};
 use crate::event::HoldEvent;
+use crate::input::push_all;
+use crate::interrupt::detached;
 use crate::options::{ByWord, OverlapWord, RoundingWord};
 use crate::scores::Scores;
-use crate::values::{Clock, id, weight};
+use crate::table::Table;
+use crate::values::{Clock, duration, id};
 
 /// A table of holds, read once and asked many times.
 ///
 /// Parameters
 /// ----------
 /// data
-///     An iterable of `HoldEvent` or of dicts, or a dict of columns (lists or numpy arrays). Keys
-///     and columns are `holder_id`, `token_id`, `start`, `end` and `weight`; without `end` every
-///     hold is open, without `weight` every weight is 1.
+///     An iterable of `HoldEvent` or of dicts, a dict of columns (lists or numpy arrays), or a
+///     table with the Arrow PyCapsule interface (pandas, polars, pyarrow, DuckDB). Keys and columns
+///     are `holder_id`, `token_id`, `start`, `end` and `weight`; without `end` every hold is open,
+///     without `weight` every weight is 1.
 /// scale
 ///     Digits after the decimal point that weights keep, 0 to 18.
 /// rounding
@@ -45,7 +59,8 @@ use crate::values::{Clock, id, weight};
 /// 15.0
 #[pyclass(frozen, module = "poh_holdmetrics")]
 pub(crate) struct Holds {
-    holds: poh_holdmetrics::Holds,
+    /// Shared with questions that are being answered; a change then works on a copy.
+    holds: RwLock<Arc<poh_holdmetrics::Holds>>,
 }
 
 #[pymethods]
@@ -59,46 +74,91 @@ impl Holds {
         tz: Option<Zone<'_>>,
         strict: bool,
     ) -> PyResult<Self> {
-        let data = &data.0;
-        let py = data.py();
-        let rounding = rounding.map_or(Rounding::Refuse, |word| word.0);
+        let py = data.0.py();
         let mut holds = poh_holdmetrics::Holds::new(scale)
             .map_err(|error| to_py(py, error))?
-            .with_rounding(rounding);
+            .with_rounding(rounding.map_or(Rounding::Refuse, |word| word.0));
         let clock = Clock::new(tz.as_ref().map(|zone| &zone.0), strict)?;
-        if let Ok(columns) = data.cast::<PyMapping>() {
-            push_columns(&mut holds, columns, &clock)?;
-        } else {
-            let rows = data.try_iter().map_err(|_| {
-                PyTypeError::new_err(format!(
-                    "data is a {}; give an iterable of HoldEvent or dicts, or a dict of columns",
-                    data.get_type()
-                ))
-            })?;
-            for row in rows {
-                push_row(&mut holds, &row?, &clock)?;
-            }
-        }
-        Ok(Holds { holds })
+        push_all(&mut holds, &data.0, &clock)?;
+        Ok(Holds {
+            holds: RwLock::new(Arc::new(holds)),
+        })
     }
 
     fn __len__(&self) -> usize {
-        self.holds.len()
+        self.now().len()
     }
 
     fn __repr__(&self) -> String {
+        let holds = self.now();
         format!(
             "<Holds: {} holds of {} tokens by {} holders>",
-            self.holds.len(),
-            self.holds.tokens().len(),
-            self.holds.holders().len()
+            holds.len(),
+            holds.tokens().len(),
+            holds.holders().len()
         )
     }
 
     /// Digits after the decimal point that weights keep.
     #[getter]
     fn scale(&self) -> u8 {
-        self.holds.scale()
+        self.now().scale()
+    }
+
+    /// Add more holds, in any of the forms that `Holds` takes; all of them or, on an error, none.
+    #[pyo3(signature = (data, *, tz=None, strict=false))]
+    fn extend(&self, data: Data<'_>, tz: Option<Zone<'_>>, strict: bool) -> PyResult<()> {
+        let clock = Clock::new(tz.as_ref().map(|zone| &zone.0), strict)?;
+        let mut holds = (*self.now()).clone();
+        push_all(&mut holds, &data.0, &clock)?;
+        self.replace(holds);
+        Ok(())
+    }
+
+    /// Take away one hold that is equal to `event`. Looks through the whole table.
+    ///
+    /// Raises
+    /// ------
+    /// HoldMetricsError
+    ///     When no hold is equal.
+    fn retract(&self, event: &Bound<'_, HoldEvent>) -> PyResult<()> {
+        let event_in_core = event.get().to_core(event.py())?;
+        self.change(event.py(), |holds| holds.retract(&event_in_core))
+    }
+
+    /// Put `corrected` in the place of one hold that is equal to `event`.
+    ///
+    /// Raises
+    /// ------
+    /// HoldMetricsError
+    ///     When no hold is equal.
+    fn amend(
+        &self,
+        event: &Bound<'_, HoldEvent>,
+        corrected: &Bound<'_, HoldEvent>,
+    ) -> PyResult<()> {
+        let (old, new) = (
+            event.get().to_core(event.py())?,
+            corrected.get().to_core(event.py())?,
+        );
+        self.change(event.py(), |holds| holds.amend(&old, &new))
+    }
+
+    /// End every open hold of one token by one holder; returns how many there were.
+    ///
+    /// Raises
+    /// ------
+    /// HoldMetricsError
+    ///     When none is open, or `at` is before the start of one.
+    #[pyo3(signature = (*, holder_id, token_id, at))]
+    fn close(&self, holder_id: Id<'_>, token_id: Id<'_>, at: Instant<'_>) -> PyResult<usize> {
+        let place = |field| Place { row: None, field };
+        let at = Clock::new(None, false)?.micros(&at.0, place(Field::End))?;
+        let holder = id(&holder_id.0, place(Field::HolderId))?;
+        let token = id(&token_id.0, place(Field::TokenId))?;
+        self.change(holder_id.0.py(), |holds| {
+            holds.close(holder.as_ref(), token.as_ref(), at)
+        })
     }
 
     /// How much was held, by whom, for how long.
@@ -115,6 +175,8 @@ impl Holds {
     ///     None reads the clock once; the answer says which instant that was.
     /// start, end
     ///     Only time within [start, end) counts.
+    /// boost
+    ///     A multiplier by the age of a hold.
     /// threads
     ///     None for one a processor. The answer is the same for any number.
     ///
@@ -124,7 +186,7 @@ impl Holds {
     ///     A row for each holder (token, pair) of the table, in order of first appearance.
     #[pyo3(signature = (
         *, by=ByWord(By::Holder), overlap=OverlapWord(Overlap::Sum), at=None, start=None, end=None,
-        threads=None
+        boost=None, threads=None
     ))]
     #[allow(clippy::too_many_arguments)] // they are keywords in Python
     fn score(
@@ -135,31 +197,321 @@ impl Holds {
         at: Option<Instant<'_>>,
         start: Option<Instant<'_>>,
         end: Option<Instant<'_>>,
+        boost: Option<&Bound<'_, Boost>>,
         threads: Option<usize>,
     ) -> PyResult<Scores> {
-        let clock = Clock::new(None, false)?;
-        let instant = |value: Option<Instant<'_>>, field| -> Result<Option<i64>, Refusal> {
-            value
-                .map(|value| clock.micros(&value.0, Place { row: None, field }))
-                .transpose()
-        };
         let query = Query {
             by: by.0,
             overlap: overlap.0,
-            at: instant(at, Field::End)?.map_or_else(now, Ok)?,
-            start: instant(start, Field::Start)?,
-            end: instant(end, Field::End)?,
+            at: moment(at)?.map_or_else(clock, Ok)?,
+            start: moment(start)?,
+            end: moment(end)?,
+            boost: boost.map(|boost| boost.get().boost.clone()),
             threads,
         };
-        let scores = py
-            .detach(|| score(&self.holds, &query))
-            .map_err(|error| to_py(py, error))?;
+        let holds = self.now();
+        let scores = detached(py, holds.len(), |stop| score_until(&holds, &query, stop))?;
         Ok(Scores::new(scores))
+    }
+
+    /// The scores as of one instant: `score` with an `at` that must be named.
+    #[pyo3(signature = (
+        *, at, by=ByWord(By::Holder), overlap=OverlapWord(Overlap::Sum), boost=None
+    ))]
+    fn snapshot(
+        &self,
+        py: Python<'_>,
+        at: Instant<'_>,
+        by: ByWord,
+        overlap: OverlapWord,
+        boost: Option<&Bound<'_, Boost>>,
+    ) -> PyResult<Scores> {
+        self.score(py, by, overlap, Some(at), None, None, boost, None)
+    }
+
+    /// The scores of the time within [t0, t1), as of t1.
+    #[pyo3(signature = (
+        t0, t1, *, by=ByWord(By::Holder), overlap=OverlapWord(Overlap::Sum), boost=None
+    ))]
+    #[allow(clippy::too_many_arguments)] // they are keywords in Python
+    fn between(
+        &self,
+        py: Python<'_>,
+        t0: Instant<'_>,
+        t1: Instant<'_>,
+        by: ByWord,
+        overlap: OverlapWord,
+        boost: Option<&Bound<'_, Boost>>,
+    ) -> PyResult<Scores> {
+        self.score(py, by, overlap, Some(t1), Some(t0), None, boost, None)
+    }
+
+    /// Scores by epoch: consecutive windows of one length, from `start` up to `at`.
+    ///
+    /// Parameters
+    /// ----------
+    /// every
+    ///     The length: a timedelta or a number of seconds, or calendar lengths in the time zone as
+    ///     "1d", "2w" or "3mo". Days have 23 or 25 hours where clocks change.
+    /// start
+    ///     Where the first epoch starts.
+    /// tz
+    ///     The time zone of calendar lengths, an IANA name.
+    /// at
+    ///     The instant of the answer; None reads the clock once. The last epoch may reach past it
+    ///     and has no later time yet.
+    /// finalized_before
+    ///     An instant before which no event can change any more: epochs that end at or before it
+    ///     are `final`. None: no epoch is.
+    ///
+    /// Returns
+    /// -------
+    /// Table
+    ///     A row for each holder (token, pair) and epoch with any time held: `epoch` (from 0),
+    ///     `epoch_start`, `epoch_end`, `final`, and the columns of `Scores`.
+    #[pyo3(signature = (
+        *, every, start, tz="UTC", at=None, by=ByWord(By::Holder),
+        overlap=OverlapWord(Overlap::Sum), boost=None, finalized_before=None
+    ))]
+    #[allow(clippy::too_many_arguments)] // they are keywords in Python
+    fn epochs(
+        &self,
+        py: Python<'_>,
+        every: Length<'_>,
+        start: Instant<'_>,
+        tz: &str,
+        at: Option<Instant<'_>>,
+        by: ByWord,
+        overlap: OverlapWord,
+        boost: Option<&Bound<'_, Boost>>,
+        finalized_before: Option<Instant<'_>>,
+    ) -> PyResult<Table> {
+        let every = length(&every.0)?;
+        let at = moment(at)?.map_or_else(clock, Ok)?;
+        let Some(start) = moment(Some(start))? else {
+            return Err(PyValueError::new_err("start"));
+        };
+        let finalized = moment(finalized_before)?.unwrap_or(i64::MIN);
+        let boost = boost.map(|boost| boost.get().boost.clone());
+        let holds = self.now();
+        let table = detached(py, holds.len(), |stop| {
+            let boundaries = epoch_boundaries(every, start, at, tz)?;
+            let mut parts = Vec::new();
+            for (epoch, window) in boundaries.windows(2).enumerate() {
+                let (from, to) = (window[0], window[1]);
+                let query = Query {
+                    by: by.0,
+                    overlap: overlap.0,
+                    at,
+                    start: Some(from),
+                    end: Some(to),
+                    boost: boost.clone(),
+                    threads: None,
+                };
+                let rows = score_until(&holds, &query, stop)?.held().to_batch()?;
+                parts.push(with_epoch(&rows, epoch as i64, from, to, to <= finalized)?);
+            }
+            joined(parts)
+        })?;
+        Ok(Table::new(table))
+    }
+
+    /// The time-weighted average of what each holder (token, pair) held within [start, end).
+    ///
+    /// Returns
+    /// -------
+    /// Table
+    ///     The ids and `average_balance`: seconds times weight, divided by the window's seconds,
+    ///     rounded once to a float.
+    ///
+    /// Raises
+    /// ------
+    /// HoldMetricsError
+    ///     For a window that is empty or ends before it starts.
+    #[pyo3(signature = (
+        start, end, *, by=ByWord(By::Holder), overlap=OverlapWord(Overlap::Sum)
+    ))]
+    fn average_balance(
+        &self,
+        py: Python<'_>,
+        start: Instant<'_>,
+        end: Instant<'_>,
+        by: ByWord,
+        overlap: OverlapWord,
+    ) -> PyResult<Table> {
+        let (from, to) = (moment(Some(start))?, moment(Some(end))?);
+        let window = from
+            .zip(to)
+            .and_then(|(from, to)| u64::try_from(to.checked_sub(from)?).ok());
+        let Some(micros) = window.filter(|&micros| micros > 0) else {
+            let error =
+                HoldError::Argument("an average needs a window that ends after it starts".into());
+            return Err(to_py(py, error));
+        };
+        let mut query = Query::at(to.unwrap_or_default());
+        (query.by, query.overlap, query.start) = (by.0, overlap.0, from);
+        let holds = self.now();
+        let table = detached(py, holds.len(), |stop| {
+            let scores = score_until(&holds, &query, stop)?;
+            let averages = (0..scores.len()).map(|row| scores.average_balance(row, micros));
+            let average: ArrayRef = Arc::new(Float64Array::from_iter_values(averages));
+            let rows = scores.to_batch()?;
+            let schema = rows.schema();
+            let ids = schema.fields().iter().zip(rows.columns());
+            let mut columns: Vec<(&str, ArrayRef)> = ids
+                .filter(|(field, _)| field.name().ends_with("_id"))
+                .map(|(field, column)| (field.name().as_str(), Arc::clone(column)))
+                .collect();
+            columns.push(("average_balance", average));
+            batch(columns)
+        })?;
+        Ok(Table::new(table))
+    }
+
+    /// How many holders hold anything, from each instant on at which that changes, up to `at`.
+    ///
+    /// Returns
+    /// -------
+    /// Table
+    ///     `instant` and `holders`: the state at t is that of the last instant at or before t. A
+    ///     weight of 0 is not holding.
+    #[pyo3(signature = (*, at=None))]
+    fn holders_over_time(&self, py: Python<'_>, at: Option<Instant<'_>>) -> PyResult<Table> {
+        let at = moment(at)?.map_or_else(clock, Ok)?;
+        let holds = self.now();
+        let table = detached(py, holds.len(), |_stop| {
+            let (instants, counts): (Vec<i64>, Vec<u64>) =
+                holders_over_time(&holds, at)?.into_iter().unzip();
+            let instants = TimestampMicrosecondArray::from(instants).with_timezone("UTC");
+            batch(vec![
+                ("instant", Arc::new(instants)),
+                ("holders", Arc::new(UInt64Array::from(counts))),
+            ])
+        })?;
+        Ok(Table::new(table))
+    }
+
+    /// The longest unbroken run of each holder with one token, as of `at`; of equal ones the
+    /// earliest. Holds that touch or overlap are one run.
+    ///
+    /// Returns
+    /// -------
+    /// Table
+    ///     `holder_id`, `token_id`, `start`, `end` and `seconds`, for each holder that held anything.
+    #[pyo3(signature = (*, at=None))]
+    fn longest_hold(&self, py: Python<'_>, at: Option<Instant<'_>>) -> PyResult<Table> {
+        let at = moment(at)?.map_or_else(clock, Ok)?;
+        let holds = self.now();
+        let table = detached(py, holds.len(), |_stop| {
+            runs_to_batch(&holds, &longest_holds(&holds, at)?)
+        })?;
+        Ok(Table::new(table))
     }
 }
 
+impl Holds {
+    /// The table as it is now. A panic elsewhere can't have left it half changed.
+    fn now(&self) -> Arc<poh_holdmetrics::Holds> {
+        Arc::clone(&self.holds.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, holds: poh_holdmetrics::Holds) {
+        *self.holds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(holds);
+    }
+
+    fn change<T>(
+        &self,
+        py: Python<'_>,
+        change: impl FnOnce(&mut poh_holdmetrics::Holds) -> Result<T, HoldError>,
+    ) -> PyResult<T> {
+        let mut holds = self.holds.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut holds)).map_err(|error| to_py(py, error))
+    }
+}
+
+fn moment(value: Option<Instant<'_>>) -> Result<Option<i64>, Refusal> {
+    let clock = Clock::new(None, false)?;
+    let place = Place {
+        row: None,
+        field: Field::End,
+    };
+    value.map(|value| clock.micros(&value.0, place)).transpose()
+}
+
+/// `"1d"`, `"2w"`, `"3mo"`, a number of seconds or a timedelta.
+fn length(value: &Bound<'_, PyAny>) -> PyResult<Every> {
+    let wrong = || {
+        PyValueError::new_err(format!(
+            "every={value} is not a length; give seconds, a timedelta, or \"1d\", \"2w\", \"3mo\""
+        ))
+    };
+    if let Ok(text) = value.cast::<PyString>() {
+        let text = text.to_string();
+        let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        let count = text[..text.len() - unit.len()]
+            .parse()
+            .map_err(|_| wrong())?;
+        return match unit {
+            "d" => Ok(Every::Days(count)),
+            "w" => Ok(Every::Weeks(count)),
+            "mo" => Ok(Every::Months(count)),
+            _ => Err(wrong()),
+        };
+    }
+    duration(value, "seconds")?
+        .map(Every::Micros)
+        .ok_or_else(wrong)
+}
+
+fn with_epoch(
+    rows: &RecordBatch,
+    epoch: i64,
+    from: i64,
+    to: i64,
+    is_final: bool,
+) -> Result<RecordBatch, HoldError> {
+    let len = rows.num_rows();
+    let instant = |at: i64| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from(vec![at; len]).with_timezone("UTC"))
+    };
+    let of_epoch: [(&str, ArrayRef); 4] = [
+        ("epoch", Arc::new(Int64Array::from(vec![epoch; len]))),
+        ("epoch_start", instant(from)),
+        ("epoch_end", instant(to)),
+        ("final", Arc::new(BooleanArray::from(vec![is_final; len]))),
+    ];
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (name, column) in of_epoch {
+        fields.push(Arc::new(ArrowField::new(
+            name,
+            column.data_type().clone(),
+            false,
+        )));
+        columns.push(column);
+    }
+    fields.extend(rows.schema().fields().iter().cloned());
+    columns.extend(rows.columns().iter().cloned());
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|error| HoldError::Argument(error.to_string()))
+}
+
+fn joined(parts: Vec<RecordBatch>) -> Result<RecordBatch, HoldError> {
+    let Some(first) = parts
+        .iter()
+        .find(|part| part.num_rows() > 0)
+        .or(parts.first())
+    else {
+        return Err(HoldError::Argument(
+            "there is no epoch: `start` is not before `at`".into(),
+        ));
+    };
+    let parts: Vec<&RecordBatch> = parts.iter().filter(|part| part.num_rows() > 0).collect();
+    arrow_select::concat::concat_batches(&first.schema(), parts)
+        .map_err(|error| HoldError::Argument(error.to_string()))
+}
+
 /// The clock, read once.
-fn now() -> PyResult<i64> {
+fn clock() -> PyResult<i64> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let micros = since
         .ok()
@@ -167,126 +519,4 @@ fn now() -> PyResult<i64> {
     micros.ok_or_else(|| {
         pyo3::exceptions::PyOSError::new_err("the clock of this machine is before 1970; give at=")
     })
-}
-
-fn push_columns(
-    holds: &mut poh_holdmetrics::Holds,
-    columns: &Bound<'_, PyMapping>,
-    clock: &Clock,
-) -> PyResult<()> {
-    let py = columns.py();
-    let column = |field: Field| -> PyResult<Option<Column<'_>>> {
-        match columns.get_item(field.to_string()) {
-            Ok(values) if values.is_none() => Ok(None),
-            Ok(values) => Column::new(&values, field).map(Some),
-            Err(_) => Ok(None),
-        }
-    };
-    let needed = |field: Field| -> PyResult<Column<'_>> {
-        column(field)?.ok_or_else(|| {
-            to_py(
-                py,
-                HoldError::Argument(format!(
-                    "there is no column {field:?}",
-                    field = field.to_string()
-                )),
-            )
-        })
-    };
-    let holder = needed(Field::HolderId)?;
-    let token = needed(Field::TokenId)?;
-    let start = needed(Field::Start)?;
-    let end = column(Field::End)?;
-    let weights = column(Field::Weight)?;
-    let lengths = [
-        (Field::TokenId, Some(token.len())),
-        (Field::Start, Some(start.len())),
-        (Field::End, end.as_ref().map(Column::len)),
-        (Field::Weight, weights.as_ref().map(Column::len)),
-    ];
-    for (field, length) in lengths {
-        if let Some(found) = length
-            && found != holder.len()
-        {
-            return Err(to_py(
-                py,
-                HoldError::Length {
-                    field,
-                    found,
-                    expected: holder.len(),
-                },
-            ));
-        }
-    }
-    for row in 0..holder.len() {
-        let place = |field| Place {
-            row: Some(row),
-            field,
-        };
-        let from = start.start(place(Field::Start), row, clock)?;
-        let to = match &end {
-            Some(end) => end.end(place(Field::End), row, clock)?,
-            None => OPEN,
-        };
-        let amount = match &weights {
-            Some(weights) => weights.weight(place(Field::Weight), row)?,
-            None => Weight::ONE,
-        };
-        let pushed = holder.with_id(place(Field::HolderId), row, |holder_id| {
-            token.with_id(place(Field::TokenId), row, |token_id| {
-                holds.push_row(holder_id, token_id, from, to, &amount)
-            })
-        })??;
-        pushed.map_err(|error| to_py(py, error))?;
-    }
-    Ok(())
-}
-
-fn push_row(
-    holds: &mut poh_holdmetrics::Holds,
-    row: &Bound<'_, PyAny>,
-    clock: &Clock,
-) -> PyResult<()> {
-    let py = row.py();
-    if let Ok(event) = row.cast_exact::<HoldEvent>() {
-        let event = event.get();
-        let (holder, token) = (event.holder_id.to_str(py)?, event.token_id.to_str(py)?);
-        return holds
-            .push_row(holder, token, event.start, event.end, &event.weight)
-            .map_err(|error| to_py(py, error));
-    }
-    let number = holds.len();
-    let place = |field| Place {
-        row: Some(number),
-        field,
-    };
-    let value = |field: Field| -> PyResult<Option<Bound<'_, PyAny>>> {
-        let name = field.to_string();
-        let found = if let Ok(dict) = row.cast::<PyDict>() {
-            dict.get_item(name)?
-        } else if let Ok(mapping) = row.cast::<PyMapping>() {
-            mapping.get_item(name).ok()
-        } else {
-            row.getattr_opt(name)?
-        };
-        Ok(found.filter(|value| !value.is_none()))
-    };
-    let needed = |field: Field| -> PyResult<Bound<'_, PyAny>> {
-        value(field)?.ok_or_else(|| to_py(py, place(field).error(poh_holdmetrics::Fault::Missing)))
-    };
-    let (holder, token) = (needed(Field::HolderId)?, needed(Field::TokenId)?);
-    let start = clock.micros(&needed(Field::Start)?, place(Field::Start))?;
-    let end = match value(Field::End)? {
-        Some(end) => clock.end_micros(&end, place(Field::End))?,
-        None => OPEN,
-    };
-    let amount = match value(Field::Weight)? {
-        Some(value) => weight(&value, place(Field::Weight))?,
-        None => Weight::ONE,
-    };
-    let holder = id(&holder, place(Field::HolderId))?;
-    let token = id(&token, place(Field::TokenId))?;
-    holds
-        .push_row(holder.as_ref(), token.as_ref(), start, end, &amount)
-        .map_err(|error| to_py(py, error))
 }

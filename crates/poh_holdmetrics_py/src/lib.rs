@@ -6,18 +6,24 @@ use std::collections::BTreeMap;
 use pyo3::prelude::*;
 
 mod arguments;
+mod boost;
 mod columns;
 mod errors;
 mod event;
 mod holds;
+mod input;
+mod interrupt;
 mod options;
 mod scores;
+mod table;
 mod values;
 
 #[pymodule(name = "_native")]
 mod native {
     use super::*;
 
+    #[pymodule_export]
+    use crate::boost::Boost;
     #[pymodule_export]
     use crate::errors::HoldMetricsError;
     #[pymodule_export]
@@ -26,6 +32,8 @@ mod native {
     use crate::holds::Holds;
     #[pymodule_export]
     use crate::scores::Scores;
+    #[pymodule_export]
+    use crate::table::Table;
 
     /// How this module was built: `version`, `profile` ("release" or "debug"), `target` (the
     /// triple) and `panic` ("unwind": a panic reaches Python as an exception).

@@ -1,21 +1,27 @@
 //! `Scores`: the answer, as a table.
 
-use pyo3::exceptions::PyIndexError;
+use poh_holdmetrics::share;
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDateTime, PyDict};
+use pyo3::types::{PyCapsule, PyDateTime, PyDict};
 
-use crate::arguments::Record;
-use crate::values::datetime;
+use crate::arguments::{Record, Shares};
+use crate::errors::to_py;
+use crate::table::{capsule, instant, to_pandas, to_polars};
+use crate::values::{WideInt, datetime, wide_int};
 
 /// The answer to a question: one row for each holder (token, pair), in order of first appearance.
 ///
 /// Columns: `holder_id` and `token_id` (as asked by `by`), `total_seconds` (float),
 /// `weighted_score` (float, seconds times weight), `weighted_score_exact` (str, every digit) and
 /// `updated_at` (datetime in UTC of the last start or end at or before `at`, or None; epoch seconds
-/// where Python's calendar ends).
+/// where Python's calendar ends). Floats are rounded once, from the exact total.
+///
+/// Give it to any library that reads the Arrow PyCapsule interface, as `pyarrow.table(scores)`,
+/// `polars.DataFrame(scores)` or DuckDB, or take it as dicts.
 #[pyclass(frozen, module = "poh_holdmetrics")]
 pub(crate) struct Scores {
-    scores: poh_holdmetrics::Scores,
+    pub(crate) scores: poh_holdmetrics::Scores,
 }
 
 impl Scores {
@@ -35,14 +41,11 @@ impl Scores {
         dict.set_item("total_seconds", scores.total_seconds(row))?;
         dict.set_item("weighted_score", scores.weighted_score(row))?;
         dict.set_item("weighted_score_exact", scores.weighted_exact(row))?;
-        match scores
+        let updated = scores
             .updated_at(row)
-            .map(|micros| (micros, datetime(py, micros)))
-        {
-            Some((_, Ok(instant))) => dict.set_item("updated_at", instant)?,
-            Some((micros, Err(_))) => dict.set_item("updated_at", micros as f64 / 1e6)?,
-            None => dict.set_item("updated_at", py.None())?,
-        }
+            .map(|micros| instant(py, micros))
+            .transpose()?;
+        dict.set_item("updated_at", updated)?;
         Ok(Record(dict))
     }
 }
@@ -55,13 +58,10 @@ impl Scores {
 
     fn __getitem__<'py>(&self, py: Python<'py>, row: isize) -> PyResult<Record<'py>> {
         let rows = self.scores.len();
-        let from_end = usize::try_from(-row.min(0))
-            .ok()
-            .filter(|&back| back <= rows);
         let index = if row < 0 {
-            from_end.map(|back| rows - back)
+            rows.checked_sub(row.unsigned_abs())
         } else {
-            usize::try_from(row).ok()
+            Some(row.unsigned_abs())
         };
         match index.filter(|&index| index < rows) {
             Some(index) => self.row(py, index),
@@ -105,10 +105,85 @@ impl Scores {
             .collect()
     }
 
+    /// The `n` rows with the highest scores, the highest first; equal scores in order of id.
+    fn top_n(&self, py: Python<'_>, n: usize) -> Scores {
+        Scores::new(py.detach(|| self.scores.top_n(n)))
+    }
+
+    /// All rows, the highest score first; equal scores in order of id.
+    fn leaderboard(&self, py: Python<'_>) -> Scores {
+        Scores::new(py.detach(|| self.scores.leaderboard()))
+    }
+
+    /// Divide a pot of whole units in proportion to the scores.
+    ///
+    /// The shares add up exactly to the pot: quotas are rounded down and the units left go to the
+    /// largest remainders, of equal ones to the smaller id (the method of Hamilton).
+    ///
+    /// Parameters
+    /// ----------
+    /// pot
+    ///     Whole units, 0 to 2**256 - 1.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     Units by holder id (by token id where rows are tokens).
+    ///
+    /// Examples
+    /// --------
+    /// >>> from poh_holdmetrics import score
+    /// >>> rows = [{"holder_id": who, "token_id": "t", "start": 0} for who in ("a", "b", "c")]
+    /// >>> score(rows, at=10).share(100)
+    /// {'a': 34, 'b': 33, 'c': 33}
+    fn share<'py>(&self, py: Python<'py>, pot: WideInt) -> PyResult<Shares<'py>> {
+        let units = py
+            .detach(|| share(&self.scores, pot.0))
+            .map_err(|error| to_py(py, error))?;
+        let shares = PyDict::new(py);
+        for (row, units) in units.into_iter().enumerate() {
+            let id = match (self.scores.holder_id(row), self.scores.token_id(row)) {
+                (Some(id), None) | (None, Some(id)) => id.to_owned(),
+                _ => {
+                    return Err(PyValueError::new_err(
+                        "a pot goes to holders or to tokens; ask with by=\"holder\" or \"token\"",
+                    ));
+                }
+            };
+            shares.set_item(id, wide_int(py, &units)?)?;
+        }
+        Ok(Shares(shares))
+    }
+
     /// The rows as dicts.
     fn to_pylist<'py>(&self, py: Python<'py>) -> PyResult<Vec<Record<'py>>> {
         (0..self.scores.len())
             .map(|row| self.row(py, row))
             .collect()
+    }
+
+    /// The rows as an Arrow stream (the Arrow PyCapsule interface).
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let batch = py
+            .detach(|| self.scores.to_batch())
+            .map_err(|error| to_py(py, error))?;
+        capsule(py, batch, requested_schema)
+    }
+
+    /// The rows as a `pandas.DataFrame`; needs pandas and pyarrow.
+    #[pyo3(signature = () -> "typing.Any")]
+    fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        to_pandas(slf.as_any())
+    }
+
+    /// The rows as a `polars.DataFrame`; needs polars.
+    #[pyo3(signature = () -> "typing.Any")]
+    fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        to_polars(slf.as_any())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use poh_holdmetrics::{Fault, TimeUnit, Weight, micros_from_seconds, micros_from_unit};
+use poh_holdmetrics::{Fault, TimeUnit, U256, Weight, micros_from_seconds, micros_from_unit};
 use pyo3::exceptions::{PyOverflowError, PyUserWarning, PyValueError};
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
@@ -309,6 +309,38 @@ fn decimal_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     DECIMAL.import(py, "decimal", "Decimal")
 }
 
+/// A number of days or a timedelta, in microseconds.
+pub(crate) fn days(value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    let delta = duration(value, "days")?;
+    delta.ok_or_else(|| PyValueError::new_err(format!("{value} is not a number of days")))
+}
+
+/// A number of `unit` (a keyword of timedelta) or a timedelta, in microseconds.
+pub(crate) fn duration(value: &Bound<'_, PyAny>, unit: &str) -> PyResult<Option<i64>> {
+    let py = value.py();
+    let delta_type = timedelta_type(py)?;
+    let delta = if value.is_instance(delta_type)? {
+        value.clone()
+    } else if value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>() {
+        let keywords = pyo3::types::PyDict::new(py);
+        keywords.set_item(unit, value)?;
+        delta_type.call((), Some(&keywords))?
+    } else {
+        return Ok(None);
+    };
+    let days: i64 = delta.getattr("days")?.extract()?;
+    let seconds: i64 = delta.getattr("seconds")?.extract()?;
+    let micros: i64 = delta.getattr("microseconds")?.extract()?;
+    Ok((days * 86_400 + seconds)
+        .checked_mul(1_000_000)
+        .map(|whole| whole + micros))
+}
+
+fn timedelta_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static TIMEDELTA: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    TIMEDELTA.import(py, "datetime", "timedelta")
+}
+
 /// A decimal text that reaches Python as a `decimal.Decimal`.
 pub(crate) struct Decimal(pub(crate) String);
 
@@ -321,4 +353,30 @@ impl<'py> IntoPyObject<'py> for Decimal {
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         decimal_type(py)?.call1((self.0,))
     }
+}
+
+/// A Python int of 0 to 2^256 - 1.
+pub(crate) struct WideInt(pub(crate) U256);
+
+impl<'py> FromPyObject<'_, 'py> for WideInt {
+    type Error = PyErr;
+    const INPUT_TYPE: PyStaticExpr = type_hint_identifier!("builtins", "int");
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let value = value.to_owned();
+        if !value.is_instance_of::<PyInt>() || value.is_instance_of::<PyBool>() {
+            return Err(pyo3::exceptions::PyTypeError::new_err(format!(
+                "{} is not an int",
+                value.repr()?
+            )));
+        }
+        int_digits(&value)?.parse().map(WideInt).map_err(|_| {
+            PyOverflowError::new_err("the number of units is not within 0 to 2**256 - 1")
+        })
+    }
+}
+
+/// A whole number as a Python int.
+pub(crate) fn wide_int<'py>(py: Python<'py>, units: &U256) -> PyResult<Bound<'py, PyAny>> {
+    py.get_type::<PyInt>().call1((units.to_string(),))
 }

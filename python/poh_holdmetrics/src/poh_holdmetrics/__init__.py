@@ -17,16 +17,26 @@ Examples
 [('alice', '60'), ('bob', '100')]
 """
 
-from poh_holdmetrics._native import HoldEvent, HoldMetricsError, Holds, Scores, build_info
+from poh_holdmetrics._native import (
+    Boost,
+    HoldEvent,
+    HoldMetricsError,
+    Holds,
+    Scores,
+    Table,
+    build_info,
+)
 from poh_holdmetrics._score import score
 from poh_holdmetrics._stat import HoldStat
 
 __all__ = [
+    "Boost",
     "HoldEvent",
     "HoldMetricsError",
     "HoldStat",
     "Holds",
     "Scores",
+    "Table",
     "__version__",
     "build_info",
     "score",

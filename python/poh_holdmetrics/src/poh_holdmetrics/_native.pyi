@@ -1,9 +1,80 @@
 from datetime import datetime
 from decimal import Decimal
-from poh_holdmetrics.typing import By, Data, Id, Instant, Overlap, Record, Rounding, Weight, Zone
+from poh_holdmetrics.typing import By, Data, Days, Every, Id, Instant, Overlap, Record, Rounding, Shares, Steps, Weight, Zone
+from types import CapsuleType
 from typing import SupportsIndex, final
 
-__all__ = ["HoldEvent", "HoldMetricsError", "Holds", "Scores", "build_info"]
+__all__ = ["Boost", "HoldEvent", "HoldMetricsError", "Holds", "Scores", "Table", "build_info"]
+
+@final
+class Boost:
+    """
+    A multiplier of the weight by the age of a hold.
+
+    Age counts from the event's start with overlap "sum", and from the start of the unbroken run of
+    holds with "union" and "max".
+
+    Parameters
+    ----------
+    steps
+        Pairs of days and multiplier: each multiplier holds from its age on, before the first age it
+        is 1. Days are numbers (86,400 s) or timedeltas. Multipliers have up to 9 decimals; exact.
+    cap
+        Weight times multiplier is never more than this.
+
+    Examples
+    --------
+    1x under 30 days, 1.5x to 90 days, 2x after:
+
+    >>> from poh_holdmetrics import Boost, score
+    >>> boost = Boost(steps=[(0, 1), (30, "1.5"), (90, 2)])
+    >>> rows = [{"holder_id": "alice", "token_id": "t", "start": 0}]
+    >>> score(rows, at=100 * 86_400, boost=boost)[0]["weighted_score_exact"]
+    '12096000'
+    >>> (30 * 1 + 60 * 1.5 + 10 * 2) * 86_400
+    12096000.0
+    """
+    def __new__(cls, /, steps: Steps, *, cap: Weight | None = None) -> Boost: ...
+    def __repr__(self, /) -> str: ...
+    @staticmethod
+    def half_life(half_life: Days, /) -> Boost:
+        """
+        The multiplier halves every `half_life`: 2^(-age / half_life).
+
+        Computed in integers, so that every machine has the same bits: the exponent in steps of
+        2^-64, boosted time rounded down to 10^-15 s at each end of a stretch, so that windows that
+        touch add up exactly.
+
+        Examples
+        --------
+        >>> from poh_holdmetrics import Boost, score
+        >>> rows = [{"holder_id": "alice", "token_id": "t", "start": 0}]
+        >>> boost = Boost.half_life(30)
+        >>> forever = score(rows, at=10**10, boost=boost)[0]["weighted_score"]
+        >>> score(rows, at=30 * 86_400, boost=boost)[0]["weighted_score"] / forever
+        0.5
+        """
+    @staticmethod
+    def linear_decay(*, over: Days) -> Boost:
+        """
+        The multiplier falls in a straight line to 0 at the hold's end, as vote-escrow weighs a lock
+        by the time that it has left: (end - t) / over, at most 1. An open hold does not decay.
+        Goes with overlap "sum".
+
+        Boosted time is rounded down to 10^-15 s at each end of a stretch, so that windows that
+        touch add up exactly.
+
+        Examples
+        --------
+        A lock of four years counts half of its time on average:
+
+        >>> from poh_holdmetrics import Boost, score
+        >>> year = 365 * 86_400
+        >>> rows = [{"holder_id": "alice", "token_id": "t", "start": 0, "end": 4 * year}]
+        >>> boost = Boost.linear_decay(over=4 * 365)
+        >>> score(rows, at=4 * year, boost=boost)[0]["weighted_score"] / year
+        2.0
+        """
 
 @final
 class HoldEvent:
@@ -112,9 +183,10 @@ class Holds:
     Parameters
     ----------
     data
-        An iterable of `HoldEvent` or of dicts, or a dict of columns (lists or numpy arrays). Keys
-        and columns are `holder_id`, `token_id`, `start`, `end` and `weight`; without `end` every
-        hold is open, without `weight` every weight is 1.
+        An iterable of `HoldEvent` or of dicts, a dict of columns (lists or numpy arrays), or a
+        table with the Arrow PyCapsule interface (pandas, polars, pyarrow, DuckDB). Keys and columns
+        are `holder_id`, `token_id`, `start`, `end` and `weight`; without `end` every hold is open,
+        without `weight` every weight is 1.
     scale
         Digits after the decimal point that weights keep, 0 to 18.
     rounding
@@ -141,12 +213,108 @@ class Holds:
     def __len__(self, /) -> int: ...
     def __new__(cls, /, data: Data, *, scale: SupportsIndex = 9, rounding: Rounding | None = None, tz: Zone | None = None, strict: bool = False) -> Holds: ...
     def __repr__(self, /) -> str: ...
+    def amend(self, /, event: HoldEvent, corrected: HoldEvent) -> None:
+        """
+        Put `corrected` in the place of one hold that is equal to `event`.
+
+        Raises
+        ------
+        HoldMetricsError
+            When no hold is equal.
+        """
+    def average_balance(self, /, start: Instant, end: Instant, *, by: By = ..., overlap: Overlap = ...) -> Table:
+        """
+        The time-weighted average of what each holder (token, pair) held within [start, end).
+
+        Returns
+        -------
+        Table
+            The ids and `average_balance`: seconds times weight, divided by the window's seconds,
+            rounded once to a float.
+
+        Raises
+        ------
+        HoldMetricsError
+            For a window that is empty or ends before it starts.
+        """
+    def between(self, /, t0: Instant, t1: Instant, *, by: By = ..., overlap: Overlap = ..., boost: Boost | None = None) -> Scores:
+        """
+        The scores of the time within [t0, t1), as of t1.
+        """
+    def close(self, /, *, holder_id: Id, token_id: Id, at: Instant) -> int:
+        """
+        End every open hold of one token by one holder; returns how many there were.
+
+        Raises
+        ------
+        HoldMetricsError
+            When none is open, or `at` is before the start of one.
+        """
+    def epochs(self, /, *, every: Every, start: Instant, tz: str = "UTC", at: Instant | None = None, by: By = ..., overlap: Overlap = ..., boost: Boost | None = None, finalized_before: Instant | None = None) -> Table:
+        """
+        Scores by epoch: consecutive windows of one length, from `start` up to `at`.
+
+        Parameters
+        ----------
+        every
+            The length: a timedelta or a number of seconds, or calendar lengths in the time zone as
+            "1d", "2w" or "3mo". Days have 23 or 25 hours where clocks change.
+        start
+            Where the first epoch starts.
+        tz
+            The time zone of calendar lengths, an IANA name.
+        at
+            The instant of the answer; None reads the clock once. The last epoch may reach past it
+            and has no later time yet.
+        finalized_before
+            An instant before which no event can change any more: epochs that end at or before it
+            are `final`. None: no epoch is.
+
+        Returns
+        -------
+        Table
+            A row for each holder (token, pair) and epoch with any time held: `epoch` (from 0),
+            `epoch_start`, `epoch_end`, `final`, and the columns of `Scores`.
+        """
+    def extend(self, /, data: Data, *, tz: Zone | None = None, strict: bool = False) -> None:
+        """
+        Add more holds, in any of the forms that `Holds` takes; all of them or, on an error, none.
+        """
+    def holders_over_time(self, /, *, at: Instant | None = None) -> Table:
+        """
+        How many holders hold anything, from each instant on at which that changes, up to `at`.
+
+        Returns
+        -------
+        Table
+            `instant` and `holders`: the state at t is that of the last instant at or before t. A
+            weight of 0 is not holding.
+        """
+    def longest_hold(self, /, *, at: Instant | None = None) -> Table:
+        """
+        The longest unbroken run of each holder with one token, as of `at`; of equal ones the
+        earliest. Holds that touch or overlap are one run.
+
+        Returns
+        -------
+        Table
+            `holder_id`, `token_id`, `start`, `end` and `seconds`, for each holder that held anything.
+        """
+    def retract(self, /, event: HoldEvent) -> None:
+        """
+        Take away one hold that is equal to `event`. Looks through the whole table.
+
+        Raises
+        ------
+        HoldMetricsError
+            When no hold is equal.
+        """
     @property
     def scale(self, /) -> int:
         """
         Digits after the decimal point that weights keep.
         """
-    def score(self, /, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, threads: SupportsIndex | None = None) -> Scores:
+    def score(self, /, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: SupportsIndex | None = None) -> Scores:
         """
         How much was held, by whom, for how long.
 
@@ -162,6 +330,8 @@ class Holds:
             None reads the clock once; the answer says which instant that was.
         start, end
             Only time within [start, end) counts.
+        boost
+            A multiplier by the age of a hold.
         threads
             None for one a processor. The answer is the same for any number.
 
@@ -169,6 +339,10 @@ class Holds:
         -------
         Scores
             A row for each holder (token, pair) of the table, in order of first appearance.
+        """
+    def snapshot(self, /, *, at: Instant, by: By = ..., overlap: Overlap = ..., boost: Boost | None = None) -> Scores:
+        """
+        The scores as of one instant: `score` with an `at` that must be named.
         """
 
 @final
@@ -179,8 +353,15 @@ class Scores:
     Columns: `holder_id` and `token_id` (as asked by `by`), `total_seconds` (float),
     `weighted_score` (float, seconds times weight), `weighted_score_exact` (str, every digit) and
     `updated_at` (datetime in UTC of the last start or end at or before `at`, or None; epoch seconds
-    where Python's calendar ends).
+    where Python's calendar ends). Floats are rounded once, from the exact total.
+
+    Give it to any library that reads the Arrow PyCapsule interface, as `pyarrow.table(scores)`,
+    `polars.DataFrame(scores)` or DuckDB, or take it as dicts.
     """
+    def __arrow_c_stream__(self, /, requested_schema: CapsuleType | None = None) -> CapsuleType:
+        """
+        The rows as an Arrow stream (the Arrow PyCapsule interface).
+        """
     def __getitem__(self, row: SupportsIndex, /) -> Record: ...
     def __len__(self, /) -> int: ...
     def __repr__(self, /) -> str: ...
@@ -194,9 +375,49 @@ class Scores:
         """
         The instant of the answer in microseconds since 1970 UTC.
         """
+    def leaderboard(self, /) -> Scores:
+        """
+        All rows, the highest score first; equal scores in order of id.
+        """
+    def share(self, /, pot: int) -> Shares:
+        """
+        Divide a pot of whole units in proportion to the scores.
+
+        The shares add up exactly to the pot: quotas are rounded down and the units left go to the
+        largest remainders, of equal ones to the smaller id (the method of Hamilton).
+
+        Parameters
+        ----------
+        pot
+            Whole units, 0 to 2**256 - 1.
+
+        Returns
+        -------
+        dict
+            Units by holder id (by token id where rows are tokens).
+
+        Examples
+        --------
+        >>> from poh_holdmetrics import score
+        >>> rows = [{"holder_id": who, "token_id": "t", "start": 0} for who in ("a", "b", "c")]
+        >>> score(rows, at=10).share(100)
+        {'a': 34, 'b': 33, 'c': 33}
+        """
+    def to_pandas(self, /) -> "typing.Any":
+        """
+        The rows as a `pandas.DataFrame`; needs pandas and pyarrow.
+        """
+    def to_polars(self, /) -> "typing.Any":
+        """
+        The rows as a `polars.DataFrame`; needs polars.
+        """
     def to_pylist(self, /) -> list[Record]:
         """
         The rows as dicts.
+        """
+    def top_n(self, /, n: SupportsIndex) -> Scores:
+        """
+        The `n` rows with the highest scores, the highest first; equal scores in order of id.
         """
     @property
     def total_microseconds(self, /) -> list[int]:
@@ -207,6 +428,38 @@ class Scores:
     def updated_at_us(self, /) -> list[int | None]:
         """
         The instant of `updated_at` of each row in microseconds since 1970 UTC, or None.
+        """
+
+@final
+class Table:
+    """
+    A table of an answer, held in Arrow's memory format.
+
+    Give it to any library that reads the Arrow PyCapsule interface, as `pyarrow.table(table)`,
+    `polars.DataFrame(table)` or DuckDB, or take it as dicts.
+    """
+    def __arrow_c_stream__(self, /, requested_schema: CapsuleType | None = None) -> CapsuleType:
+        """
+        The rows as an Arrow stream (the Arrow PyCapsule interface).
+        """
+    def __len__(self, /) -> int: ...
+    def __repr__(self, /) -> str: ...
+    @property
+    def columns(self, /) -> list[str]:
+        """
+        The names of the columns.
+        """
+    def to_pandas(self, /) -> "typing.Any":
+        """
+        The rows as a `pandas.DataFrame`; needs pandas and pyarrow.
+        """
+    def to_polars(self, /) -> "typing.Any":
+        """
+        The rows as a `polars.DataFrame`; needs polars.
+        """
+    def to_pylist(self, /) -> list[Record]:
+        """
+        The rows as dicts.
         """
 
 def build_info() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poh_holdmetrics._native import Holds, Scores
+from poh_holdmetrics._native import Boost, Holds, Scores
 
 if TYPE_CHECKING:
     from poh_holdmetrics.typing import By, Data, Instant, Overlap
@@ -18,6 +18,7 @@ def score(
     at: Instant | None = None,
     start: Instant | None = None,
     end: Instant | None = None,
+    boost: Boost | None = None,
     threads: int | None = None,
 ) -> Scores:
     """How much was held, by whom, for how long: the short form of ``Holds(data).score(...)``.
@@ -25,8 +26,9 @@ def score(
     Parameters
     ----------
     data
-        An iterable of `HoldEvent` or of dicts, or a dict of columns (lists or numpy arrays) named
-        holder_id, token_id, start, end and weight; or a `Holds`.
+        An iterable of `HoldEvent` or of dicts, a dict of columns (lists or numpy arrays) or a table
+        with the Arrow PyCapsule interface (pandas, polars, pyarrow, DuckDB), with the keys or
+        columns holder_id, token_id, start, end and weight; or a `Holds`.
     by
         One row a "holder", a "token", or a pair of them ("both").
     overlap
@@ -37,6 +39,8 @@ def score(
         reads the clock once; `Scores.at` says which instant that was.
     start, end
         Only time within [start, end) counts.
+    boost
+        A multiplier by the age of a hold.
     threads
         None for one a processor. The answer is the same for any number.
 
@@ -58,4 +62,6 @@ def score(
     15.0
     """
     holds = data if isinstance(data, Holds) else Holds(data)
-    return holds.score(by=by, overlap=overlap, at=at, start=start, end=end, threads=threads)
+    return holds.score(
+        by=by, overlap=overlap, at=at, start=start, end=end, boost=boost, threads=threads
+    )

@@ -38,3 +38,15 @@ type Rounding = Literal["half-even"]
 
 type Record = dict[str, Any]
 """One row of an answer: column name to value."""
+
+type Shares = dict[str, int]
+"""Whole units by id."""
+
+type Days = float | dt.timedelta
+"""A length of time: a number of days (86,400 s) or a timedelta."""
+
+type Every = float | dt.timedelta | str
+"""An epoch's length: seconds, a timedelta, or calendar lengths as "1d", "2w", "3mo"."""
+
+type Steps = Iterable[tuple[Days, Weight]]
+"""Pairs of age and multiplier."""

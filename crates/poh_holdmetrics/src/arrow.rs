@@ -1,0 +1,565 @@
+//! Arrow in, Arrow out.
+
+use std::sync::Arc;
+
+use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowDictionaryKeyType, ArrowPrimitiveType, Date32Type, Date64Type, Decimal128Type,
+    Decimal256Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{
+    Array, ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow_buffer::{ArrowNativeType, ScalarBuffer};
+use arrow_schema::{DataType, Field as ArrowField, Schema, TimeUnit as ArrowUnit};
+use ruint::aliases::U256;
+
+use crate::column::Column;
+use crate::error::{Fault, Field, HoldError};
+use crate::holds::{Chunk, Holds, Weights};
+use crate::ids::Ids;
+use crate::runs::Run;
+use crate::scores::Scores;
+use crate::time::{OPEN, TimeUnit, micros_from_seconds, micros_from_text, micros_from_unit};
+use crate::weight::{Weight, narrow_float_units};
+
+impl Holds {
+    /// Adds the rows of a batch with the columns `holder_id`, `token_id` and `start`, and maybe
+    /// `end` and `weight`.
+    ///
+    /// Ids are strings, dictionaries of strings or integers; times are timestamps of any unit,
+    /// dates, epoch seconds or text; weights are numbers, decimals, text or 32 bytes. Timestamps in
+    /// microseconds, integer weights and 32-bit dictionary keys are borrowed, not copied; whether
+    /// borrowed times are in order is looked at when they are first used.
+    ///
+    /// # Errors
+    /// [`HoldError::Argument`] for a column that is missing; [`HoldError::Row`] for a value that
+    /// is not valid. The table is then as it was, apart from ids that no row uses.
+    pub fn append(&mut self, batch: &RecordBatch) -> Result<(), HoldError> {
+        let first_row = self.len();
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let column = |field: Field| batch.column_by_name(&field.to_string());
+        let needed = |field: Field| {
+            column(field).ok_or_else(|| {
+                let names: Vec<String> = batch
+                    .schema()
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().clone())
+                    .collect();
+                HoldError::Argument(format!(
+                    "there is no column \"{field}\"; the columns are {}",
+                    names.join(", ")
+                ))
+            })
+        };
+        let at = |field: Field| move |(row, fault)| HoldError::row(first_row + row, field, fault);
+        let holders = Arc::make_mut(&mut self.holders);
+        let holder = id_codes(needed(Field::HolderId)?, holders).map_err(at(Field::HolderId))?;
+        let tokens = Arc::make_mut(&mut self.tokens);
+        let token = id_codes(needed(Field::TokenId)?, tokens).map_err(at(Field::TokenId))?;
+        let start = instants(needed(Field::Start)?, false).map_err(at(Field::Start))?;
+        let (end, closed) = match column(Field::End) {
+            Some(array) => (
+                instants(array, true).map_err(at(Field::End))?,
+                array.logical_null_count() == 0,
+            ),
+            None => (vec![OPEN; batch.num_rows()].into(), false),
+        };
+        let weights = match column(Field::Weight) {
+            Some(array) => {
+                let digits = if array.data_type().is_integer() {
+                    0
+                } else {
+                    self.scale
+                };
+                self.use_digits(digits)?;
+                self.weights(array).map_err(at(Field::Weight))?
+            }
+            None => {
+                self.use_digits(0)?;
+                Weights::One
+            }
+        };
+        let checked = false;
+        self.chunks.push(Chunk {
+            holder,
+            token,
+            start,
+            end,
+            weights,
+            first_row,
+            checked,
+            closed,
+        });
+        Ok(())
+    }
+
+    fn weights(&self, array: &ArrayRef) -> Result<Weights, (usize, Fault)> {
+        if let Some(row) = first_null(array) {
+            return Err((row, Fault::Missing));
+        }
+        match array.data_type() {
+            DataType::Int64 if self.digits == 0 => Ok(Weights::Narrow(
+                array.as_primitive::<Int64Type>().values().clone().into(),
+            )),
+            DataType::Int8 => self.integers::<Int8Type>(array),
+            DataType::Int16 => self.integers::<Int16Type>(array),
+            DataType::Int32 => self.integers::<Int32Type>(array),
+            DataType::Int64 => self.integers::<Int64Type>(array),
+            DataType::UInt8 => self.integers::<UInt8Type>(array),
+            DataType::UInt16 => self.integers::<UInt16Type>(array),
+            DataType::UInt32 => self.integers::<UInt32Type>(array),
+            DataType::UInt64 => self.integers::<UInt64Type>(array),
+            DataType::Float32 => {
+                let values = array.as_primitive::<Float32Type>().values();
+                self.collect(values.len(), |row| {
+                    // As text, so that the shortest form is that of 32 bits.
+                    if values[row].is_finite() {
+                        self.units(&values[row].to_string().parse()?)
+                    } else {
+                        Err(Fault::NotFinite(values[row].to_string()))
+                    }
+                })
+            }
+            DataType::Float64 => {
+                let values = array.as_primitive::<Float64Type>().values();
+                let quick: Option<Vec<i64>> = values
+                    .iter()
+                    .map(|&value| narrow_float_units(value, self.digits))
+                    .collect();
+                if let Some(units) = quick {
+                    return Ok(Weights::Narrow(units.into()));
+                }
+                self.collect(values.len(), |row| {
+                    self.units(&Weight::from_f64(values[row])?)
+                })
+            }
+            DataType::Decimal128(_, digits) => {
+                let values = array.as_primitive::<Decimal128Type>().values();
+                let digits = *digits;
+                self.collect(values.len(), |row| {
+                    let units = U256::try_from(values[row])
+                        .map_err(|_| Fault::Negative(format!("{}e{}", values[row], -digits)))?;
+                    self.units(&decimal_weight(units, digits)?)
+                })
+            }
+            DataType::Decimal256(_, digits) => {
+                let values = array.as_primitive::<Decimal256Type>().values();
+                let digits = *digits;
+                self.collect(values.len(), |row| {
+                    if values[row].is_negative() {
+                        return Err(Fault::Negative(format!("{}e{}", values[row], -digits)));
+                    }
+                    let units = U256::from_le_bytes(values[row].to_le_bytes());
+                    self.units(&decimal_weight(units, digits)?)
+                })
+            }
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+                let text = Text::new(array);
+                self.collect(array.len(), |row| self.units(&text.get(row).parse()?))
+            }
+            DataType::FixedSizeBinary(32) => {
+                let values = array.as_fixed_size_binary();
+                self.collect(array.len(), |row| {
+                    self.units(&from_bytes(values.value(row))?)
+                })
+            }
+            DataType::Binary => {
+                let values = array.as_binary::<i32>();
+                self.collect(array.len(), |row| {
+                    self.units(&from_bytes(values.value(row))?)
+                })
+            }
+            DataType::LargeBinary => {
+                let values = array.as_binary::<i64>();
+                self.collect(array.len(), |row| {
+                    self.units(&from_bytes(values.value(row))?)
+                })
+            }
+            DataType::BinaryView => {
+                let values = array.as_binary_view();
+                self.collect(array.len(), |row| {
+                    self.units(&from_bytes(values.value(row))?)
+                })
+            }
+            other => Err((0, wrong_type(other, "a number, decimal, text or 32 bytes"))),
+        }
+    }
+
+    fn integers<T: ArrowPrimitiveType>(&self, array: &ArrayRef) -> Result<Weights, (usize, Fault)>
+    where
+        T::Native: TryInto<u64> + std::fmt::Display,
+    {
+        let values = array.as_primitive::<T>().values();
+        self.collect(values.len(), |row| {
+            let units = values[row].try_into();
+            self.units(&Weight::from(
+                units.map_err(|_| Fault::Negative(values[row].to_string()))?,
+            ))
+        })
+    }
+
+    fn collect(
+        &self,
+        rows: usize,
+        mut units: impl FnMut(usize) -> Result<U256, Fault>,
+    ) -> Result<Weights, (usize, Fault)> {
+        let one = self.one();
+        let mut weights = Weights::One;
+        for row in 0..rows {
+            weights.set(row, row, units(row).map_err(|fault| (row, fault))?, one);
+        }
+        Ok(weights)
+    }
+}
+
+fn decimal_weight(units: U256, digits: i8) -> Result<Weight, Fault> {
+    match u32::try_from(digits) {
+        Ok(digits) => Ok(Weight::new(units, digits)),
+        Err(_) => {
+            let factor = U256::from(10u64).checked_pow(U256::from(digits.unsigned_abs()));
+            let units = factor.and_then(|factor| units.checked_mul(factor));
+            let large = || Fault::TooLarge("past 256 bits".to_owned());
+            units.map(|units| Weight::new(units, 0)).ok_or_else(large)
+        }
+    }
+}
+
+fn from_bytes(bytes: &[u8]) -> Result<Weight, Fault> {
+    let bytes = bytes.try_into().map_err(|_| {
+        Fault::Type(format!(
+            "is {} bytes; a binary weight is 32, big-endian",
+            bytes.len()
+        ))
+    })?;
+    Ok(Weight::from_be_bytes(bytes))
+}
+
+fn wrong_type(found: &DataType, wanted: &str) -> Fault {
+    Fault::Type(format!("is a column of {found}; give {wanted}"))
+}
+
+fn first_null(array: &ArrayRef) -> Option<usize> {
+    (array.null_count() > 0).then(|| (0..array.len()).find(|&row| array.is_null(row)))?
+}
+
+/// Strings of any layout.
+enum Text<'a> {
+    Short(&'a StringArray),
+    Large(&'a arrow_array::LargeStringArray),
+    View(&'a arrow_array::StringViewArray),
+}
+
+impl<'a> Text<'a> {
+    /// `array` is of one of the three types.
+    fn new(array: &'a dyn Array) -> Self {
+        match array.data_type() {
+            DataType::LargeUtf8 => Text::Large(array.as_string()),
+            DataType::Utf8View => Text::View(array.as_string_view()),
+            _ => Text::Short(array.as_string()),
+        }
+    }
+
+    fn get(&self, row: usize) -> &'a str {
+        match self {
+            Text::Short(array) => array.value(row),
+            Text::Large(array) => array.value(row),
+            Text::View(array) => array.value(row),
+        }
+    }
+}
+
+fn id_codes(array: &ArrayRef, ids: &mut Ids) -> Result<Column<u32>, (usize, Fault)> {
+    if let Some(row) = first_null(array) {
+        return Err((row, Fault::Missing));
+    }
+    match array.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            let text = Text::new(array);
+            let code = |row| match text.get(row) {
+                "" => Err((row, Fault::EmptyId)),
+                id => Ok(ids.intern(id)),
+            };
+            Ok((0..array.len())
+                .map(code)
+                .collect::<Result<Vec<u32>, _>>()?
+                .into())
+        }
+        DataType::Dictionary(key, _) => match **key {
+            DataType::Int8 => dictionary_codes::<Int8Type>(array, ids),
+            DataType::Int16 => dictionary_codes::<Int16Type>(array, ids),
+            DataType::Int32 => dictionary_codes::<Int32Type>(array, ids),
+            DataType::Int64 => dictionary_codes::<Int64Type>(array, ids),
+            DataType::UInt8 => dictionary_codes::<UInt8Type>(array, ids),
+            DataType::UInt16 => dictionary_codes::<UInt16Type>(array, ids),
+            DataType::UInt32 => dictionary_codes::<UInt32Type>(array, ids),
+            _ => dictionary_codes::<UInt64Type>(array, ids),
+        },
+        DataType::Int8 => Ok(integer_codes::<Int8Type>(array, ids)),
+        DataType::Int16 => Ok(integer_codes::<Int16Type>(array, ids)),
+        DataType::Int32 => Ok(integer_codes::<Int32Type>(array, ids)),
+        DataType::Int64 => Ok(integer_codes::<Int64Type>(array, ids)),
+        DataType::UInt8 => Ok(integer_codes::<UInt8Type>(array, ids)),
+        DataType::UInt16 => Ok(integer_codes::<UInt16Type>(array, ids)),
+        DataType::UInt32 => Ok(integer_codes::<UInt32Type>(array, ids)),
+        DataType::UInt64 => Ok(integer_codes::<UInt64Type>(array, ids)),
+        other => Err((
+            0,
+            wrong_type(other, "text, a dictionary of text, or integers"),
+        )),
+    }
+}
+
+fn integer_codes<T: ArrowPrimitiveType>(array: &ArrayRef, ids: &mut Ids) -> Column<u32>
+where
+    T::Native: std::fmt::Display,
+{
+    let values = array.as_primitive::<T>().values();
+    values
+        .iter()
+        .map(|value| ids.intern(&value.to_string()))
+        .collect::<Vec<u32>>()
+        .into()
+}
+
+fn dictionary_codes<K: ArrowDictionaryKeyType>(
+    array: &ArrayRef,
+    ids: &mut Ids,
+) -> Result<Column<u32>, (usize, Fault)> {
+    let dictionary = array.as_dictionary::<K>();
+    let values = dictionary.values();
+    if !matches!(
+        values.data_type(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    ) {
+        return Err((0, wrong_type(array.data_type(), "a dictionary of text")));
+    }
+    let text = Text::new(values);
+    // A null or empty entry is a fault only where a row uses it.
+    let codes: Vec<Result<u32, Fault>> = (0..values.len())
+        .map(
+            |entry| match values.is_valid(entry).then(|| text.get(entry)) {
+                None => Err(Fault::Missing),
+                Some("") => Err(Fault::EmptyId),
+                Some(id) => Ok(ids.intern(id)),
+            },
+        )
+        .collect();
+    let keys = dictionary.keys().values();
+    let same = codes
+        .iter()
+        .enumerate()
+        .all(|(entry, code)| *code == Ok(entry as u32));
+    let largest = keys.iter().map(|key| key.as_usize()).max().unwrap_or(0);
+    if same && largest < codes.len() && size_of::<K::Native>() == size_of::<u32>() {
+        // Keys are the codes. They are no less than 0, so their sign does not matter.
+        return Ok(ScalarBuffer::<u32>::new(keys.inner().clone(), 0, keys.len()).into());
+    }
+    let code = |(row, key): (usize, &K::Native)| match codes.get(key.as_usize()) {
+        Some(Ok(code)) => Ok(*code),
+        Some(Err(fault)) => Err((row, fault.clone())),
+        None => Err((
+            row,
+            Fault::Type("has a key that its dictionary does not have".into()),
+        )),
+    };
+    Ok(keys
+        .iter()
+        .enumerate()
+        .map(code)
+        .collect::<Result<Vec<u32>, _>>()?
+        .into())
+}
+
+fn instants(array: &ArrayRef, open: bool) -> Result<Column<i64>, (usize, Fault)> {
+    if !open && let Some(row) = first_null(array) {
+        return Err((row, Fault::Missing));
+    }
+    let from_unit = |unit: TimeUnit| move |value: i64| micros_from_unit(value, unit);
+    match array.data_type() {
+        DataType::Timestamp(ArrowUnit::Microsecond, _) => {
+            let values = array.as_primitive::<TimestampMicrosecondType>().values();
+            if array.null_count() == 0 {
+                return Ok(values.clone().into());
+            }
+            each::<TimestampMicrosecondType>(array, Ok)
+        }
+        DataType::Timestamp(ArrowUnit::Second, _) => {
+            each::<TimestampSecondType>(array, from_unit(TimeUnit::Second))
+        }
+        DataType::Timestamp(ArrowUnit::Millisecond, _) => {
+            each::<TimestampMillisecondType>(array, from_unit(TimeUnit::Milli))
+        }
+        DataType::Timestamp(ArrowUnit::Nanosecond, _) => {
+            each::<TimestampNanosecondType>(array, from_unit(TimeUnit::Nano))
+        }
+        DataType::Date32 => each::<Date32Type>(array, |days| {
+            micros_from_unit(i64::from(days) * 86_400, TimeUnit::Second)
+        }),
+        DataType::Date64 => each::<Date64Type>(array, from_unit(TimeUnit::Milli)),
+        DataType::Int64 => each::<Int64Type>(array, from_unit(TimeUnit::Second)),
+        DataType::Int32 => each::<Int32Type>(array, |value| {
+            micros_from_unit(value.into(), TimeUnit::Second)
+        }),
+        DataType::UInt32 => each::<UInt32Type>(array, |value| {
+            micros_from_unit(value.into(), TimeUnit::Second)
+        }),
+        DataType::UInt64 => each::<UInt64Type>(array, |value| {
+            let seconds = i64::try_from(value).map_err(|_| Fault::TimeOutOfRange)?;
+            micros_from_unit(seconds, TimeUnit::Second)
+        }),
+        DataType::Float64 => each::<Float64Type>(array, micros_from_seconds),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            let text = Text::new(array);
+            collect_instants(array, |row| micros_from_text(text.get(row)))
+        }
+        DataType::Null if open => Ok(vec![OPEN; array.len()].into()),
+        other => Err((
+            0,
+            wrong_type(other, "timestamps, dates, epoch seconds or text"),
+        )),
+    }
+}
+
+fn each<T: ArrowPrimitiveType>(
+    array: &ArrayRef,
+    micros: impl Fn(T::Native) -> Result<i64, Fault>,
+) -> Result<Column<i64>, (usize, Fault)> {
+    let values = array.as_primitive::<T>().values();
+    collect_instants(array, |row| micros(values[row]))
+}
+
+fn collect_instants(
+    array: &ArrayRef,
+    micros: impl Fn(usize) -> Result<i64, Fault>,
+) -> Result<Column<i64>, (usize, Fault)> {
+    let instant = |row| match array.is_null(row) {
+        true => Ok(OPEN),
+        false => micros(row).map_err(|fault| (row, fault)),
+    };
+    Ok((0..array.len())
+        .map(instant)
+        .collect::<Result<Vec<i64>, _>>()?
+        .into())
+}
+
+impl Scores {
+    /// The columns of [`to_batch`](Self::to_batch).
+    pub fn schema(&self) -> Arc<Schema> {
+        let mut fields = Vec::new();
+        let of = |name: &str, kind, nullable| ArrowField::new(name, kind, nullable);
+        if self.keys.first().is_none_or(|key| key.holder.is_some()) {
+            fields.push(of("holder_id", DataType::Utf8, false));
+        }
+        if self.keys.first().is_some_and(|key| key.token.is_some()) {
+            fields.push(of("token_id", DataType::Utf8, false));
+        }
+        fields.extend([
+            of("total_seconds", DataType::Float64, false),
+            of("weighted_score", DataType::Float64, false),
+            of("weighted_score_exact", DataType::Utf8, false),
+            of("updated_at", utc_micros(), true),
+        ]);
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The rows as Arrow columns.
+    ///
+    /// # Errors
+    /// [`HoldError::Argument`] when ids together are longer than Arrow's 2 GiB of text.
+    pub fn to_batch(&self) -> Result<RecordBatch, HoldError> {
+        let schema = self.schema();
+        let rows = 0..self.len();
+        let column = |field: &Arc<ArrowField>| -> Result<ArrayRef, HoldError> {
+            Ok(match field.name().as_str() {
+                "holder_id" => strings(rows.clone().map(|row| self.holder_id(row)))?,
+                "token_id" => strings(rows.clone().map(|row| self.token_id(row)))?,
+                "total_seconds" => Arc::new(Float64Array::from_iter_values(
+                    rows.clone().map(|row| self.total_seconds(row)),
+                )),
+                "weighted_score" => Arc::new(Float64Array::from_iter_values(
+                    rows.clone().map(|row| self.weighted_score(row)),
+                )),
+                "weighted_score_exact" => {
+                    strings(rows.clone().map(|row| Some(self.weighted_exact(row))))?
+                }
+                _ => Arc::new(
+                    rows.clone()
+                        .map(|row| self.updated_at(row))
+                        .collect::<TimestampMicrosecondArray>()
+                        .with_timezone("UTC"),
+                ),
+            })
+        };
+        let columns = schema
+            .fields()
+            .iter()
+            .map(column)
+            .collect::<Result<Vec<_>, _>>()?;
+        RecordBatch::try_new(schema, columns)
+            .map_err(|error| HoldError::Argument(error.to_string()))
+    }
+}
+
+pub(crate) fn utc_micros() -> DataType {
+    DataType::Timestamp(ArrowUnit::Microsecond, Some("UTC".into()))
+}
+
+/// A column of text; `None` is the empty text (a key that the table has not).
+pub(crate) fn strings<T: AsRef<str>>(
+    values: impl Iterator<Item = Option<T>>,
+) -> Result<ArrayRef, HoldError> {
+    let mut builder = StringBuilder::new();
+    let mut length = 0usize;
+    for value in values {
+        let text = value.as_ref().map_or("", AsRef::as_ref);
+        length += text.len();
+        if i32::try_from(length).is_err() {
+            return Err(HoldError::Argument(
+                "the ids of this answer are longer than 2 GiB together; ask for fewer rows".into(),
+            ));
+        }
+        builder.append_value(text);
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// The longest runs of [`longest_holds`](crate::longest_holds) as Arrow columns.
+///
+/// # Errors
+/// As [`Scores::to_batch`].
+pub fn runs_to_batch(holds: &Holds, runs: &[Run]) -> Result<RecordBatch, HoldError> {
+    let micros = |instants: Vec<i64>| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from(instants).with_timezone("UTC"))
+    };
+    let seconds = runs
+        .iter()
+        .map(|run| run.end.abs_diff(run.start) as f64 / 1e6);
+    batch(vec![
+        (
+            "holder_id",
+            strings(runs.iter().map(|run| Some(holds.holders.get(run.holder))))?,
+        ),
+        (
+            "token_id",
+            strings(runs.iter().map(|run| Some(holds.tokens.get(run.token))))?,
+        ),
+        ("start", micros(runs.iter().map(|run| run.start).collect())),
+        ("end", micros(runs.iter().map(|run| run.end).collect())),
+        ("seconds", Arc::new(Float64Array::from_iter_values(seconds))),
+    ])
+}
+
+/// A batch of columns that have no nulls.
+///
+/// # Errors
+/// [`HoldError::Argument`] for columns of different lengths.
+pub fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, HoldError> {
+    RecordBatch::try_from_iter(columns).map_err(|error| HoldError::Argument(error.to_string()))
+}

@@ -1,0 +1,128 @@
+//! What can be asked of a table of holds.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::boost::Boost;
+use crate::error::HoldError;
+use crate::time::{MIN_MICROS, in_range};
+
+/// What one row of the answer stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum By {
+    /// A holder.
+    #[default]
+    Holder,
+    /// A token.
+    Token,
+    /// A holder and a token.
+    Both,
+}
+
+/// What holds of one holder and one token that overlap count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overlap {
+    /// Lots add up.
+    #[default]
+    Sum,
+    /// An instant counts once, with weight 1.
+    Union,
+    /// An instant counts once, with the heaviest weight of that instant.
+    Max,
+}
+
+/// A question to a table of holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// One row a holder, a token or a pair of them.
+    pub by: By,
+    /// How overlaps count.
+    pub overlap: Overlap,
+    /// The instant of the answer: all later time is cut off.
+    pub at: i64,
+    /// The window's start: all earlier time is cut off.
+    pub start: Option<i64>,
+    /// The window's end, where that is before `at`.
+    pub end: Option<i64>,
+    /// What a hold's age does to its weight.
+    pub boost: Option<Boost>,
+    /// Threads; `None` for one a processor.
+    pub threads: Option<usize>,
+}
+
+impl Query {
+    /// The default question as of one instant: by holder, lots add up, all time before `at`.
+    pub fn at(at: i64) -> Self {
+        Query {
+            by: By::default(),
+            overlap: Overlap::default(),
+            at,
+            start: None,
+            end: None,
+            boost: None,
+            threads: None,
+        }
+    }
+
+    pub(crate) fn window(&self) -> Result<Window, HoldError> {
+        for instant in [Some(self.at), self.start, self.end].into_iter().flatten() {
+            in_range(instant)
+                .map_err(|fault| HoldError::Argument(format!("an instant {fault}")))?;
+        }
+        if let (Some(start), Some(end)) = (self.start, self.end)
+            && end < start
+        {
+            return Err(HoldError::Argument(format!(
+                "the window ends at {end} us, before it starts at {start} us"
+            )));
+        }
+        Ok(Window {
+            from: self.start.unwrap_or(MIN_MICROS),
+            to: self.end.map_or(self.at, |end| end.min(self.at)),
+        })
+    }
+}
+
+/// The half-open stretch of time that counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+}
+
+/// A row that was seen and has no boundary at or before the window's end.
+pub(crate) const NEVER: i64 = i64::MIN + 1;
+/// A slot that no row has used.
+pub(crate) const ABSENT: i64 = i64::MIN;
+
+impl Window {
+    #[inline]
+    pub(crate) fn clip(self, start: i64, end: i64) -> (i64, i64) {
+        (start.max(self.from), end.min(self.to))
+    }
+
+    /// The last of the two boundaries at or before the window's end, or [`NEVER`].
+    #[inline]
+    pub(crate) fn last_boundary(self, start: i64, end: i64) -> i64 {
+        let started = if start <= self.to { start } else { NEVER };
+        if end <= self.to { end } else { started }
+    }
+}
+
+/// A request to end the work early, from another thread.
+#[derive(Debug, Default)]
+pub struct Stop(AtomicBool);
+
+impl Stop {
+    /// Asks for the end.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn check(&self) -> Result<(), HoldError> {
+        if self.0.load(Ordering::Relaxed) {
+            Err(HoldError::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+}

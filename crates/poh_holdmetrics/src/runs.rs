@@ -1,0 +1,102 @@
+//! Unbroken runs of holding: the longest of each holder, and how many hold at each instant.
+
+use crate::error::HoldError;
+use crate::groups::HolderRows;
+use crate::holds::Holds;
+use crate::overlap::{Piece, runs};
+
+/// One unbroken run of holding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The holder's code in [`Holds::holders`].
+    pub holder: u32,
+    /// The token's code in [`Holds::tokens`].
+    pub token: u32,
+    /// Its first instant.
+    pub start: i64,
+    /// The first instant after it, at most the instant asked about.
+    pub end: i64,
+}
+
+/// The longest unbroken run of each holder with one token, as of `at`; of equal ones the earliest.
+/// Holds that touch are one run. Holders that held nothing before `at` have none.
+///
+/// # Errors
+/// As [`Holds::check`].
+pub fn longest_holds(holds: &Holds, at: i64) -> Result<Vec<Run>, HoldError> {
+    let mut longest: Vec<Option<Run>> = vec![None; holds.holders().len()];
+    each_run(holds, at, true, |run| {
+        let best = &mut longest[run.holder as usize];
+        let length = |run: &Run| run.start.abs_diff(run.end);
+        let key = |run: &Run| (length(run), -i128::from(run.start));
+        if best.as_ref().is_none_or(|best| key(&run) > key(best)) {
+            *best = Some(run);
+        }
+    })?;
+    Ok(longest.into_iter().flatten().collect())
+}
+
+/// How many holders hold anything, from each instant on at which that changes, up to `at`.
+/// Weight 0 is not holding.
+///
+/// # Errors
+/// As [`Holds::check`].
+pub fn holders_over_time(holds: &Holds, at: i64) -> Result<Vec<(i64, u64)>, HoldError> {
+    let mut changes: Vec<(i64, i64)> = Vec::new();
+    each_run(holds, at, false, |run| {
+        changes.push((run.start, 1));
+        if run.end < at {
+            changes.push((run.end, -1));
+        }
+    })?;
+    changes.sort_unstable();
+    let mut counts: Vec<(i64, u64)> = Vec::new();
+    let mut count = 0i64;
+    for same_instant in changes.chunk_by(|left, right| left.0 == right.0) {
+        let before = count;
+        count += same_instant.iter().map(|&(_, change)| change).sum::<i64>();
+        if count != before {
+            counts.push((same_instant[0].0, count.unsigned_abs()));
+        }
+    }
+    Ok(counts)
+}
+
+/// Calls `found` with each run before `at`: of one holder and token, or of one holder and any token
+/// with a weight above 0.
+fn each_run(
+    holds: &Holds,
+    at: i64,
+    by_token: bool,
+    mut found: impl FnMut(Run),
+) -> Result<(), HoldError> {
+    holds.check()?;
+    let holders = HolderRows::count(holds);
+    let everyone = 0..holds.holders().len();
+    let (mut records, spans) =
+        holders.place(holds, everyone, (0u32, 0i64, 0i64), |chunk, _, row| {
+            let (start, end) = (chunk.start[row], chunk.end[row].min(at));
+            let token = if by_token { chunk.token[row] } else { 0 };
+            let counts = end > start && (by_token || !chunk.weights.is_zero(row));
+            counts.then_some((token, start, end))
+        });
+    for (holder, rows) in spans.into_iter().enumerate() {
+        let group = &mut records[rows];
+        group.sort_unstable();
+        for same_token in group.chunk_by(|left, right| left.0 == right.0) {
+            let spans = same_token.iter().map(|&(_, start, end)| (start, end));
+            let piece = |piece: Piece<()>| -> Result<(), HoldError> {
+                let (holder, token) = (holder as u32, same_token[0].0);
+                found(Run {
+                    holder,
+                    token,
+                    start: piece.from,
+                    end: piece.to,
+                });
+                Ok(())
+            };
+            runs(spans, (), piece)?;
+        }
+    }
+    Ok(())
+}

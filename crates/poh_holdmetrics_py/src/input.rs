@@ -1,0 +1,168 @@
+//! Holds from what Python gives: rows, columns or Arrow.
+
+use poh_holdmetrics::{Fault, Field, HoldError, OPEN, Weight};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyMapping};
+use pyo3_arrow::input::AnyRecordBatch;
+
+use crate::columns::Column;
+use crate::errors::{Place, to_py};
+use crate::event::HoldEvent;
+use crate::values::{Clock, id, weight};
+
+/// Adds all that `data` holds.
+pub(crate) fn push_all(
+    holds: &mut poh_holdmetrics::Holds,
+    data: &Bound<'_, PyAny>,
+    clock: &Clock,
+) -> PyResult<()> {
+    let py = data.py();
+    if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
+        let batches: AnyRecordBatch = data.extract()?;
+        let reader = batches.into_reader()?;
+        // The reader may call back into Python, so the GIL stays with it.
+        for batch in reader {
+            let batch = batch.map_err(|error| to_py(py, HoldError::Argument(error.to_string())))?;
+            py.detach(|| holds.append(&batch))
+                .map_err(|error| to_py(py, error))?;
+        }
+        return Ok(());
+    }
+    if let Ok(columns) = data.cast::<PyMapping>() {
+        return push_columns(holds, columns, clock);
+    }
+    let rows = data.try_iter().map_err(|_| {
+        PyTypeError::new_err(format!(
+            "data is a {}; give an iterable of HoldEvent or dicts, a dict of columns, or a table \
+             that has the Arrow PyCapsule interface (pandas, polars, pyarrow, DuckDB)",
+            data.get_type()
+        ))
+    })?;
+    for row in rows {
+        push_row(holds, &row?, clock)?;
+    }
+    Ok(())
+}
+
+fn push_columns(
+    holds: &mut poh_holdmetrics::Holds,
+    columns: &Bound<'_, PyMapping>,
+    clock: &Clock,
+) -> PyResult<()> {
+    let py = columns.py();
+    let column = |field: Field| -> PyResult<Option<Column<'_>>> {
+        match columns.get_item(field.to_string()) {
+            Ok(values) if values.is_none() => Ok(None),
+            Ok(values) => Column::new(&values, field).map(Some),
+            Err(_) => Ok(None),
+        }
+    };
+    let needed = |field: Field| -> PyResult<Column<'_>> {
+        column(field)?.ok_or_else(|| {
+            to_py(
+                py,
+                HoldError::Argument(format!(
+                    "there is no column {field:?}",
+                    field = field.to_string()
+                )),
+            )
+        })
+    };
+    let holder = needed(Field::HolderId)?;
+    let token = needed(Field::TokenId)?;
+    let start = needed(Field::Start)?;
+    let end = column(Field::End)?;
+    let weights = column(Field::Weight)?;
+    let lengths = [
+        (Field::TokenId, Some(token.len())),
+        (Field::Start, Some(start.len())),
+        (Field::End, end.as_ref().map(Column::len)),
+        (Field::Weight, weights.as_ref().map(Column::len)),
+    ];
+    for (field, length) in lengths {
+        if let Some(found) = length
+            && found != holder.len()
+        {
+            return Err(to_py(
+                py,
+                HoldError::Length {
+                    field,
+                    found,
+                    expected: holder.len(),
+                },
+            ));
+        }
+    }
+    for row in 0..holder.len() {
+        let place = |field| Place {
+            row: Some(row),
+            field,
+        };
+        let from = start.start(place(Field::Start), row, clock)?;
+        let to = match &end {
+            Some(end) => end.end(place(Field::End), row, clock)?,
+            None => OPEN,
+        };
+        let amount = match &weights {
+            Some(weights) => weights.weight(place(Field::Weight), row)?,
+            None => Weight::ONE,
+        };
+        let pushed = holder.with_id(place(Field::HolderId), row, |holder_id| {
+            token.with_id(place(Field::TokenId), row, |token_id| {
+                holds.push_row(holder_id, token_id, from, to, &amount)
+            })
+        })??;
+        pushed.map_err(|error| to_py(py, error))?;
+    }
+    Ok(())
+}
+
+fn push_row(
+    holds: &mut poh_holdmetrics::Holds,
+    row: &Bound<'_, PyAny>,
+    clock: &Clock,
+) -> PyResult<()> {
+    let py = row.py();
+    if let Ok(event) = row.cast_exact::<HoldEvent>() {
+        let event = event.get();
+        let (holder, token) = (event.holder_id.to_str(py)?, event.token_id.to_str(py)?);
+        return holds
+            .push_row(holder, token, event.start, event.end, &event.weight)
+            .map_err(|error| to_py(py, error));
+    }
+    let number = holds.len();
+    let place = |field| Place {
+        row: Some(number),
+        field,
+    };
+    let value = |field: Field| -> PyResult<Option<Bound<'_, PyAny>>> {
+        let name = field.to_string();
+        let found = if let Ok(dict) = row.cast::<PyDict>() {
+            dict.get_item(name)?
+        } else if let Ok(mapping) = row.cast::<PyMapping>() {
+            mapping.get_item(name).ok()
+        } else {
+            row.getattr_opt(name)?
+        };
+        Ok(found.filter(|value| !value.is_none()))
+    };
+    let needed = |field: Field| -> PyResult<Bound<'_, PyAny>> {
+        value(field)?.ok_or_else(|| to_py(py, place(field).error(Fault::Missing)))
+    };
+    let (holder, token) = (needed(Field::HolderId)?, needed(Field::TokenId)?);
+    let start = clock.micros(&needed(Field::Start)?, place(Field::Start))?;
+    let end = match value(Field::End)? {
+        Some(end) => clock.end_micros(&end, place(Field::End))?,
+        None => OPEN,
+    };
+    let amount = match value(Field::Weight)? {
+        Some(value) => weight(&value, place(Field::Weight))?,
+        None => Weight::ONE,
+    };
+    let holder = id(&holder, place(Field::HolderId))?;
+    let token = id(&token, place(Field::TokenId))?;
+    holds
+        .push_row(holder.as_ref(), token.as_ref(), start, end, &amount)
+        .map_err(|error| to_py(py, error))
+}

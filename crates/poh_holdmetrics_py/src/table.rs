@@ -1,0 +1,179 @@
+//! Answers as tables: Arrow for other libraries, dicts for Python.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
+use arrow_schema::{DataType, Field};
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyDict, PyTuple};
+use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
+
+use crate::arguments::Record;
+use crate::values::datetime;
+
+/// A table of an answer, held in Arrow's memory format.
+///
+/// Give it to any library that reads the Arrow PyCapsule interface, as `pyarrow.table(table)`,
+/// `polars.DataFrame(table)` or DuckDB, or take it as dicts.
+#[pyclass(frozen, module = "poh_holdmetrics")]
+pub(crate) struct Table {
+    batch: RecordBatch,
+}
+
+impl Table {
+    pub(crate) fn new(batch: RecordBatch) -> Self {
+        Table { batch }
+    }
+}
+
+#[pymethods]
+impl Table {
+    fn __len__(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "<Table: {} rows of {}>",
+            self.batch.num_rows(),
+            self.columns().join(", ")
+        )
+    }
+
+    /// The names of the columns.
+    #[getter]
+    fn columns(&self) -> Vec<String> {
+        self.batch
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect()
+    }
+
+    /// The rows as dicts.
+    fn to_pylist<'py>(&self, py: Python<'py>) -> PyResult<Vec<Record<'py>>> {
+        let schema = self.batch.schema();
+        (0..self.batch.num_rows())
+            .map(|row| {
+                let dict = PyDict::new(py);
+                for (field, column) in schema.fields().iter().zip(self.batch.columns()) {
+                    dict.set_item(field.name(), cell(py, column, row)?)?;
+                }
+                Ok(Record(dict))
+            })
+            .collect()
+    }
+
+    /// The rows as an Arrow stream (the Arrow PyCapsule interface).
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        capsule(py, self.batch.clone(), requested_schema)
+    }
+
+    /// The rows as a `pandas.DataFrame`; needs pandas and pyarrow.
+    #[pyo3(signature = () -> "typing.Any")]
+    fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        to_pandas(slf.as_any())
+    }
+
+    /// The rows as a `polars.DataFrame`; needs polars.
+    #[pyo3(signature = () -> "typing.Any")]
+    fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        to_polars(slf.as_any())
+    }
+}
+
+/// A batch as the capsule of an Arrow stream.
+pub(crate) fn capsule<'py>(
+    py: Python<'py>,
+    batch: RecordBatch,
+    requested_schema: Option<Bound<'py, PyCapsule>>,
+) -> PyResult<Bound<'py, PyCapsule>> {
+    let field = Arc::new(Field::new_struct(
+        "",
+        batch.schema().fields().clone(),
+        false,
+    ));
+    let rows: ArrayRef = Arc::new(StructArray::from(batch));
+    let stream = Box::new(ArrayIterator::new([Ok(rows)], field));
+    Ok(to_stream_pycapsule(py, stream, requested_schema)?)
+}
+
+pub(crate) fn to_pandas<'py>(table: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    table
+        .py()
+        .import("pyarrow")?
+        .call_method1("table", (table,))?
+        .call_method0("to_pandas")
+}
+
+pub(crate) fn to_polars<'py>(table: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    table
+        .py()
+        .import("polars")?
+        .call_method1("DataFrame", (table,))
+}
+
+/// One value; the types are those that answers have.
+fn cell<'py>(py: Python<'py>, column: &ArrayRef, row: usize) -> PyResult<Bound<'py, PyAny>> {
+    if column.is_null(row) {
+        return Ok(py.None().into_bound(py));
+    }
+    match column.data_type() {
+        DataType::Utf8 => Ok(column
+            .as_string::<i32>()
+            .value(row)
+            .into_pyobject(py)?
+            .into_any()),
+        DataType::Float64 => Ok(column
+            .as_primitive::<Float64Type>()
+            .value(row)
+            .into_pyobject(py)?
+            .into_any()),
+        DataType::Int64 => Ok(column
+            .as_primitive::<Int64Type>()
+            .value(row)
+            .into_pyobject(py)?
+            .into_any()),
+        DataType::UInt64 => Ok(column
+            .as_primitive::<UInt64Type>()
+            .value(row)
+            .into_pyobject(py)?
+            .into_any()),
+        DataType::Boolean => Ok(column
+            .as_boolean()
+            .value(row)
+            .into_pyobject(py)?
+            .to_owned()
+            .into_any()),
+        DataType::Timestamp(..) => instant(
+            py,
+            column.as_primitive::<TimestampMicrosecondType>().value(row),
+        ),
+        DataType::List(_) => {
+            let parts = column.as_list::<i32>().value(row);
+            let cells: Vec<_> = (0..parts.len())
+                .map(|part| cell(py, &parts, part))
+                .collect::<PyResult<_>>()?;
+            Ok(PyTuple::new(py, cells)?.into_any())
+        }
+        other => Err(pyo3::exceptions::PyTypeError::new_err(format!(
+            "no Python value for {other}"
+        ))),
+    }
+}
+
+/// An instant as a datetime, or as epoch seconds where Python's calendar ends.
+pub(crate) fn instant<'py>(py: Python<'py>, micros: i64) -> PyResult<Bound<'py, PyAny>> {
+    match datetime(py, micros) {
+        Ok(instant) => Ok(instant.into_any()),
+        Err(_) => Ok((micros as f64 / 1e6).into_pyobject(py)?.into_any()),
+    }
+}

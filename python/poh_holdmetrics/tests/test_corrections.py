@@ -1,0 +1,83 @@
+"""Late and corrected events: the answer is that of a table built from the final set of events."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poh_holdmetrics import HoldEvent, HoldMetricsError, Holds
+
+events = st.builds(
+    lambda token, holder, start, length, weight: HoldEvent(
+        token, holder, start, None if length is None else start + length, weight
+    ),
+    st.sampled_from("tu"),
+    st.sampled_from("abc"),
+    st.integers(0, 50),
+    st.none() | st.integers(0, 20),
+    st.sampled_from([1, "0.5", 3, 2**100]),
+)
+
+
+def answers(holds):
+    return [
+        {tuple(row.items()) for row in holds.score(at=60, by=by, overlap=overlap).to_pylist()}
+        for by in ("holder", "token", "both")
+        for overlap in ("sum", "union", "max")
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(start=st.lists(events, max_size=8), data=st.data())
+def test_corrections_equal_a_rebuild(start, data):
+    holds = Holds(start)
+    final = list(start)
+    for step in data.draw(st.lists(st.sampled_from(["retract", "amend", "extend", "close"]))):
+        if step == "extend":
+            event = data.draw(events)
+            holds.extend([event])
+            final.append(event)
+        elif final and step == "retract":
+            event = data.draw(st.sampled_from(final))
+            holds.retract(event)
+            final.remove(event)
+        elif final and step == "amend":
+            old, new = data.draw(st.sampled_from(final)), data.draw(events)
+            holds.amend(old, new)
+            final[final.index(old)] = new
+        elif still_open := [event for event in final if event.end is None]:
+            chosen = data.draw(st.sampled_from(still_open))
+            key = {"holder_id": chosen.holder_id, "token_id": chosen.token_id}
+            closed = holds.close(**key, at=55)
+            before = len(final)
+            final = [
+                HoldEvent(event.token_id, event.holder_id, event.start, 55, event.weight_exact)
+                if event.end is None and (event.holder_id, event.token_id) == tuple(key.values())
+                else event
+                for event in final
+            ]
+            assert 1 <= closed <= before
+    assert len(holds) == len(final)
+    assert answers(holds) == answers(Holds(final))
+
+
+def test_corrections_of_what_is_not_there():
+    holds = Holds([HoldEvent("t", "a", 10)])
+    with pytest.raises(HoldMetricsError, match="no hold equal to"):
+        holds.retract(HoldEvent("t", "a", 10, weight=2))
+    with pytest.raises(HoldMetricsError, match='no open hold of "u" by "a"'):
+        holds.close(holder_id="a", token_id="u", at=20)
+    with pytest.raises(HoldMetricsError, match="before start"):
+        holds.close(holder_id="a", token_id="t", at=5)
+    assert holds.score(at=20)[0]["total_seconds"] == 10
+
+
+def test_extend_is_all_or_nothing():
+    holds = Holds([HoldEvent("t", "a", 0, 10)])
+    with pytest.raises(HoldMetricsError, match="row 2, weight"):
+        holds.extend(
+            [
+                HoldEvent("t", "b", 0, 10),
+                {"holder_id": "c", "token_id": "t", "start": 0, "weight": -1},
+            ]
+        )
+    assert [row["holder_id"] for row in holds.score(at=20).to_pylist()] == ["a"]

@@ -1,0 +1,167 @@
+"""Queries beside `score`."""
+
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poh_holdmetrics import HoldEvent, HoldMetricsError, Holds, score
+
+DAY = 86_400
+HOLDS = Holds(
+    [
+        HoldEvent("t", "alice", 0, 10, 4),
+        HoldEvent("u", "alice", 20, 35),
+        HoldEvent("t", "bob", 5),
+        HoldEvent("t", "carol", 8, 9, 0),
+    ]
+)
+
+
+def at(seconds):
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def test_snapshot_and_between():
+    assert HOLDS.snapshot(at=30).to_pylist() == HOLDS.score(at=30).to_pylist()
+    window = HOLDS.between(5, 25)
+    assert [row["weighted_score_exact"] for row in window.to_pylist()] == ["25", "20", "0"]
+    assert window.at == at(25)
+
+
+def test_top_n_and_leaderboard():
+    scores = HOLDS.score(at=30)
+    assert [row["holder_id"] for row in scores.leaderboard().to_pylist()] == [
+        "alice",
+        "bob",
+        "carol",
+    ]
+    assert [row["holder_id"] for row in scores.top_n(1).to_pylist()] == ["alice"]
+    assert len(scores.top_n(0)) == 0
+    assert len(scores.top_n(99)) == 3
+
+
+def test_equal_scores_are_in_order_of_id():
+    rows = [HoldEvent("t", who, 0) for who in ("c", "a", "b")]
+    top = score(rows, at=10).top_n(2).to_pylist()
+    assert [row["holder_id"] for row in top] == ["a", "b"]
+
+
+def test_rows_by_index():
+    scores = HOLDS.score(at=30)
+    assert scores[-1]["holder_id"] == scores[2]["holder_id"] == "carol"
+    for outside in (3, -4):
+        with pytest.raises(IndexError):
+            scores[outside]
+
+
+def test_epochs_of_fixed_length():
+    table = HOLDS.epochs(every=10, start=0, at=25, finalized_before=10).to_pylist()
+    found = [
+        (row["epoch"], row["holder_id"], row["weighted_score_exact"], row["final"]) for row in table
+    ]
+    assert found == [
+        (0, "alice", "40", True),
+        (0, "bob", "5", True),
+        (0, "carol", "0", True),
+        (1, "bob", "10", False),
+        (2, "alice", "5", False),
+        (2, "bob", "5", False),
+    ]
+    assert (table[0]["epoch_start"], table[0]["epoch_end"]) == (at(0), at(10))
+    assert (
+        HOLDS.epochs(every=timedelta(seconds=10), start=0, at=25).to_pylist()[0]["final"] is False
+    )
+
+
+def test_epochs_of_the_calendar():
+    holds = Holds([HoldEvent("t", "a", datetime(2024, 1, 1, tzinfo=UTC))])
+    start = datetime(2024, 2, 29, 23, tzinfo=UTC)
+    table = holds.epochs(
+        every="1mo", start=start, at=datetime(2024, 5, 1, tzinfo=UTC), tz="Europe/Paris"
+    ).to_pylist()
+    starts = [row["epoch_start"].isoformat() for row in table]
+    assert starts == [
+        "2024-02-29T23:00:00+00:00",
+        "2024-03-31T22:00:00+00:00",
+        "2024-04-30T22:00:00+00:00",
+    ]
+    assert table[0]["total_seconds"] == 31 * DAY - 3600
+
+
+@given(st.integers(1, 60), st.integers(0, 40), st.integers(0, 60))
+def test_epochs_add_up_to_the_whole(every, start, length):
+    total = HOLDS.between(start, start + length).to_pylist()
+    parts = {row["holder_id"]: Fraction() for row in total}
+    if length:
+        for row in HOLDS.epochs(every=every, start=start, at=start + length).to_pylist():
+            parts[row["holder_id"]] += Fraction(row["weighted_score_exact"])
+    assert parts == {row["holder_id"]: Fraction(row["weighted_score_exact"]) for row in total}
+
+
+@pytest.mark.parametrize(
+    "bad", [{"every": 0}, {"every": "1y"}, {"every": "d"}, {"every": "1mo", "tz": "Mars/Olympus"}]
+)
+def test_epochs_that_make_no_sense(bad):
+    with pytest.raises(ValueError, match=r"long|every=|time zone"):
+        HOLDS.epochs(start=0, at=10, **bad)
+
+
+def test_average_balance():
+    table = HOLDS.average_balance(0, 30).to_pylist()
+    assert [(row["holder_id"], row["average_balance"]) for row in table] == [
+        ("alice", 50 / 30),
+        ("bob", 25 / 30),
+        ("carol", 0.0),
+    ]
+    with pytest.raises(HoldMetricsError, match="after it starts"):
+        HOLDS.average_balance(5, 5)
+
+
+def test_holders_over_time():
+    table = HOLDS.holders_over_time(at=40).to_pylist()
+    assert [(row["instant"], row["holders"]) for row in table] == [
+        (at(0), 1),
+        (at(5), 2),
+        (at(10), 1),
+        (at(20), 2),
+        (at(35), 1),
+    ]
+
+
+def test_longest_hold():
+    table = HOLDS.longest_hold(at=30).to_pylist()
+    assert [(row["holder_id"], row["token_id"], row["seconds"]) for row in table] == [
+        ("alice", "t", 10.0),
+        ("bob", "t", 25.0),
+        ("carol", "t", 1.0),
+    ]
+
+
+@given(
+    st.lists(st.integers(0, 2**80), min_size=1, max_size=30).filter(any), st.integers(0, 2**256 - 1)
+)
+def test_shares_add_up_exactly_to_the_pot(weights, pot):
+    events = [HoldEvent("t", f"h{row}", 0, 1, weight) for row, weight in enumerate(weights)]
+    shares = Holds(events, scale=0).score(at=1).share(pot)
+    assert sum(shares.values()) == pot
+    total = sum(weights)
+    for row, weight in enumerate(weights):
+        assert abs(Fraction(pot * weight, total) - shares[f"h{row}"]) < 1
+
+
+def test_shares_that_cannot_be():
+    nothing = score([HoldEvent("t", "a", 0, 0)], at=10)
+    with pytest.raises(HoldMetricsError, match="nobody"):
+        nothing.share(10)
+    scores = HOLDS.score(at=30)
+    with pytest.raises(OverflowError):
+        scores.share(2**256)
+    with pytest.raises(OverflowError):
+        scores.share(-1)
+    with pytest.raises(TypeError):
+        scores.share(1.5)
+    with pytest.raises(ValueError, match="by="):
+        HOLDS.score(at=30, by="both").share(10)
