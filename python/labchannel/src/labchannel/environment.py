@@ -81,7 +81,7 @@ def channel_source(channel: str | Path) -> rattler.Channel:
                 "Name the channel's top folder, or make it with `./pixiw run build-recipes`",
             )
         return rattler.Channel(folder.as_uri())
-    if os.sep in channel or channel.startswith("."):
+    if "://" not in channel and (os.sep in channel or channel.startswith(".")):
         raise LabchannelError(
             f"there is no channel folder {channel}",
             "Make it with `./pixiw run build-recipes`, or correct the path",

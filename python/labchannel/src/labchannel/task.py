@@ -17,7 +17,7 @@ from labchannel.environment import activated, current_platform, install, solve
 from labchannel.errors import LabchannelError
 from labchannel.manifest import Manifest, read_manifest
 from labchannel.progress import Progressor
-from labchannel.upstream import Upstream, find_upstream
+from labchannel.upstream import Upstream, find_upstream, mark_ready
 from labchannel.workspace import Workspace
 
 
@@ -120,9 +120,7 @@ def task_variables(
     variables["PYTHONNOUSERSITE"] = "1"
     for name, value in manifest.activation_env(current_platform()).items():
         variables[name] = _expand(value, variables)
-    if upstream.toolchain is not None:
-        # Nested labchannel calls need not ask the network again.
-        variables["LABCHANNEL_UPSTREAM"] = "toolchain"
+    variables.update(mark_ready(upstream))
     if sys.platform == "win32":
         variables["PIXI_PROJECT_ROOT"] = str(workspace.root).replace("\\", "/")
     return variables

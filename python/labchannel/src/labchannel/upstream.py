@@ -11,6 +11,7 @@ from pathlib import Path
 import rattler
 import rattler.exceptions
 
+from labchannel.cache import cache_folder
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
 from labchannel.toolchain.bootstrap import Toolchain, bootstrap
@@ -18,6 +19,9 @@ from labchannel.workspace import Workspace
 
 CONDA_FORGE = "conda-forge"
 CHOICES = (CONDA_FORGE, "toolchain")
+
+VARIABLE = "LABCHANNEL_UPSTREAM"
+_READY = "toolchain:"
 
 _ANSWER_SECONDS = 15
 
@@ -58,20 +62,31 @@ def conda_forge_answers() -> bool:
         return False
 
 
+def mark_ready(upstream: Upstream) -> dict[str, str]:
+    """The variable that tells a labchannel inside a task which upstream its task was given."""
+    if upstream.toolchain is None:
+        return {VARIABLE: CONDA_FORGE}
+    return {VARIABLE: f"{_READY}{upstream.toolchain.identity}"}
+
+
 def find_upstream(workspace: Workspace, progress: Progressor) -> Upstream:
     """conda-forge where it answers, else the toolchain channel, made if need be.
 
-    LABCHANNEL_UPSTREAM=conda-forge or =toolchain decides without asking.
+    LABCHANNEL_UPSTREAM=conda-forge or =toolchain decides without asking. Tasks are started with
+    what `mark_ready` gives: their Rust on PATH is the channel's own, so they could not make it.
 
     Raises
     ------
     LabchannelError
         The variable has another value, or the toolchain channel can't be made.
     """
-    choice = os.environ.get("LABCHANNEL_UPSTREAM", "")
+    choice = os.environ.get(VARIABLE, "")
+    if choice.startswith(_READY):
+        toolchain = Toolchain(cache_folder("toolchain"), choice.removeprefix(_READY))
+        return Upstream((toolchain.path.as_uri(),), toolchain.identity, toolchain)
     if choice and choice not in CHOICES:
         raise LabchannelError(
-            f"LABCHANNEL_UPSTREAM is {choice!r}", f"Set it to {' or '.join(CHOICES)}, or not at all"
+            f"{VARIABLE} is {choice!r}", f"Set it to {' or '.join(CHOICES)}, or not at all"
         )
     if choice == CONDA_FORGE or (not choice and conda_forge_answers()):
         return Upstream((CONDA_FORGE,), CONDA_FORGE, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import rattler
 
 from labchannel.cache import cache_folder, exclusive, require_space
+from labchannel.channel.index import build_index
 from labchannel.errors import LabchannelError
 from labchannel.toolchain import registry
 from labchannel.toolchain.compiler import compiler_contents, stage_compiler
@@ -95,7 +95,7 @@ def bootstrap(workspace: Workspace, progress: Progressor) -> Toolchain:
         kept = {job.contents.channel_path.as_posix() for job in jobs}
         if missing or not (channel / "noarch" / "repodata.json").is_file():
             _remove_others(channel, kept)
-            index(channel)
+            build_index(channel)
     identity = hashlib.sha256("\n".join(sorted(kept)).encode()).hexdigest()
     return Toolchain(channel, identity)
 
@@ -125,12 +125,6 @@ def _refuse_stale(lock: ToolchainLock, wants: Wants) -> None:
             "toolchain.lock is older than what recipes, pixi.toml and toolchain.toml ask for",
             "Make it anew with `./pixiw run labchannel bootstrap --update`",
         )
-
-
-def index(channel: Path) -> None:
-    """Index the toolchain channel with rattler."""
-    (channel / "noarch").mkdir(exist_ok=True)
-    asyncio.run(rattler.index.index_fs(channel, write_zst=False, write_shards=False))
 
 
 def _remove_others(channel: Path, kept: Iterable[str]) -> None:

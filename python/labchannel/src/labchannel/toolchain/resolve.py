@@ -280,5 +280,5 @@ def tool_requirements(workspace: Workspace) -> str:
     project = read_toml(workspace.root / "python" / "labchannel" / "pyproject.toml")["project"]
     with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as name:
         return compile_requirements(
-            [*project["dependencies"], "pip"], "3.11", ["--universal"], Path(name)
+            [*project["dependencies"], *project["optional-dependencies"]["build"], "pip"], "3.11", ["--universal"], Path(name)
         )
