@@ -335,6 +335,21 @@ def run(
     raise typer.Exit(run_task(workspace, task, context.args, environment, Progressor()))
 
 
+@app.command(
+    hidden=True,
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    },
+)
+def pixi(context: typer.Context) -> None:
+    """Run pixi where conda-forge does not answer: its mirror is the toolchain channel."""
+    from labchannel.pixi import run_pixi
+
+    raise typer.Exit(run_pixi(find_workspace(), context.args, Progressor()))
+
+
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what is missing on this machine, and the one command that mends each."""

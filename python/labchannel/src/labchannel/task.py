@@ -21,6 +21,9 @@ from labchannel.upstream import Upstream, find_upstream, mark_ready
 from labchannel.workspace import Workspace
 
 
+TOOL_TASK = "labchannel"
+
+
 def list_tasks(workspace: Workspace) -> list[tuple[str, str]]:
     """Every task's name and description, in the file's order."""
     tasks = read_manifest(workspace.manifest).tasks.values()
@@ -54,6 +57,10 @@ def run_task(
     """
     manifest = read_manifest(workspace.manifest)
     order = manifest.task_order(name)
+    if name == TOOL_TASK:
+        # The tool is running already. It may be asked to mend what an environment would need
+        # first (bootstrap --update), so it must not wait for one.
+        return _run([sys.executable, "-m", "labchannel", *arguments], Path.cwd(), os.environ)
     upstream = find_upstream(workspace, progress)
     prefix = task_environment(workspace, manifest, environment, upstream, progress)
     variables = task_variables(workspace, manifest, prefix, upstream)
