@@ -17,9 +17,9 @@ from labchannel.channel.publish import publish
 from labchannel.environment import record_file, solve
 from labchannel.errors import LabchannelError
 from labchannel.isolated import BuildRequest, run_isolated
-from labchannel.settle import settle
 from labchannel.progress import OnStep, Progressor
 from labchannel.recipe import Recipe, inputs_digest, load_recipes, needed_recipes
+from labchannel.settle import settle
 from labchannel.upstream import Upstream, find_upstream
 from labchannel.workspace import SERVED_PYTHONS, Workspace
 
@@ -98,9 +98,7 @@ def build(
     recipes = _chosen(load_recipes(workspace, platform), names)
     for recipe in recipes:
         recipe.check_sources()
-    with exclusive(
-        _lock_name(target), f"a build for {target}", wait=False
-    ):
+    with exclusive(_lock_name(target), f"a build for {target}", wait=False):
         upstream = find_upstream(workspace, progress)
         require_space(cache_folder("build"), NEEDED_BYTES, "a build")
         outcomes, packages = _build_all(workspace, progress, recipes, target, upstream, platform)
@@ -160,9 +158,7 @@ def _build_all(
             digest = digests[recipe.name] = inputs_digest(recipe, workspace, context)
             newest = _newest(present, recipe)
             if newest is not None and _inputs_of(target / newest.location) == digest:
-                outcomes.append(
-                    Outcome(recipe.name, "skipped", newest.file_name, size=newest.size)
-                )
+                outcomes.append(Outcome(recipe.name, "skipped", newest.file_name, size=newest.size))
                 step(f"{recipe.name}: unchanged")
                 continue
             number = 0 if newest is None else newest.build_number + 1
@@ -170,9 +166,7 @@ def _build_all(
             if kept is not None:
                 step(f"{recipe.name}: built before from the same inputs")
                 packages.append(kept)
-                outcomes.append(
-                    Outcome(recipe.name, "cached", kept.name, size=kept.stat().st_size)
-                )
+                outcomes.append(Outcome(recipe.name, "cached", kept.name, size=kept.stat().st_size))
                 continue
             step(f"{recipe.name} {recipe.version}, build {number}")
             outcome, package = _build_one(

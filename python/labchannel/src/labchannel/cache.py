@@ -1,4 +1,4 @@
-"""Where labchannel keeps what can be made again: downloads, the toolchain channel, build folders."""
+"""Where labchannel keeps what can be made again: downloads, toolchain channel, build folders."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
     free = available_bytes(folder)
     if free < needed:
         raise LabchannelError(
-            f"{purpose} needs about {needed / 1e9:.1f} GB in {folder} and {free / 1e9:.1f} GB are free",
+            f"{purpose} needs about {needed / 1e9:.1f} GB in {folder}, "
+            f"and {free / 1e9:.1f} GB are free",
             "Free some space (labchannel clean), or set LABCHANNEL_CACHE to a larger disk",
         )
 

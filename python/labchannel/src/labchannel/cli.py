@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -46,14 +46,14 @@ def _version(shown: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001 - typer calls `_version` with it
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
 
 
-def _print_json(value: Any) -> None:
+def _print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, default=str))
 
 
@@ -262,11 +262,13 @@ def clean(
 
 @env_app.command("create")
 def env_create(
-    specs: Annotated[list[str] | None, typer.Argument(help='Packages, like "python 3.13.*".')] = None,
+    specs: Annotated[
+        list[str] | None, typer.Argument(help='Packages, like "python 3.13.*".')
+    ] = None,
     prefix: Annotated[Path, typer.Option("--prefix", "-p", help="The environment's folder.")] = ...,  # type: ignore[assignment]
     channels: Annotated[
         list[str] | None,
-        typer.Option("--channel", "-c", help="A channel folder, URL or name; nothing else is asked."),
+        typer.Option("--channel", "-c", help="A channel folder, URL or name, the only one asked."),
     ] = None,
     platform: Platform = "",
     lock: Annotated[
@@ -413,7 +415,8 @@ def test_installed(
         _print_json([asdict(row) for row in rows])
     else:
         for row in rows:
-            typer.echo(f"{row.package:18} Python {row.python:5} {row.status:7} {row.seconds:6.1f} s")
+            line = f"{row.package:18} Python {row.python:5} {row.status:7} {row.seconds:6.1f} s"
+            typer.echo(line)
             if row.log:
                 typer.echo(row.log)
         passed = sum(row.status == "passed" for row in rows)
@@ -424,7 +427,9 @@ def test_installed(
 
 @app.command("test-slow", hidden=True)
 def test_slow(
-    force: Annotated[bool, typer.Option("--force", help="Run even if these inputs passed.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run even if these inputs passed.")
+    ] = False,
 ) -> None:
     """Run the slow tests, unless these very inputs have passed on this machine."""
     from labchannel.slow import test_slow as run
@@ -470,5 +475,3 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
-
-

@@ -183,7 +183,7 @@ def install(
                 platform=rattler.Subdir(platform),
                 show_progress=sys.stderr.isatty(),
                 # py-rattler 0.28 passes these on unconverted, so they must be the inner objects.
-                requested_specs=[rattler.MatchSpec(spec)._match_spec for spec in specs],  # type: ignore[misc]
+                requested_specs=[rattler.MatchSpec(spec)._match_spec for spec in specs],
             )
         )
         (prefix / "conda-meta").mkdir(parents=True, exist_ok=True)
@@ -227,7 +227,7 @@ def lock_of(records: Sequence[rattler.RepoDataRecord], platform: str) -> str:
         LockedPackage(
             name=record.name.normalized,
             version=str(record.version),
-            build=record.build,
+            build=str(record.build),
             subdir=record.subdir,
             file=record.file_name,
             size=record.size or 0,
@@ -254,7 +254,8 @@ def read_environment_lock(path: Path) -> tuple[str, list[LockedPackage]]:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["lock_version"] != LOCK_VERSION:
             raise LabchannelError(
-                f"{path} has lock version {data['lock_version']}, this labchannel reads {LOCK_VERSION}",
+                f"{path} has lock version {data['lock_version']}, "
+                f"this labchannel reads {LOCK_VERSION}",
                 "Write it anew with --write-lock",
             )
         return data["platform"], [LockedPackage(**entry) for entry in data["packages"]]
@@ -297,8 +298,7 @@ def records_of_lock(
         record = available.get((package.subdir, package.file, package.sha256))
         if record is None:
             raise LabchannelError(
-                f"the channel has no {package.file} with the locked sha256 "
-                f"{package.sha256[:12]}…",
+                f"the channel has no {package.file} with the locked sha256 {package.sha256[:12]}…",
                 "Use the channel that the lock was made from, or lock anew with --write-lock",
             )
         chosen.append(record)

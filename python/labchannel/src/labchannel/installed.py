@@ -144,7 +144,7 @@ def clean_environment() -> Iterator[tuple[str, str]]:
 
 
 def _run_script(lines: Sequence[str], folder: Path, variables: dict[str, str]) -> tuple[int, str]:
-    """Run a recipe's script lines as rattler-build does: one shell script, the first error ends it."""
+    """Run a recipe's script lines as rattler-build does: the first error ends them."""
     windows = sys.platform == "win32"
     path = folder / ("run_test.bat" if windows else "run_test.sh")
     glue = "\r\nif errorlevel 1 exit /b 1\r\n" if windows else "\n"

@@ -71,9 +71,8 @@ def run_isolated(request: BuildRequest, log: Path, progress: Progressor, title: 
         _ended(process),
     ):
         package = None
-        assert process.stdout is not None
         with progress.stage(title) as step:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 text = line.rstrip()
                 if text.startswith("@package "):
                     package = Path(text.removeprefix("@package "))

@@ -159,9 +159,7 @@ def read_manifest(path: Path) -> Manifest:
     features = {}
     for name, table in data.get("feature", {}).items():
         _refuse_unknown(path, f"feature.{name}.", table, {"dependencies"})
-        features[name] = _specs(
-            path, f"feature.{name}.dependencies", table.get("dependencies", {})
-        )
+        features[name] = _specs(path, f"feature.{name}.dependencies", table.get("dependencies", {}))
     environments = {}
     for name, value in data.get("environments", {"default": []}).items():
         if not isinstance(value, list) or any(item not in features for item in value):
@@ -208,8 +206,8 @@ def _activation(path: Path, where: str, table: Mapping[str, Any]) -> dict[str, s
     return _specs(path, f"{where}activation.env", activation.get("env", {}))
 
 
-def _task(path: Path, name: str, value: Any) -> Task:
-    table = {"cmd": value} if isinstance(value, str) else value
+def _task(path: Path, name: str, value: str | dict[str, Any]) -> Task:
+    table: dict[str, Any] = {"cmd": value} if isinstance(value, str) else value
     _refuse_unknown(path, f"tasks.{name}.", table, _TASK_KEYS)
     command = table.get("cmd", "")
     if not isinstance(command, str) or _SHELL.search(command):

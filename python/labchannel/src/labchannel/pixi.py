@@ -1,4 +1,4 @@
-"""pixi where conda-forge does not answer: the toolchain channel, served on loopback, is its mirror."""
+"""pixi where conda-forge does not answer: its mirror is the toolchain channel, on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipes: rendered by rattler-build, ordered by what they need of each other, told apart by content."""
+"""The recipes: rendered by rattler-build, ordered by need, told apart by content."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Recipe:
         return "noarch" if "noarch" in self.facts["build"] else self.platform
 
     def source_files(self) -> list[tuple[Path, Path]]:
-        """The files that the build copies from the checkout: (path inside the sources, path on disk)."""
+        """The files that the build copies from the checkout: path in the sources, path on disk."""
         files: dict[Path, Path] = {}
         for source in self.facts.get("source", []):
             if "path" not in source:
@@ -107,7 +107,7 @@ class Recipe:
 
 
 def _matches(root: Path, pattern: str) -> Iterator[Path]:
-    """What a recipe's glob selects. To pathlib before Python 3.13 a final `**` means folders only."""
+    """What a recipe's glob selects. Before Python 3.13 a final `**` means folders to pathlib."""
     return root.glob(f"{pattern}/*" if pattern.endswith("**") else pattern)
 
 
@@ -193,7 +193,8 @@ def check_variant_keys(recipes: Iterable[Recipe], variants: Path) -> None:
     if unknown:
         raise LabchannelError(
             f"{variants}: no recipe uses the variant key {unknown[0]!r}",
-            f"Correct its name or remove it (used: {', '.join(sorted(used - {'target_platform'}))})",
+            "Correct its name or remove it; used are: "
+            f"{', '.join(sorted(used - {'target_platform'}))}",
         )
 
 

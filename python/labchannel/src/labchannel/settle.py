@@ -46,7 +46,8 @@ def settle(built: Path, settled: Path, timestamp: int) -> None:
                 target.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_STORED)
     except (OSError, zipfile.BadZipFile, tarfile.TarError, zstandard.ZstdError) as error:
         raise LabchannelError(
-            f"{built.name} can't be settled ({error})", "Free space if there is none; build it again"
+            f"{built.name} can't be settled ({error})",
+            "Free space if there is none; build it again",
         ) from error
 
 
@@ -61,9 +62,10 @@ def _place(name: str) -> tuple[int, str]:
 def _settle_info(data: bytes, stamp: int) -> bytes:
     raw = zstandard.ZstdDecompressor().decompressobj().decompress(data)
     output = io.BytesIO()
-    with tarfile.open(fileobj=io.BytesIO(raw)) as source, tarfile.open(
-        fileobj=output, mode="w", format=tarfile.GNU_FORMAT
-    ) as target:
+    with (
+        tarfile.open(fileobj=io.BytesIO(raw)) as source,
+        tarfile.open(fileobj=output, mode="w", format=tarfile.GNU_FORMAT) as target,
+    ):
         members = [member for member in source.getmembers() if member.name not in _DROPPED]
         for member in sorted(members, key=lambda entry: entry.name):
             file = source.extractfile(member)

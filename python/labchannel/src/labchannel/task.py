@@ -1,4 +1,4 @@
-"""Run pixi.toml's tasks without pixi: rattler makes the environment, labchannel runs the commands."""
+"""Run pixi.toml's tasks without pixi, in an environment that rattler makes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from labchannel.manifest import Manifest, read_manifest
 from labchannel.progress import Progressor
 from labchannel.upstream import Upstream, find_upstream, mark_ready
 from labchannel.workspace import Workspace
-
 
 TOOL_TASK = "labchannel"
 

@@ -120,7 +120,7 @@ def find_workspace(start: Path | None = None) -> Workspace:
 
 
 def tool_version() -> str:
-    """labchannel's own version: from its metadata when installed, else from the checkout it runs in."""
+    """labchannel's own version: from its metadata when installed, else from its checkout."""
     try:
         return importlib.metadata.version("labchannel")
     except importlib.metadata.PackageNotFoundError:

@@ -23,6 +23,7 @@ _WORK_MARK = b"rattler-build_"
 _WORK_FOLDER = re.compile(rb"rattler-build_[\w.+-]{1,200}[/\\](?:work|host_env|build_env)")
 _WORK_LENGTH = 240
 _WORD = re.compile(rb"[\w.-]")
+_PATH = re.compile(rb"[\w.~/\\-]")
 _SHOWN = re.compile(rb"[^\s\0\"'<>|:;,]{1,80}")
 
 
@@ -48,7 +49,8 @@ class BuildPathSearch:
     """The search for some prefixes, for use on many files.
 
     A prefix counts where a path could begin and end: `/home/ann` is not found in `/home/anna`. One
-    of a single component, such as `/root`, is found only where no word or path comes before it.
+    of a single component could be a word of any text: it counts where no word or path comes before
+    it and a path goes on after it.
     Encodings: UTF-8 and UTF-16; Windows paths with either slash, also doubled, in any case.
 
     Parameters
@@ -124,7 +126,9 @@ class Scan:
             for position in _places(haystack, needle, self._judged, end):
                 after = haystack[position + len(needle) : position + len(needle) + 1]
                 before = haystack[position - 1 : position] if position else b""
-                if _WORD.match(after) or (alone and before and re.match(rb"[\w.~/\\-]", before)):
+                if _WORD.match(after):
+                    continue
+                if alone and (after not in (b"/", b"\\") or _PATH.match(before)):
                     continue
                 self._note(view, position)
         for position in _places(view, _WORK_MARK, self._judged, end):

@@ -135,18 +135,17 @@ def _remove_others(channel: Path, kept: Iterable[str]) -> None:
 
 
 def _jobs(lock: ToolchainLock, wants: Wants) -> list[_Job]:
-    jobs: list[_Job] = []
     cache = cache_folder("build")
     jars = cache_folder("jars")
-    for entry in lock.pythons:
-        jobs.append(
-            _Job(
-                python_contents(entry),
-                lambda stage, entry=entry: stage_python(  # type: ignore[misc]
-                    registry.fetch_artifact(entry, jars), entry, stage
-                ),
-            )
+    jobs = [
+        _Job(
+            python_contents(entry),
+            lambda stage, entry=entry: stage_python(  # type: ignore[misc]
+                registry.fetch_artifact(entry, jars), entry, stage
+            ),
         )
+        for entry in lock.pythons
+    ]
     versions = [entry.version for entry in lock.pythons]
     jobs += [
         _Job(contents, lambda _stage: None)

@@ -101,7 +101,8 @@ def read_lock(path: Path) -> ToolchainLock:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["lock_version"] != LOCK_VERSION:
             raise LabchannelError(
-                f"{path} has lock version {data['lock_version']}, this labchannel reads {LOCK_VERSION}",
+                f"{path} has lock version {data['lock_version']}, "
+                f"this labchannel reads {LOCK_VERSION}",
                 RELOCK,
             )
         return ToolchainLock(

@@ -75,7 +75,8 @@ def _check(path: Path, sha256: str, what: str) -> None:
         path.unlink()
         raise LabchannelError(
             f"{what} has sha256 {found[:12]}…, the lock says {sha256[:12]}…: not the locked bytes",
-            f"Ask your registry's keeper, or, if the change is wanted: {RELOCK[0].lower()}{RELOCK[1:]}",
+            "Ask your registry's keeper, or, if the change is wanted: "
+            f"{RELOCK[0].lower()}{RELOCK[1:]}",
         )
 
 

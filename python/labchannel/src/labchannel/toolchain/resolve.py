@@ -116,9 +116,7 @@ def pypi_specifier(spec: str) -> str:
     spec = spec.split(" ")[0]
     if spec in ("", "*"):
         return ""
-    return ",".join(
-        part if re.match(r"[<>=!~]", part) else f"=={part}" for part in spec.split(",")
-    )
+    return ",".join(part if re.match(r"[<>=!~]", part) else f"=={part}" for part in spec.split(","))
 
 
 def _uv(scratch: Path) -> str:
@@ -237,9 +235,7 @@ def make_lock(workspace: Workspace, platform: str, on_step: OnStep) -> Toolchain
             artifact = f"{wants.pythons[python]}:jar:{MAVEN_CLASSIFIERS[platform]}"
             path = registry.download_artifact(artifact, cache_folder("jars"))
             version = artifact.split(":")[2].split("-")[0]
-            pythons.append(
-                LockedArtifact(version, artifact, registry.file_sha256(path), platform)
-            )
+            pythons.append(LockedArtifact(version, artifact, registry.file_sha256(path), platform))
         crates = []
         locked_crates = _locked_crates(workspace)
         for crate, version in wants.crates.items():
@@ -280,5 +276,8 @@ def tool_requirements(workspace: Workspace) -> str:
     project = read_toml(workspace.root / "python" / "labchannel" / "pyproject.toml")["project"]
     with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as name:
         return compile_requirements(
-            [*project["dependencies"], *project["optional-dependencies"]["build"], "pip"], "3.11", ["--universal"], Path(name)
+            [*project["dependencies"], *project["optional-dependencies"]["build"], "pip"],
+            "3.11",
+            ["--universal"],
+            Path(name),
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -20,10 +19,13 @@ if TYPE_CHECKING:
 RUST_TARGETS = {"linux-64": "x86_64-unknown-linux-gnu"}
 """Rust's name for each platform that a toolchain channel can be made on."""
 
-NO_RUST = "Install Rust with rustup (its default profile) so that `rustc` is on PATH, then start again"
+RUST_LICENSE = "MIT OR Apache-2.0"
 
-# Documentation is two thirds of a toolchain and no build reads it.
-LEFT_OUT = ("share",)
+NO_RUST = (
+    "Install Rust with rustup (its default profile), so that rustc is on PATH, and start again"
+)
+
+_RUSTUP_RECORD = re.compile(r"manifest-|components$|rust-installer-version$|multirust-|.*\.log$")
 
 
 def sysroot() -> Path:
@@ -62,7 +64,7 @@ def toolchain_files(root: Path) -> list[Path]:
         for path in (root / name).rglob("*")
         if path.is_file()
         # rustup's own records differ by how the toolchain was installed, not by what it is.
-        and not re.match(r"(manifest-|components$|rust-installer-version$|multirust-|install\.log|uninstall\.sh)", path.name)
+        and not _RUSTUP_RECORD.match(path.name)
     )
 
 
@@ -73,7 +75,7 @@ def toolchain_digest(root: Path, memory: Path) -> str:
     by size and time: reading 700 MB at every start would be most of a warm start.
     """
     files = toolchain_files(root)
-    facts = [(str(path), os.stat(root / path)) for path in files]
+    facts = [(str(path), (root / path).stat()) for path in files]
     stamp = hashlib.sha256(
         json.dumps([[n, s.st_size, s.st_mtime_ns] for n, s in facts]).encode()
     ).hexdigest()
@@ -111,8 +113,8 @@ def check_rust(entry: LockedRust, memory: Path) -> Path:
     digest = toolchain_digest(root, memory)
     if digest != entry.sha256:
         raise LabchannelError(
-            f"this machine's Rust {version} has other files (sha256 {digest[:12]}…) than the locked "
-            f"one ({entry.sha256[:12]}…)",
+            f"this machine's Rust {version} has other files (sha256 {digest[:12]}…) "
+            f"than the locked one ({entry.sha256[:12]}…)",
             "Install rustup's default profile of that version, or move the lock to yours with "
             "`./pixiw run labchannel bootstrap --update`",
         )
@@ -126,10 +128,6 @@ def rust_contents(entry: LockedRust, cache: Path) -> list[Contents]:
     isolated build asks for them.
     """
     target = RUST_TARGETS[entry.platform]
-    common = {
-        "version": entry.version,
-        "license": "MIT OR Apache-2.0",
-    }
     std = f"rust-std-{target}"
     return [
         Contents(
@@ -138,7 +136,8 @@ def rust_contents(entry: LockedRust, cache: Path) -> list[Contents]:
             subdir=entry.platform,
             summary="Rust compiler and cargo, repackaged from this machine's toolchain",
             depends=(f"{std} {entry.version}.*",),
-            **common,
+            version=entry.version,
+            license=RUST_LICENSE,
         ),
         Contents(
             name=std,
@@ -146,7 +145,8 @@ def rust_contents(entry: LockedRust, cache: Path) -> list[Contents]:
             subdir="noarch",
             summary=f"Rust's standard library for {target}",
             noarch="generic",
-            **common,
+            version=entry.version,
+            license=RUST_LICENSE,
         ),
         Contents(
             name=f"rust_{entry.platform}",
@@ -154,7 +154,8 @@ def rust_contents(entry: LockedRust, cache: Path) -> list[Contents]:
             subdir=entry.platform,
             summary="Activates Rust for builds: linker, shared caches, no build paths in binaries",
             depends=(f"rust {entry.version}.*", f"{std} {entry.version}.*"),
-            **common,
+            version=entry.version,
+            license=RUST_LICENSE,
         ),
     ]
 

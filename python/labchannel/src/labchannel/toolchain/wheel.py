@@ -94,7 +94,7 @@ def read_wheel(path: Path) -> WheelMetadata:
         ) from error
     name, version, _build, _tags = parse_wheel_filename(path.name)
     parser = configparser.ConfigParser(delimiters=("=",))
-    parser.optionxform = lambda optionstr: optionstr  # type: ignore[assignment,method-assign]
+    parser.optionxform = lambda optionstr: optionstr  # type: ignore[method-assign]
     parser.read_string(points)
     scripts = dict(parser.items("console_scripts")) if parser.has_section("console_scripts") else {}
     return WheelMetadata(
