@@ -24,6 +24,7 @@ use crate::ids::Ids;
 use crate::runs::Run;
 use crate::scores::Scores;
 use crate::time::{OPEN, TimeUnit, micros_from_seconds, micros_from_text, micros_from_unit};
+use crate::transfers::{Transfer, Transfers};
 use crate::weight::{Weight, narrow_float_units};
 
 impl Holds {
@@ -216,6 +217,109 @@ impl Holds {
             weights.set(row, row, units(row).map_err(|fault| (row, fault))?, one);
         }
         Ok(weights)
+    }
+}
+
+impl Transfers {
+    /// Adds the logs of a batch with the columns `token_address`, `from_address`, `to_address`,
+    /// `value`, `block_timestamp`, `block_number` and `log_index`, and maybe `token_id`.
+    ///
+    /// # Errors
+    /// [`HoldError::Argument`] for a column that is missing or of a wrong type;
+    /// [`HoldError::Transfer`] for a value that is not valid.
+    pub fn append(&mut self, batch: &RecordBatch) -> Result<(), HoldError> {
+        let first_row = self.len();
+        let column = |name: &str| {
+            batch.column_by_name(name).ok_or_else(|| {
+                HoldError::Argument(format!("there is no column \"{name}\" of transfers"))
+            })
+        };
+        let wrong = |name: &'static str| {
+            move |(row, fault): (usize, Fault)| HoldError::Transfer {
+                row: (first_row + row) as u64,
+                what: format!("{name} {fault}"),
+            }
+        };
+        let text = |name: &'static str| {
+            let array = column(name)?;
+            match (first_null(array), array.data_type()) {
+                (Some(row), _) => Err(wrong(name)((row, Fault::Missing))),
+                (None, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {
+                    Ok(Text::new(array))
+                }
+                (None, other) => Err(wrong(name)((0, wrong_type(other, "text")))),
+            }
+        };
+        let whole = Holds::new(0)?; // reads whole numbers of any type
+        let numbers =
+            |name: &'static str, array: &ArrayRef| whole.weights(array).map_err(wrong(name));
+        let (token, from, to) = (
+            text("token_address")?,
+            text("from_address")?,
+            text("to_address")?,
+        );
+        let values = numbers("value", column("value")?)?;
+        let blocks = numbers("block_number", column("block_number")?)?;
+        let indexes = numbers("log_index", column("log_index")?)?;
+        let ids = batch
+            .column_by_name("token_id")
+            .filter(|array| array.logical_null_count() == 0)
+            .map(|array| numbers("token_id", array))
+            .transpose()?;
+        let times =
+            instants(column("block_timestamp")?, false).map_err(wrong("block_timestamp"))?;
+        for row in 0..batch.num_rows() {
+            self.push(&Transfer {
+                token_address: token.get(row),
+                from_address: from.get(row),
+                to_address: to.get(row),
+                value: values.get(row, 1),
+                token_id: ids.as_ref().map(|ids| ids.get(row, 1)),
+                at: times[row],
+                block_number: blocks.get(row, 1).saturating_to(),
+                log_index: indexes.get(row, 1).saturating_to(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Holds {
+    /// All rows as Arrow columns, with weights in full as text.
+    ///
+    /// # Errors
+    /// As [`Holds::check`] and [`Scores::to_batch`].
+    pub fn to_batch(&self) -> Result<RecordBatch, HoldError> {
+        self.check()?;
+        let micros = |instants: Vec<Option<i64>>| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(instants).with_timezone("UTC"))
+        };
+        let all = || {
+            self.chunks
+                .iter()
+                .flat_map(|chunk| (0..chunk.len()).map(move |row| (chunk, row)))
+        };
+        let one = self.one();
+        let weight = |(chunk, row): (&Chunk, usize)| {
+            Weight::new(chunk.weights.get(row, one), u32::from(self.digits)).to_string()
+        };
+        let end = |(chunk, row): (&Chunk, usize)| Some(chunk.end[row]).filter(|&end| end != OPEN);
+        let schema = Schema::new(vec![
+            ArrowField::new("holder_id", DataType::Utf8, false),
+            ArrowField::new("token_id", DataType::Utf8, false),
+            ArrowField::new("start", utc_micros(), false),
+            ArrowField::new("end", utc_micros(), true),
+            ArrowField::new("weight", DataType::Utf8, false),
+        ]);
+        let columns = vec![
+            strings(all().map(|(chunk, row)| Some(self.holders.get(chunk.holder[row]))))?,
+            strings(all().map(|(chunk, row)| Some(self.tokens.get(chunk.token[row]))))?,
+            micros(all().map(|(chunk, row)| Some(chunk.start[row])).collect()),
+            micros(all().map(end).collect()),
+            strings(all().map(|at| Some(weight(at))))?,
+        ];
+        RecordBatch::try_new(Arc::new(schema), columns)
+            .map_err(|error| HoldError::Argument(error.to_string()))
     }
 }
 

@@ -128,6 +128,17 @@ pub enum HoldError {
         /// What was looked for.
         what: String,
     },
+    /// A transfer log that is not valid, or does not fit the ones before it.
+    #[error("transfer {row}: {what}")]
+    Transfer {
+        /// The log, from 0, in the order of the input.
+        row: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// Proofs, claims or a file of them that are not valid.
+    #[error("{0}")]
+    Proof(String),
     /// The caller asked for the work to end.
     #[error("interrupted")]
     Interrupted,

@@ -42,7 +42,7 @@ impl Weights {
         }
     }
 
-    fn get(&self, row: usize, one: i64) -> U256 {
+    pub(crate) fn get(&self, row: usize, one: i64) -> U256 {
         match self {
             Weights::One => U256::from(one.unsigned_abs()),
             Weights::Narrow(column) => U256::from(column[row].unsigned_abs()),

@@ -27,6 +27,7 @@ mod exact;
 mod groups;
 mod holds;
 mod ids;
+pub mod merkle;
 mod overlap;
 mod query;
 mod runs;
@@ -34,6 +35,7 @@ mod score;
 mod scores;
 mod share;
 mod time;
+mod transfers;
 mod weight;
 
 pub use arrow::{batch, runs_to_batch};
@@ -54,4 +56,5 @@ pub use share::share;
 pub use time::{
     MAX_MICROS, MIN_MICROS, OPEN, TimeUnit, micros_from_seconds, micros_from_text, micros_from_unit,
 };
+pub use transfers::{Lots, OnNegative, Standard, Transfer, Transfers};
 pub use weight::{MAX_SCALE, Rounding, Weight};

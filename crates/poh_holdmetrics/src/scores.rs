@@ -3,10 +3,15 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use ruint::Uint;
+use ruint::aliases::U256;
+
+use crate::error::HoldError;
 use crate::event::HoldStat;
 use crate::exact::{Total, U512, ratio_to_f64};
 use crate::ids::Ids;
 use crate::query::NEVER;
+use crate::weight::Weight;
 
 /// A table with one row for each holder (token, pair) that has a hold, in the order of the table's
 /// ids: that of their first row. Pairs are in order of holder, then token.
@@ -118,6 +123,47 @@ impl Scores {
             self.weighted(row).widened(),
             digits.saturating_mul(U512::from(micros)),
         )
+    }
+
+    /// A row's score as a whole number of `unit`s.
+    ///
+    /// # Errors
+    /// [`HoldError::Proof`] when it is not a whole number of them, or not within 256 bits, or when
+    /// `unit` is 0.
+    pub fn amount(&self, row: usize, unit: &Weight) -> Result<U256, HoldError> {
+        type Wide = Uint<1024, 16>;
+        let id = || {
+            self.holder_id(row)
+                .or(self.token_id(row))
+                .unwrap_or_default()
+        };
+        let power = |digits: u32| Wide::from(10u64).checked_pow(Wide::from(digits));
+        let parts = || {
+            let score = Wide::from(self.weighted(row).widened());
+            let above = score.checked_mul(power(unit.digits())?)?;
+            let below = Wide::from(unit.whole()).checked_mul(power(self.digits)?)?;
+            Some((above, below)).filter(|(_, below)| *below != Wide::ZERO)
+        };
+        let Some((above, below)) = parts() else {
+            return Err(HoldError::Proof(format!(
+                "a unit of {unit} can't count a score"
+            )));
+        };
+        let (units, rest) = above.div_rem(below);
+        if rest != Wide::ZERO {
+            return Err(HoldError::Proof(format!(
+                "the score of {:?}, {}, is not a whole number of units of {unit}; give a smaller unit",
+                id(),
+                self.weighted_exact(row)
+            )));
+        }
+        if units.bit_len() > 256 {
+            return Err(HoldError::Proof(format!(
+                "the score of {:?} does not fit in 256 bits in units of {unit}",
+                id()
+            )));
+        }
+        Ok(units.saturating_to())
     }
 
     /// Only the rows that held anything within the window.

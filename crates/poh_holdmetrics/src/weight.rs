@@ -108,6 +108,11 @@ impl Weight {
         units.checked_mul(10i64.pow(u32::from(scale) - self.digits))
     }
 
+    /// The weight times `10^digits`.
+    pub(crate) fn whole(&self) -> U256 {
+        self.units
+    }
+
     /// Digits after the decimal point, without trailing zeros.
     pub(crate) fn digits(&self) -> u32 {
         self.digits

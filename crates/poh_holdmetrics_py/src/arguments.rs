@@ -21,6 +21,18 @@ macro_rules! argument {
                 Ok($type(value.to_owned()))
             }
         }
+
+        impl<'py> IntoPyObject<'py> for $type<'py> {
+            type Target = PyAny;
+            type Output = Bound<'py, PyAny>;
+            type Error = Infallible;
+            const OUTPUT_TYPE: PyStaticExpr =
+                type_hint_identifier!("poh_holdmetrics.typing", $name);
+
+            fn into_pyobject(self, _py: Python<'py>) -> Result<Bound<'py, PyAny>, Infallible> {
+                Ok(self.0)
+            }
+        }
     };
 }
 
@@ -31,6 +43,11 @@ argument!(Data, "Data", "Rows or columns of holds.");
 argument!(Duration, "Days", "A length of time in days.");
 argument!(Length, "Every", "The length of an epoch.");
 argument!(Steps, "Steps", "Ages and multipliers.");
+argument!(Leaf, "Leaf", "One claim.");
+argument!(Leaves, "Leaves", "Claims.");
+argument!(Capsule, "Capsule", "A PyCapsule of the Arrow interface.");
+argument!(Dump, "Json", "A JSON object.");
+argument!(Frame, "Frame", "A data frame of another library.");
 argument!(Zone, "Zone", "A time zone or its name.");
 
 /// Declares a dict that the stubs show under `name`.

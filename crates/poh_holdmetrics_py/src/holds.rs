@@ -61,6 +61,7 @@ use crate::values::{Clock, duration, id};
 pub(crate) struct Holds {
     /// Shared with questions that are being answered; a change then works on a copy.
     holds: RwLock<Arc<poh_holdmetrics::Holds>>,
+    clipped: u64,
 }
 
 #[pymethods]
@@ -80,9 +81,7 @@ impl Holds {
             .with_rounding(rounding.map_or(Rounding::Refuse, |word| word.0));
         let clock = Clock::new(tz.as_ref().map(|zone| &zone.0), strict)?;
         push_all(&mut holds, &data.0, &clock)?;
-        Ok(Holds {
-            holds: RwLock::new(Arc::new(holds)),
-        })
+        Ok(Holds::of(holds, 0))
     }
 
     fn __len__(&self) -> usize {
@@ -103,6 +102,21 @@ impl Holds {
     #[getter]
     fn scale(&self) -> u8 {
         self.now().scale()
+    }
+
+    /// Transfer logs that moved more than there was, with `from_transfers(on_negative="clip")`.
+    #[getter]
+    fn clipped(&self) -> u64 {
+        self.clipped
+    }
+
+    /// The holds themselves: `holder_id`, `token_id`, `start`, `end` and `weight` (text, every
+    /// digit).
+    fn to_table(&self, py: Python<'_>) -> PyResult<Table> {
+        let holds = self.now();
+        Ok(Table::new(detached(py, holds.len(), |_stop| {
+            holds.to_batch()
+        })?))
     }
 
     /// Add more holds, in any of the forms that `Holds` takes; all of them or, on an error, none.
@@ -410,6 +424,13 @@ impl Holds {
 }
 
 impl Holds {
+    pub(crate) fn of(holds: poh_holdmetrics::Holds, clipped: u64) -> Self {
+        Holds {
+            holds: RwLock::new(Arc::new(holds)),
+            clipped,
+        }
+    }
+
     /// The table as it is now. A panic elsewhere can't have left it half changed.
     fn now(&self) -> Arc<poh_holdmetrics::Holds> {
         Arc::clone(&self.holds.read().unwrap_or_else(PoisonError::into_inner))

@@ -13,9 +13,11 @@ mod event;
 mod holds;
 mod input;
 mod interrupt;
+mod merkle;
 mod options;
 mod scores;
 mod table;
+mod transfers;
 mod values;
 
 #[pymodule(name = "_native")]
@@ -31,9 +33,13 @@ mod native {
     #[pymodule_export]
     use crate::holds::Holds;
     #[pymodule_export]
+    use crate::merkle::{MerkleDistributor, StandardMerkleTree};
+    #[pymodule_export]
     use crate::scores::Scores;
     #[pymodule_export]
     use crate::table::Table;
+    #[pymodule_export]
+    use crate::transfers::from_transfers;
 
     /// How this module was built: `version`, `profile` ("release" or "debug"), `target` (the
     /// triple) and `panic` ("unwind": a panic reaches Python as an exception).

@@ -1,6 +1,6 @@
 //! Words that Python gives, as the core's options.
 
-use poh_holdmetrics::{By, HoldError, Overlap, Rounding};
+use poh_holdmetrics::{By, HoldError, Lots, OnNegative, Overlap, Rounding, Standard};
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::type_hint_identifier;
@@ -37,3 +37,9 @@ words!(ByWord(By), "By", "by",
 words!(OverlapWord(Overlap), "Overlap", "overlap",
     "sum" => Overlap::Sum, "union" => Overlap::Union, "max" => Overlap::Max);
 words!(RoundingWord(Rounding), "Rounding", "rounding", "half-even" => Rounding::HalfEven);
+words!(StandardWord(Standard), "Standard", "standard",
+    "erc20" => Standard::Erc20, "erc721" => Standard::Erc721, "erc1155" => Standard::Erc1155);
+words!(LotsWord(Lots), "Lots", "lots",
+    "balance" => Lots::Balance, "fifo" => Lots::Fifo, "lifo" => Lots::Lifo);
+words!(OnNegativeWord(OnNegative), "OnNegative", "on_negative",
+    "error" => OnNegative::Refuse, "clip" => OnNegative::Clip);

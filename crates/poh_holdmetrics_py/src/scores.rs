@@ -1,14 +1,14 @@
 //! `Scores`: the answer, as a table.
 
-use poh_holdmetrics::share;
+use poh_holdmetrics::{Field, share};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDateTime, PyDict};
+use pyo3::types::{PyDateTime, PyDict};
 
-use crate::arguments::{Record, Shares};
-use crate::errors::to_py;
+use crate::arguments::{Amount, Capsule, Frame, Record, Shares};
+use crate::errors::{Place, to_py};
 use crate::table::{capsule, instant, to_pandas, to_polars};
-use crate::values::{WideInt, datetime, wide_int};
+use crate::values::{WideInt, datetime, weight, wide_int};
 
 /// The answer to a question: one row for each holder (token, pair), in order of first appearance.
 ///
@@ -155,6 +155,49 @@ impl Scores {
         Ok(Shares(shares))
     }
 
+    /// Each row's score as a whole number of units, with its id: what a Merkle tree is made of.
+    ///
+    /// Parameters
+    /// ----------
+    /// unit
+    ///     The size of a unit: with "0.000000001" (10**-9) a score of 1.5 is 1,500,000,000 units.
+    ///
+    /// Raises
+    /// ------
+    /// HoldMetricsError
+    ///     For a score that is not a whole number of units.
+    ///
+    /// Examples
+    /// --------
+    /// >>> from poh_holdmetrics import score
+    /// >>> row = {"holder_id": "0xa", "token_id": "t", "start": 0, "weight": "0.5"}
+    /// >>> score([row], at=3).amounts(unit="1e-9")
+    /// {'0xa': 1500000000}
+    #[pyo3(signature = (*, unit))]
+    fn amounts<'py>(&self, py: Python<'py>, unit: Amount<'py>) -> PyResult<Shares<'py>> {
+        let unit = weight(
+            &unit.0,
+            Place {
+                row: None,
+                field: Field::Weight,
+            },
+        )?;
+        let amounts = PyDict::new(py);
+        for row in 0..self.scores.len() {
+            let units = self
+                .scores
+                .amount(row, &unit)
+                .map_err(|error| to_py(py, error))?;
+            let id = self
+                .scores
+                .holder_id(row)
+                .or(self.scores.token_id(row))
+                .unwrap_or_default();
+            amounts.set_item(id, wide_int(py, &units)?)?;
+        }
+        Ok(Shares(amounts))
+    }
+
     /// The rows as dicts.
     fn to_pylist<'py>(&self, py: Python<'py>) -> PyResult<Vec<Record<'py>>> {
         (0..self.scores.len())
@@ -167,8 +210,8 @@ impl Scores {
     fn __arrow_c_stream__<'py>(
         &self,
         py: Python<'py>,
-        requested_schema: Option<Bound<'py, PyCapsule>>,
-    ) -> PyResult<Bound<'py, PyCapsule>> {
+        requested_schema: Option<Capsule<'py>>,
+    ) -> PyResult<Capsule<'py>> {
         let batch = py
             .detach(|| self.scores.to_batch())
             .map_err(|error| to_py(py, error))?;
@@ -176,14 +219,12 @@ impl Scores {
     }
 
     /// The rows as a `pandas.DataFrame`; needs pandas and pyarrow.
-    #[pyo3(signature = () -> "typing.Any")]
-    fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        to_pandas(slf.as_any())
+    fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Frame<'py>> {
+        to_pandas(slf.as_any()).map(Frame)
     }
 
     /// The rows as a `polars.DataFrame`; needs polars.
-    #[pyo3(signature = () -> "typing.Any")]
-    fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        to_polars(slf.as_any())
+    fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Frame<'py>> {
+        to_polars(slf.as_any()).map(Frame)
     }
 }

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyTuple};
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
 
-use crate::arguments::Record;
+use crate::arguments::{Capsule, Frame, Record};
 use crate::values::datetime;
 
 /// A table of an answer, held in Arrow's memory format.
@@ -72,21 +72,19 @@ impl Table {
     fn __arrow_c_stream__<'py>(
         &self,
         py: Python<'py>,
-        requested_schema: Option<Bound<'py, PyCapsule>>,
-    ) -> PyResult<Bound<'py, PyCapsule>> {
+        requested_schema: Option<Capsule<'py>>,
+    ) -> PyResult<Capsule<'py>> {
         capsule(py, self.batch.clone(), requested_schema)
     }
 
     /// The rows as a `pandas.DataFrame`; needs pandas and pyarrow.
-    #[pyo3(signature = () -> "typing.Any")]
-    fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        to_pandas(slf.as_any())
+    fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Frame<'py>> {
+        to_pandas(slf.as_any()).map(Frame)
     }
 
     /// The rows as a `polars.DataFrame`; needs polars.
-    #[pyo3(signature = () -> "typing.Any")]
-    fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        to_polars(slf.as_any())
+    fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Frame<'py>> {
+        to_polars(slf.as_any()).map(Frame)
     }
 }
 
@@ -94,8 +92,11 @@ impl Table {
 pub(crate) fn capsule<'py>(
     py: Python<'py>,
     batch: RecordBatch,
-    requested_schema: Option<Bound<'py, PyCapsule>>,
-) -> PyResult<Bound<'py, PyCapsule>> {
+    requested_schema: Option<Capsule<'py>>,
+) -> PyResult<Capsule<'py>> {
+    let requested_schema = requested_schema
+        .map(|schema| schema.0.cast_into::<PyCapsule>())
+        .transpose()?;
     let field = Arc::new(Field::new_struct(
         "",
         batch.schema().fields().clone(),
@@ -103,7 +104,9 @@ pub(crate) fn capsule<'py>(
     ));
     let rows: ArrayRef = Arc::new(StructArray::from(batch));
     let stream = Box::new(ArrayIterator::new([Ok(rows)], field));
-    Ok(to_stream_pycapsule(py, stream, requested_schema)?)
+    Ok(Capsule(
+        to_stream_pycapsule(py, stream, requested_schema)?.into_any(),
+    ))
 }
 
 pub(crate) fn to_pandas<'py>(table: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

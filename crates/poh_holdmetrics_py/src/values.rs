@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use poh_holdmetrics::{Fault, TimeUnit, U256, Weight, micros_from_seconds, micros_from_unit};
+use poh_holdmetrics::{
+    Fault, TimeUnit, U256, Weight, micros_from_seconds, micros_from_text, micros_from_unit,
+};
 use pyo3::exceptions::{PyOverflowError, PyUserWarning, PyValueError};
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
@@ -64,6 +66,20 @@ impl Clock {
             Some("M") => micros_of_datetime64(value, place),
             Some("i" | "u" | "f") => self.micros(&value.call_method0("item")?, place),
             _ => Err(wrong_type(place, value, TIMES)),
+        }
+    }
+
+    /// As [`micros`](Self::micros), or RFC 3339 text.
+    pub(crate) fn micros_or_text(
+        &self,
+        value: &Bound<'_, PyAny>,
+        place: Place,
+    ) -> Result<i64, Refusal> {
+        match value.cast::<PyString>() {
+            Ok(text) => {
+                micros_from_text(&text.to_string()).map_err(|fault| place.error(fault).into())
+            }
+            Err(_) => self.micros(value, place),
         }
     }
 

@@ -22,9 +22,12 @@ from poh_holdmetrics._native import (
     HoldEvent,
     HoldMetricsError,
     Holds,
+    MerkleDistributor,
     Scores,
+    StandardMerkleTree,
     Table,
     build_info,
+    from_transfers,
 )
 from poh_holdmetrics._score import score
 from poh_holdmetrics._stat import HoldStat
@@ -35,10 +38,13 @@ __all__ = [
     "HoldMetricsError",
     "HoldStat",
     "Holds",
+    "MerkleDistributor",
     "Scores",
+    "StandardMerkleTree",
     "Table",
     "__version__",
     "build_info",
+    "from_transfers",
     "score",
 ]
 

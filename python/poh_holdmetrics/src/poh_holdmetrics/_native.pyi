@@ -1,10 +1,10 @@
+from _typeshed import SupportsGetItem
 from datetime import datetime
 from decimal import Decimal
-from poh_holdmetrics.typing import By, Data, Days, Every, Id, Instant, Overlap, Record, Rounding, Shares, Steps, Weight, Zone
-from types import CapsuleType
+from poh_holdmetrics.typing import By, Capsule, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Record, Rounding, Shares, Standard, Steps, Weight, Zone
 from typing import SupportsIndex, final
 
-__all__ = ["Boost", "HoldEvent", "HoldMetricsError", "Holds", "Scores", "Table", "build_info"]
+__all__ = ["Boost", "HoldEvent", "HoldMetricsError", "Holds", "MerkleDistributor", "Scores", "StandardMerkleTree", "Table", "build_info", "from_transfers"]
 
 @final
 class Boost:
@@ -241,6 +241,11 @@ class Holds:
         """
         The scores of the time within [t0, t1), as of t1.
         """
+    @property
+    def clipped(self, /) -> int:
+        """
+        Transfer logs that moved more than there was, with `from_transfers(on_negative="clip")`.
+        """
     def close(self, /, *, holder_id: Id, token_id: Id, at: Instant) -> int:
         """
         End every open hold of one token by one holder; returns how many there were.
@@ -344,6 +349,46 @@ class Holds:
         """
         The scores as of one instant: `score` with an `at` that must be named.
         """
+    def to_table(self, /) -> Table:
+        """
+        The holds themselves: `holder_id`, `token_id`, `start`, `end` and `weight` (text, every
+        digit).
+        """
+
+@final
+class MerkleDistributor:
+    """
+    A Merkle tree of claims in the format of Uniswap's merkle-distributor: claims in order of
+    address, each with an index.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import MerkleDistributor
+    >>> tree = MerkleDistributor.of([("0x" + "22" * 20, 250), ("0x" + "11" * 20, 500)])
+    >>> claims = tree.dump()["claims"]
+    >>> claims["0x" + "11" * 20]["index"], claims["0x" + "11" * 20]["amount"]
+    (0, '0x01f4')
+    """
+    def __len__(self, /) -> int: ...
+    def dump(self, /) -> Json:
+        """
+        `merkleRoot`, `tokenTotal` and the `claims` by address, as the distributor's web service
+        reads them.
+        """
+    def get_proof(self, /, index: SupportsIndex) -> list[str]:
+        """
+        The proof of the claim with an index.
+        """
+    @staticmethod
+    def of(values: Leaves) -> MerkleDistributor:
+        """
+        A tree of claims: pairs of an address (0x and 40 digits) and a whole amount.
+        """
+    @property
+    def root(self, /) -> str:
+        """
+        The hash that the contract keeps, as 0x and 64 digits.
+        """
 
 @final
 class Scores:
@@ -358,13 +403,34 @@ class Scores:
     Give it to any library that reads the Arrow PyCapsule interface, as `pyarrow.table(scores)`,
     `polars.DataFrame(scores)` or DuckDB, or take it as dicts.
     """
-    def __arrow_c_stream__(self, /, requested_schema: CapsuleType | None = None) -> CapsuleType:
+    def __arrow_c_stream__(self, /, requested_schema: Capsule | None = None) -> Capsule:
         """
         The rows as an Arrow stream (the Arrow PyCapsule interface).
         """
     def __getitem__(self, row: SupportsIndex, /) -> Record: ...
     def __len__(self, /) -> int: ...
     def __repr__(self, /) -> str: ...
+    def amounts(self, /, *, unit: Weight) -> Shares:
+        """
+        Each row's score as a whole number of units, with its id: what a Merkle tree is made of.
+
+        Parameters
+        ----------
+        unit
+            The size of a unit: with "0.000000001" (10**-9) a score of 1.5 is 1,500,000,000 units.
+
+        Raises
+        ------
+        HoldMetricsError
+            For a score that is not a whole number of units.
+
+        Examples
+        --------
+        >>> from poh_holdmetrics import score
+        >>> row = {"holder_id": "0xa", "token_id": "t", "start": 0, "weight": "0.5"}
+        >>> score([row], at=3).amounts(unit="1e-9")
+        {'0xa': 1500000000}
+        """
     @property
     def at(self, /) -> datetime:
         """
@@ -403,11 +469,11 @@ class Scores:
         >>> score(rows, at=10).share(100)
         {'a': 34, 'b': 33, 'c': 33}
         """
-    def to_pandas(self, /) -> "typing.Any":
+    def to_pandas(self, /) -> Frame:
         """
         The rows as a `pandas.DataFrame`; needs pandas and pyarrow.
         """
-    def to_polars(self, /) -> "typing.Any":
+    def to_polars(self, /) -> Frame:
         """
         The rows as a `polars.DataFrame`; needs polars.
         """
@@ -431,6 +497,65 @@ class Scores:
         """
 
 @final
+class StandardMerkleTree:
+    """
+    A Merkle tree of (address, uint256) in the format of OpenZeppelin's StandardMerkleTree, whose
+    proofs OpenZeppelin's MerkleProof contract accepts.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import StandardMerkleTree
+    >>> claims = [("0x" + "11" * 20, 5000000000000000000), ("0x" + "22" * 20, 2500000000000000000)]
+    >>> tree = StandardMerkleTree.of(claims)
+    >>> tree.root
+    '0xd4dee0beab2d53f2cc83e567171bd2820e49898130a22622b10ead383e90bd77'
+    >>> tree.verify(claims[0], tree.get_proof(0))
+    True
+    """
+    def __len__(self, /) -> int: ...
+    def dump(self, /) -> Json:
+        """
+        The tree as a JSON object, as OpenZeppelin's `dump`.
+        """
+    def get_multi_proof(self, /, leaves: Leaves) -> Json:
+        """
+        One proof of several claims: a dict of `leaves` (claims in the order that the proof takes
+        them), `proof` and `proofFlags`.
+        """
+    def get_proof(self, /, leaf: Leaf) -> list[str]:
+        """
+        The proof of one claim, named by its number or by its (address, amount).
+        """
+    @staticmethod
+    def load(data: Json) -> StandardMerkleTree:
+        """
+        A tree from what `dump` gave, checked in full.
+
+        Raises
+        ------
+        HoldMetricsError
+            Where the dump is of another format, or a node is not the hash of what is under it.
+        """
+    @staticmethod
+    def of(values: Leaves) -> StandardMerkleTree:
+        """
+        A tree of claims: pairs of an address (0x and 40 digits) and a whole amount.
+        """
+    @property
+    def root(self, /) -> str:
+        """
+        The hash that the contract keeps, as 0x and 64 digits.
+        """
+    def verify(self, /, leaf: Leaf, proof: SupportsGetItem[int, str]) -> bool:
+        """
+        Whether a proof leads from a claim to this root.
+        """
+    def verify_multi_proof(self, /, multi_proof: Json) -> bool:
+        """
+        Whether a proof of several claims, as `get_multi_proof` gives it, leads to this root.
+        """
+
+@final
 class Table:
     """
     A table of an answer, held in Arrow's memory format.
@@ -438,7 +563,7 @@ class Table:
     Give it to any library that reads the Arrow PyCapsule interface, as `pyarrow.table(table)`,
     `polars.DataFrame(table)` or DuckDB, or take it as dicts.
     """
-    def __arrow_c_stream__(self, /, requested_schema: CapsuleType | None = None) -> CapsuleType:
+    def __arrow_c_stream__(self, /, requested_schema: Capsule | None = None) -> Capsule:
         """
         The rows as an Arrow stream (the Arrow PyCapsule interface).
         """
@@ -449,11 +574,11 @@ class Table:
         """
         The names of the columns.
         """
-    def to_pandas(self, /) -> "typing.Any":
+    def to_pandas(self, /) -> Frame:
         """
         The rows as a `pandas.DataFrame`; needs pandas and pyarrow.
         """
-    def to_polars(self, /) -> "typing.Any":
+    def to_polars(self, /) -> Frame:
         """
         The rows as a `polars.DataFrame`; needs polars.
         """
@@ -466,4 +591,49 @@ def build_info() -> dict[str, str]:
     """
     How this module was built: `version`, `profile` ("release" or "debug"), `target` (the
     triple) and `panic` ("unwind": a panic reaches Python as an exception).
+    """
+
+def from_transfers(data: Data, *, standard: Standard = ..., lots: Lots = ..., on_negative: OnNegative = ..., decimals: SupportsIndex = 0) -> Holds:
+    """
+    Token transfer logs as holds.
+
+    Logs may come in any order; they count in order of (block_number, log_index). Mints come from
+    the zero address and burns go to it; a self-transfer changes nothing. Hexadecimal addresses count
+    in lower case.
+
+    Parameters
+    ----------
+    data
+        Logs as an iterable of dicts, a dict of columns or a table with the Arrow PyCapsule
+        interface, with the columns of ethereum-etl's token_transfers: token_address, from_address,
+        to_address, value, block_timestamp, block_number, log_index; and token_id for ERC-1155.
+    standard
+        "erc20" (value is an amount), "erc721" (value, or token_id, is the id of the thing) or
+        "erc1155" (value is an amount of token_id). With ids the token of a hold is "address/id".
+    lots
+        "balance": one hold for each stretch of time with one balance. "fifo" and "lifo": one hold
+        for each lot received, the oldest or the newest leaving first, for boosts by age.
+    on_negative
+        What to do when a holder sends more than it has: "error" names the log, "clip" moves what is
+        there and counts (`Holds.clipped`).
+    decimals
+        Weights are amounts of 10**-decimals, 0 to 18.
+
+    Returns
+    -------
+    Holds
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import from_transfers
+    >>> zero = "0x" + "0" * 40
+    >>> log = {"token_address": "0xt", "block_number": 1, "log_index": 0, "block_timestamp": 0}
+    >>> holds = from_transfers([
+    ...     log | {"from_address": zero, "to_address": "0xa", "value": 10},
+    ...     log | {"from_address": "0xa", "to_address": "0xb", "value": 4, "block_number": 2,
+    ...            "block_timestamp": 100},
+    ... ])
+    >>> [(row["holder_id"], row["weighted_score_exact"])
+    ...  for row in holds.score(at=200).to_pylist()]
+    [('0xa', '1600'), ('0xb', '400')]
     """

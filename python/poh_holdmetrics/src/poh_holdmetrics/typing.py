@@ -50,3 +50,27 @@ type Every = float | dt.timedelta | str
 
 type Steps = Iterable[tuple[Days, Weight]]
 """Pairs of age and multiplier."""
+
+type Standard = Literal["erc20", "erc721", "erc1155"]
+"""What a transfer log's value means."""
+
+type Lots = Literal["balance", "fifo", "lifo"]
+"""Which holds a balance is made of."""
+
+type OnNegative = Literal["error", "clip"]
+"""What to do when a holder sends more than it has."""
+
+type Leaf = int | tuple[str, int]
+"""A claim: its number, or its address and amount."""
+
+type Leaves = Iterable[Any]
+"""Claims: pairs of an address and an amount; or their numbers."""
+
+type Json = dict[str, Any]
+"""A JSON object."""
+
+type Capsule = object
+"""A PyCapsule of the Arrow interface."""
+
+type Frame = Any
+"""A data frame of another library."""

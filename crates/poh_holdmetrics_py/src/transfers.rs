@@ -1,0 +1,215 @@
+//! Holds from token transfer logs.
+
+use poh_holdmetrics::{Field, HoldError, Lots, OnNegative, Standard, Transfer, Transfers, U256};
+use pyo3::prelude::*;
+use pyo3::types::PyMapping;
+use pyo3_arrow::input::AnyRecordBatch;
+
+use crate::arguments::Data;
+use crate::errors::{Place, to_py};
+use crate::holds::Holds;
+use crate::interrupt::detached;
+use crate::options::{LotsWord, OnNegativeWord, StandardWord};
+use crate::values::{Clock, id, weight};
+
+const NAMES: [&str; 8] = [
+    "token_address",
+    "from_address",
+    "to_address",
+    "value",
+    "block_timestamp",
+    "block_number",
+    "log_index",
+    "token_id",
+];
+
+/// Token transfer logs as holds.
+///
+/// Logs may come in any order; they count in order of (block_number, log_index). Mints come from
+/// the zero address and burns go to it; a self-transfer changes nothing. Hexadecimal addresses count
+/// in lower case.
+///
+/// Parameters
+/// ----------
+/// data
+///     Logs as an iterable of dicts, a dict of columns or a table with the Arrow PyCapsule
+///     interface, with the columns of ethereum-etl's token_transfers: token_address, from_address,
+///     to_address, value, block_timestamp, block_number, log_index; and token_id for ERC-1155.
+/// standard
+///     "erc20" (value is an amount), "erc721" (value, or token_id, is the id of the thing) or
+///     "erc1155" (value is an amount of token_id). With ids the token of a hold is "address/id".
+/// lots
+///     "balance": one hold for each stretch of time with one balance. "fifo" and "lifo": one hold
+///     for each lot received, the oldest or the newest leaving first, for boosts by age.
+/// on_negative
+///     What to do when a holder sends more than it has: "error" names the log, "clip" moves what is
+///     there and counts (`Holds.clipped`).
+/// decimals
+///     Weights are amounts of 10**-decimals, 0 to 18.
+///
+/// Returns
+/// -------
+/// Holds
+///
+/// Examples
+/// --------
+/// >>> from poh_holdmetrics import from_transfers
+/// >>> zero = "0x" + "0" * 40
+/// >>> log = {"token_address": "0xt", "block_number": 1, "log_index": 0, "block_timestamp": 0}
+/// >>> holds = from_transfers([
+/// ...     log | {"from_address": zero, "to_address": "0xa", "value": 10},
+/// ...     log | {"from_address": "0xa", "to_address": "0xb", "value": 4, "block_number": 2,
+/// ...            "block_timestamp": 100},
+/// ... ])
+/// >>> [(row["holder_id"], row["weighted_score_exact"])
+/// ...  for row in holds.score(at=200).to_pylist()]
+/// [('0xa', '1600'), ('0xb', '400')]
+#[pyfunction]
+#[pyo3(signature = (
+    data, *, standard=StandardWord(Standard::Erc20), lots=LotsWord(Lots::Balance),
+    on_negative=OnNegativeWord(OnNegative::Refuse), decimals=0
+))]
+pub(crate) fn from_transfers(
+    data: Data<'_>,
+    standard: StandardWord,
+    lots: LotsWord,
+    on_negative: OnNegativeWord,
+    decimals: u8,
+) -> PyResult<Holds> {
+    let data = &data.0;
+    let py = data.py();
+    let mut transfers = Transfers::new(standard.0);
+    if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
+        for batch in data.extract::<AnyRecordBatch>()?.into_reader()? {
+            let batch = batch.map_err(|error| to_py(py, HoldError::Argument(error.to_string())))?;
+            py.detach(|| transfers.append(&batch))
+                .map_err(|error| to_py(py, error))?;
+        }
+    } else if let Ok(columns) = data.cast::<PyMapping>() {
+        push_columns(&mut transfers, columns)?;
+    } else {
+        for row in data.try_iter()? {
+            let row = row?.cast_into::<PyMapping>()?;
+            push(&mut transfers, |name| Ok(row.get_item(name).ok()))?;
+        }
+    }
+    let (holds, clipped) = detached(py, transfers.len(), |_stop| {
+        transfers.to_holds(lots.0, on_negative.0, decimals)
+    })?;
+    Ok(Holds::of(holds, clipped))
+}
+
+fn push_columns(transfers: &mut Transfers, columns: &Bound<'_, PyMapping>) -> PyResult<()> {
+    let mut iterators = Vec::new();
+    for name in NAMES {
+        match columns.get_item(name) {
+            Ok(values) => iterators.push((name, values.try_iter()?)),
+            Err(_) if name == "token_id" => {}
+            Err(_) => {
+                let error =
+                    HoldError::Argument(format!("there is no column \"{name}\" of transfers"));
+                return Err(to_py(columns.py(), error));
+            }
+        }
+    }
+    loop {
+        let mut row = Vec::new();
+        for (name, values) in &mut iterators {
+            if let Some(value) = values.next() {
+                row.push((*name, value?));
+            }
+        }
+        if row.is_empty() {
+            return Ok(());
+        }
+        if row.len() < iterators.len() {
+            let error = HoldError::Argument("columns of transfers are of different lengths".into());
+            return Err(to_py(columns.py(), error));
+        }
+        let value = |wanted: &str| {
+            Ok(row
+                .iter()
+                .find(|(name, _)| *name == wanted)
+                .map(|(_, value)| value.clone()))
+        };
+        push(transfers, value)?;
+    }
+}
+
+fn push<'py>(
+    transfers: &mut Transfers,
+    value: impl Fn(&str) -> PyResult<Option<Bound<'py, PyAny>>>,
+) -> PyResult<()> {
+    let row = transfers.len();
+    let found = |name: &str| -> PyResult<Bound<'py, PyAny>> {
+        value(name)?
+            .filter(|value| !value.is_none())
+            .ok_or_else(|| wrong(row, name, "is missing"))
+    };
+    let place = Place {
+        row: Some(row),
+        field: Field::Weight,
+    };
+    let number = |name: &str| -> PyResult<U256> {
+        let given = found(name)?;
+        let number = weight(&given, place).map_err(|_| {
+            wrong(
+                row,
+                name,
+                &format!("is {given}, not a whole number of up to 256 bits"),
+            )
+        })?;
+        number
+            .units_at(0, poh_holdmetrics::Rounding::Refuse)
+            .map_err(|fault| wrong(row, name, &fault.to_string()))
+    };
+    let address = |name: &str| -> PyResult<String> {
+        let given = found(name)?;
+        let text = id(&given, place).map_err(|_| wrong(row, name, "is not text"))?;
+        Ok(text.as_ref().to_owned())
+    };
+    let at = found("block_timestamp")?;
+    let clock = Clock::new(
+        Some(&pyo3::types::PyString::new(at.py(), "UTC").into_any()),
+        false,
+    )?;
+    let micros = clock
+        .micros_or_text(
+            &at,
+            Place {
+                row: Some(row),
+                field: Field::Start,
+            },
+        )
+        .map_err(|_| wrong(row, "block_timestamp", &format!("is {at}, not an instant")))?;
+    let (token, from, to) = (
+        address("token_address")?,
+        address("from_address")?,
+        address("to_address")?,
+    );
+    let token_id = match value("token_id")?.filter(|id| !id.is_none()) {
+        Some(_) => Some(number("token_id")?),
+        None => None,
+    };
+    let transfer = Transfer {
+        token_address: &token,
+        from_address: &from,
+        to_address: &to,
+        value: number("value")?,
+        token_id,
+        at: micros,
+        block_number: number("block_number")?.saturating_to(),
+        log_index: number("log_index")?.saturating_to(),
+    };
+    transfers
+        .push(&transfer)
+        .map_err(|error| to_py(at.py(), error))
+}
+
+fn wrong(row: usize, name: &str, what: &str) -> PyErr {
+    let error = HoldError::Transfer {
+        row: row as u64,
+        what: format!("{name} {what}"),
+    };
+    Python::attach(|py| to_py(py, error))
+}
