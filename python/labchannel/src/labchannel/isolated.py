@@ -128,8 +128,25 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _telling_lines(log: Path, count: int = 25) -> str:
-    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+# What rattler-build says after every failure; it hides the reason above it.
+_AFTERMATH = (
+    "Work directory:",
+    "Prefix:",
+    "Build prefix:",
+    "To run ",
+    'cd "',
+    "Adding ",
+    "Successfully added",
+    "Writing repodata",
+)
+
+
+def _telling_lines(log: Path, count: int = 20) -> str:
+    lines = [
+        line
+        for line in log.read_text(encoding="utf-8").splitlines()
+        if line.strip() and not line.strip().startswith(_AFTERMATH)
+    ]
     return "\n".join(f"    {line}" for line in lines[-count:])
 
 
