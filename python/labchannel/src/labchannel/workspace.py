@@ -115,7 +115,7 @@ def find_workspace(start: Path | None = None) -> Workspace:
             return Workspace(folder)
     raise LabchannelError(
         f"{here} is not inside a checkout with pixi.toml and recipes/",
-        "Change into the repository first, or name it with --workspace",
+        "Change into the repository first",
     )
 
 
