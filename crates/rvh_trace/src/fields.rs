@@ -130,6 +130,14 @@ impl Fields {
         }
     }
 
+    /// A copy that lives in `buffer`, whose old content is forgotten.
+    #[inline]
+    pub fn copy_into(&self, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.extend_from_slice(&self.buffer);
+        Self { buffer, ..*self }
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         text(

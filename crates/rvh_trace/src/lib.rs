@@ -46,10 +46,10 @@ pub use pipeline::Pipeline;
 pub use resource::Resource;
 pub use sampler::Sampler;
 pub use settings::{Batch, ExporterSettings, FromEnv, OtlpSettings, Protocol, Settings};
-pub use span::{Event, Extra, Kind, Link, SpanRecord, Status, now_ns, set_new};
+pub use span::{Event, Extra, Kind, Link, SpanRecord, Status, copy_within, now_ns, set_new};
 pub use stats::Stats;
 pub use tracer::{
-    EnterGuard, ForeignContext, Guard, InSpan, Span, after_fork_in_child, child_of,
+    EnterGuard, ForeignContext, Guard, InSpan, Span, after_fork_in_child, child_of, count_coerced,
     current_context, discard, enabled, finished_spans, flush, in_span, in_span_async, init,
     innermost, install, is_any_entered, new_span, new_span_at, pipeline, samples,
     set_foreign_context, shutdown, stats,

@@ -319,23 +319,41 @@ impl SpanRecord {
         attributes: &[(String, Value)],
         limits: &Limits,
     ) {
-        let mut all = vec![
-            (
-                "exception.type".to_owned(),
-                Value::Str(exception.kind.clone()),
-            ),
-            (
-                "exception.message".to_owned(),
-                Value::Str(exception.message.clone()),
-            ),
-        ];
-        all.extend_from_slice(attributes);
         let extra = self.extra();
-        let before = extra.events.len();
-        self.add_event("exception", time_ns, &all, limits);
-        if let Some(event) = self.extra().events.get_mut(before) {
-            event.exception = Some(Box::new(exception));
+        if extra.events.len() >= limits.events {
+            extra.dropped_events = extra.dropped_events.saturating_add(1);
+            return;
         }
+        // Written straight into the buffer: this is in the way of the traced code.
+        let size = 64 + exception.kind.len() + exception.message.len();
+        let mut fields = Fields::new("exception", Vec::with_capacity(size));
+        for (key, text) in [
+            ("exception.type", &exception.kind),
+            ("exception.message", &exception.message),
+        ] {
+            set_within(
+                &mut fields,
+                key,
+                text.into(),
+                limits.event_attributes,
+                limits.value_length,
+            );
+        }
+        for (key, value) in attributes {
+            set_within(
+                &mut fields,
+                key,
+                value.into(),
+                limits.event_attributes,
+                limits.value_length,
+            );
+        }
+        let exception = Some(Box::new(exception));
+        extra.events.push(Event {
+            time_ns,
+            fields,
+            exception,
+        });
     }
 
     /// Renders the stacks of its exceptions.
@@ -404,6 +422,19 @@ fn set_within(
         }
         _ => fields.set(key, value, count),
     }
+}
+
+/// A copy of fields that lives in `buffer` and keeps within the limits of a span.
+#[inline]
+pub fn copy_within(fields: &Fields, buffer: Vec<u8>, limits: &Limits) -> Fields {
+    if limits.value_length.is_none() && fields.len() <= limits.attributes {
+        return fields.copy_into(buffer);
+    }
+    let mut copy = Fields::new(fields.name(), buffer);
+    for (key, value) in fields.iter() {
+        set_new(&mut copy, key, (&value).into(), limits);
+    }
+    copy
 }
 
 fn first_chars(text: &str, count: usize) -> &str {

@@ -58,6 +58,16 @@ pub fn samples(parent: Option<&SpanContext>, record: &SpanRecord) -> bool {
     })
 }
 
+/// Counts values that were recorded as text, or not at all.
+pub fn count_coerced(values: u64) {
+    if values > 0
+        && let Some(guard) = pipeline()
+        && let Some(pipeline) = guard.as_ref()
+    {
+        pipeline.count_coerced(values);
+    }
+}
+
 /// Takes back the buffer of a span that is not recorded.
 pub fn discard(record: SpanRecord) {
     if let Some(guard) = pipeline()

@@ -3,9 +3,11 @@
 //! The limited C API has no functions for context variables, so their methods are called.
 
 use crate::span::Span;
+use crate::values::utf8;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
 struct Variable {
     get: Py<PyAny>,
@@ -126,18 +128,71 @@ pub(crate) fn reset(py: Python<'_>, token: &Bound<'_, PyAny>) -> bool {
     variable.is_some_and(|variable| call(py, &variable.reset, Some(token.as_ptr())).is_some())
 }
 
-/// The context of an object that was current.
+/// A context of OpenTelemetry's API that was attached, and the span in it: a `Span`, a
+/// `SpanContext`, or None.
+#[pyclass(module = "rvh_trace", frozen)]
+pub struct ForeignContext {
+    context: Py<PyAny>,
+    parent: Py<PyAny>,
+}
+
+#[pymethods]
+impl ForeignContext {
+    #[new]
+    fn new(context: Py<PyAny>, parent: Py<PyAny>) -> Self {
+        Self { context, parent }
+    }
+
+    /// The context that was attached.
+    #[getter]
+    fn context(&self) -> &Py<PyAny> {
+        &self.context
+    }
+}
+
+/// The span or remote context in an object that was current.
 #[inline]
+fn span_in<'py>(object: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
+    match object.cast::<ForeignContext>() {
+        Ok(foreign) => foreign.get().parent.bind(object.py()).clone(),
+        Err(_) => object.clone(),
+    }
+}
+
+/// The span that is current, if it is one of this process.
+pub(crate) fn span(py: Python<'_>) -> Option<Bound<'_, Span>> {
+    span_in(&get(py)?).cast_into().ok()
+}
+
+/// The context of an object that was current.
 pub(crate) fn context_of(object: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanContext> {
-    if object.is_none() {
-        None
-    } else if let Ok(span) = object.cast::<Span>() {
+    let object = span_in(object);
+    if let Ok(span) = object.cast::<Span>() {
         span.try_borrow().ok()?.span_context()
     } else if let Ok(context) = object.cast::<SpanContext>() {
         Some(context.get().0.clone())
     } else {
         None
     }
+}
+
+/// The object that is current, and the nearest attached context of OpenTelemetry at or below it.
+#[pyfunction]
+pub(crate) fn current_object(py: Python<'_>) -> (Option<Py<PyAny>>, Option<Py<PyAny>>) {
+    let current = get(py);
+    let mut below = current.clone();
+    while let Some(object) = below {
+        if let Ok(foreign) = object.cast::<ForeignContext>() {
+            let context = foreign.get().context.clone_ref(py);
+            return (current.map(Bound::unbind), Some(context));
+        }
+        let span = object
+            .cast::<Span>()
+            .ok()
+            .and_then(|span| span.try_borrow().ok());
+        below = span.and_then(|span| span.previous.as_ref().map(|p| p.bind(py).clone()));
+    }
+    (current.map(Bound::unbind), None)
 }
 
 /// The context of the innermost Python span.
@@ -170,5 +225,60 @@ pub(crate) fn adopt(current: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanContext
         rvh_trace::innermost(python)
     } else {
         python
+    }
+}
+
+/// The context of a ``traceparent`` header and its ``tracestate``; ``None`` when it is not one.
+#[pyfunction]
+#[pyo3(signature = (traceparent, tracestate=None))]
+pub(crate) fn parse_traceparent(
+    traceparent: &Bound<'_, PyString>,
+    tracestate: Option<&Bound<'_, PyString>>,
+) -> Option<SpanContext> {
+    let context = rvh_trace::SpanContext::from_traceparent(&utf8(traceparent.as_any()))?;
+    let state = tracestate
+        .map(|state| utf8(state.as_any()).into_owned())
+        .unwrap_or_default();
+    Some(SpanContext(context.with_tracestate(&state)))
+}
+
+/// What `attach` made current and what was before.
+#[pyclass(frozen)]
+pub(crate) struct Attached {
+    token: Py<PyAny>,
+    object: Py<PyAny>,
+    previous: Py<PyAny>,
+}
+
+/// Makes a span or a remote context current, until `detach` is given the result.
+#[pyfunction]
+pub(crate) fn attach<'py>(
+    py: Python<'py>,
+    object: Bound<'py, PyAny>,
+) -> PyResult<Option<Attached>> {
+    let Some(previous) = get(py) else {
+        return Ok(None);
+    };
+    let Some(token) = set(py, object.as_ptr()) else {
+        return Ok(None);
+    };
+    let (token, previous) = (token.unbind(), previous.unbind());
+    Ok(Some(Attached {
+        token,
+        object: object.unbind(),
+        previous,
+    }))
+}
+
+/// Takes back what `attach` did; in another context, or when something else is current, nothing.
+#[pyfunction]
+pub(crate) fn detach(py: Python<'_>, attached: &Bound<'_, PyAny>) {
+    let Ok(attached) = attached.cast::<Attached>() else {
+        return;
+    };
+    let attached = attached.get();
+    let is_current = || get(py).is_some_and(|current| current.is(&attached.object));
+    if is_current() && !reset(py, attached.token.bind(py)) && is_current() {
+        set(py, attached.previous.as_ptr());
     }
 }

@@ -1,7 +1,7 @@
 //! Opening and closing a span: the only code here that is not ordinary PyO3.
 //!
 //! `span(name, **fields)` by `#[pyfunction]` builds a dictionary of its keywords, and methods by
-//! `#[pymethods]` go through a trampoline; together that triples the time of a span. So the three
+//! `#[pymethods]` go through a trampoline; together that triples the time of a span. So the
 //! calls of a `with` statement are C functions with the vectorcall convention, put on the module
 //! and on the `Span` class by hand. All are part of the limited API.
 //!
@@ -9,18 +9,20 @@
 //! live borrowed arguments, `slf` of the class whose method it is; and it returns a new reference,
 //! or NULL with an exception set. A panic is caught and becomes an exception.
 
-use crate::current;
 use crate::span::{Phase, Span};
 use crate::values::{utf8, with_text, with_value};
+use crate::{current, start_log};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple};
-use rvh_trace::{Fields, Level, SAMPLED};
+use rvh_trace::{Fields, Level, Limits, Pipeline};
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What `span()` returns when nothing is to be recorded.
 static NO_OP: PyOnceLock<Py<Span>> = PyOnceLock::new();
@@ -29,6 +31,37 @@ pub(crate) fn no_op_span(py: Python<'_>) -> Py<Span> {
     match NO_OP.get(py) {
         Some(span) => span.clone_ref(py),
         None => unreachable!("made when the module was imported"),
+    }
+}
+
+/// Called once, by the first span, where the environment asks for tracing.
+static INITIALISE: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
+static INITIALISE_WANTED: AtomicBool = AtomicBool::new(false);
+
+/// Lets the first span call a function of no arguments, which sets tracing up. None takes it back.
+#[pyfunction]
+#[pyo3(signature = (function, /))]
+pub(crate) fn initialise_by_first_span(function: Option<Py<PyAny>>) {
+    INITIALISE_WANTED.store(function.is_some(), Ordering::Release);
+    let earlier = std::mem::replace(
+        &mut *INITIALISE.lock().unwrap_or_else(PoisonError::into_inner),
+        function,
+    );
+    drop(earlier);
+}
+
+#[inline]
+pub(crate) fn initialise_if_wanted(py: Python<'_>) {
+    if INITIALISE_WANTED.load(Ordering::Relaxed) && INITIALISE_WANTED.swap(false, Ordering::AcqRel)
+    {
+        let function = INITIALISE
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Err(error)) = function.map(|function| function.call0(py)) {
+            // The traced code is not to blame for a setting that cannot be used.
+            error.write_unraisable(py, None);
+        }
     }
 }
 
@@ -47,6 +80,84 @@ fn guarded(
     std::ptr::null_mut()
 }
 
+/// The arguments of `span` and `opening`: the name, then fields by keyword.
+struct Arguments<'a, 'py> {
+    py: Python<'py>,
+    values: &'a [*mut ffi::PyObject],
+    names: Option<Bound<'py, PyTuple>>,
+}
+
+impl<'a, 'py> Arguments<'a, 'py> {
+    /// # Safety
+    /// They must be what the interpreter passes to a METH_FASTCALL | METH_KEYWORDS function:
+    /// `positional` values, then one for each name; `names` is a tuple of `str`, or NULL.
+    #[inline]
+    unsafe fn new(
+        py: Python<'py>,
+        args: *const *mut ffi::PyObject,
+        positional: ffi::Py_ssize_t,
+        names: *mut ffi::PyObject,
+    ) -> PyResult<Self> {
+        if positional != 1 {
+            return Err(PyTypeError::new_err(format!(
+                "it takes the name as its one positional argument, and fields by keyword; \
+                 got {positional} positional arguments"
+            )));
+        }
+        // SAFETY: by the contract above.
+        unsafe {
+            let names: Option<Bound<'py, PyTuple>> =
+                Bound::from_borrowed_ptr_or_opt(py, names).map(|n| n.cast_into_unchecked());
+            let count = 1 + names.as_ref().map_or(0, |names| names.len());
+            Ok(Self {
+                py,
+                values: std::slice::from_raw_parts(args, count),
+                names,
+            })
+        }
+    }
+
+    #[inline]
+    fn value(&self, i: usize) -> Borrowed<'a, 'py, PyAny> {
+        // SAFETY: `i` is checked by the slice; the caller holds a reference meanwhile.
+        unsafe { Borrowed::from_ptr(self.py, self.values[i]) }
+    }
+
+    /// The fields with their keys.
+    #[inline]
+    fn fields(&self) -> impl Iterator<Item = (Borrowed<'_, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)> {
+        let keys = self.names.iter().flat_map(|names| names.iter_borrowed());
+        keys.enumerate().map(|(i, key)| (key, self.value(1 + i)))
+    }
+
+    #[inline]
+    fn level(&self) -> Level {
+        let level = self.fields().find(|(key, _)| utf8(key) == LEVEL);
+        level.map_or_else(Level::default, |(_, value)| level_of(&value))
+    }
+
+    #[inline]
+    fn write(&self, buffer: Vec<u8>, limits: &Limits) -> Fields {
+        let mut fields = with_text(&self.value(0), |name| Fields::new(name, buffer));
+        for (key, value) in self.fields() {
+            let key = utf8(&key);
+            if key == LEVEL {
+                continue;
+            }
+            let ((), typed) = with_value(&value, |value| {
+                rvh_trace::set_new(&mut fields, &key, value, limits);
+            });
+            if !typed {
+                rvh_trace::count_coerced(1);
+            }
+        }
+        fields
+    }
+}
+
+/// The field that is not an attribute.
+const LEVEL: &str = "level";
+
 /// `span(name, /, **fields)`.
 unsafe extern "C" fn span(
     _module: *mut ffi::PyObject,
@@ -57,68 +168,95 @@ unsafe extern "C" fn span(
     // SAFETY: see the module's comment.
     let py = unsafe { Python::assume_attached() };
     guarded(py, || {
-        if positional != 1 {
-            return Err(PyTypeError::new_err(format!(
-                "span() takes the name as its one positional argument, and fields by keyword; \
-                 got {positional} positional arguments"
-            )));
-        }
-        // SAFETY: the interpreter passes `positional` values, then one for each name; `names` is
-        // a tuple of str, or NULL.
-        let (args, names) = unsafe {
-            let names = Bound::from_borrowed_ptr_or_opt(py, names).map(|n| n.cast_into_unchecked());
-            let count = 1 + names
-                .as_ref()
-                .map_or(0, |names: &Bound<'_, PyTuple>| names.len());
-            (std::slice::from_raw_parts(args, count), names)
-        };
-        let argument = |i: usize| {
-            // SAFETY: `i` is within `args`, checked by the slice; the reference is borrowed.
-            unsafe { Borrowed::from_ptr(py, args[i]) }
-        };
-        let no_op = || Ok(no_op_span(py).into_ptr());
+        // SAFETY: passed on as they came.
+        let arguments = unsafe { Arguments::new(py, args, positional, names) }?;
         if !rvh_trace::enabled(Level::Error) {
-            return no_op();
-        }
-        let mut level = Level::Info;
-        let mut level_at = usize::MAX;
-        for (i, key) in names
-            .iter()
-            .flat_map(|names| names.iter_borrowed())
-            .enumerate()
-        {
-            if utf8(&key) == "level" {
-                level = level_of(&argument(1 + i));
-                level_at = i;
+            initialise_if_wanted(py);
+            if !rvh_trace::enabled(Level::Error) {
+                return Ok(no_op_span(py).into_ptr());
             }
         }
-        let pipeline = if rvh_trace::enabled(level) {
-            rvh_trace::pipeline()
-        } else {
-            None
-        };
-        let Some(pipeline) = pipeline.as_ref().and_then(|guard| guard.as_ref()) else {
-            return no_op();
-        };
-        let name = argument(0);
-        let mut fields = with_text(&name, |name| Fields::new(name, pipeline.buffer()));
-        let limits = &pipeline.settings.limits;
-        for (i, key) in names
-            .iter()
-            .flat_map(|names| names.iter_borrowed())
-            .enumerate()
-        {
-            if i == level_at {
-                continue;
-            }
-            let ((), typed) = with_value(&argument(1 + i), |value| {
-                rvh_trace::set_new(&mut fields, &utf8(&key), value, limits);
-            });
-            if !typed {
-                pipeline.count_coerced(1);
-            }
+        let level = arguments.level();
+        open(py, level, |pipeline| {
+            arguments.write(pipeline.buffer(), &pipeline.settings.limits)
+        })
+    })
+}
+
+/// A new span, or the no-op one when nothing is to be recorded.
+#[inline]
+fn open(
+    py: Python<'_>,
+    level: Level,
+    fields: impl FnOnce(&Pipeline) -> Fields,
+) -> PyResult<*mut ffi::PyObject> {
+    let pipeline = if rvh_trace::enabled(level) {
+        rvh_trace::pipeline()
+    } else {
+        None
+    };
+    match pipeline.as_ref().and_then(|guard| guard.as_ref()) {
+        Some(pipeline) => Ok(Bound::new(py, Span::new(fields(pipeline), level))?.into_ptr()),
+        None => Ok(no_op_span(py).into_ptr()),
+    }
+}
+
+/// What all spans of a decorated function have in common, encoded once.
+#[pyclass(frozen)]
+struct Opening {
+    fields: Fields,
+    level: Level,
+}
+
+/// `opening(name, /, **fields)`: a function of no arguments that does what `span` does with these.
+unsafe extern "C" fn opening(
+    _module: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    positional: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: see the module's comment.
+    let py = unsafe { Python::assume_attached() };
+    guarded(py, || {
+        // SAFETY: passed on as they came.
+        let arguments = unsafe { Arguments::new(py, args, positional, names) }?;
+        let fields = arguments.write(Vec::new(), &Limits::default());
+        let opening = Bound::new(
+            py,
+            Opening {
+                fields,
+                level: arguments.level(),
+            },
+        )?;
+        // SAFETY: the definition is static; the function keeps a reference to its `self`.
+        let function =
+            unsafe { ffi::PyCFunction_NewEx(OPEN.0.get(), opening.as_ptr(), std::ptr::null_mut()) };
+        // SAFETY: a new reference, or NULL with an exception set.
+        unsafe { Bound::from_owned_ptr_or_err(py, function) }.map(Bound::into_ptr)
+    })
+}
+
+/// The function that `opening` returns.
+unsafe extern "C" fn open_again(
+    opening: *mut ffi::PyObject,
+    _none: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: see the module's comment; `opening` is what the function was made with.
+    let (py, opening) = unsafe {
+        let py = Python::assume_attached();
+        (
+            py,
+            Borrowed::from_ptr(py, opening).cast_unchecked::<Opening>(),
+        )
+    };
+    guarded(py, || {
+        let Opening { fields, level } = opening.get();
+        if !rvh_trace::enabled(Level::Error) {
+            initialise_if_wanted(py);
         }
-        Ok(Bound::new(py, Span::new(fields, level))?.into_ptr())
+        open(py, *level, |pipeline| {
+            rvh_trace::copy_within(fields, pipeline.buffer(), &pipeline.settings.limits)
+        })
     })
 }
 
@@ -185,16 +323,13 @@ pub(crate) fn enter_span(slf: &Bound<'_, Span>) {
         return;
     };
     let parent = current::adopt(&previous);
-    span.phase = Phase::Open;
-    span.record.place(parent.as_ref());
-    if rvh_trace::samples(parent.as_ref(), &span.record) {
-        span.record.start_ns = rvh_trace::now_ns();
-    } else {
-        span.recording = false;
-        span.record.flags &= !SAMPLED;
-        rvh_trace::discard(span.record.take());
-    }
+    span.start(parent.as_ref(), None);
     make_current(slf, &mut span, previous);
+    if start_log::is_wanted(slf.py()) {
+        let name = span.record.name().to_owned();
+        drop(span);
+        start_log::log_start(slf.py(), &name);
+    }
 }
 
 /// Makes a span current that was suspended, or starts it.
@@ -232,7 +367,7 @@ pub(crate) fn exit_span(slf: &Bound<'_, Span>, exception: Option<&Bound<'_, PyAn
         return;
     };
     if span.phase == Phase::Open {
-        span.end_now();
+        span.end_at(None);
         restore_previous(slf, span);
     }
 }
@@ -324,6 +459,22 @@ static SPAN: Definition = definition(
       The field ``level`` says how much it matters (\"info\" unless given): what is below the level\n\
       of ``init_tracing`` is not recorded.",
 );
+static OPENING: Definition = definition(
+    c"opening",
+    ffi::PyMethodDefPointer {
+        PyCFunctionFastWithKeywords: opening,
+    },
+    ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+    c"opening(name, /, **fields)\n--\n\nA function of no arguments that opens such a span.",
+);
+static OPEN: Definition = definition(
+    c"open",
+    ffi::PyMethodDefPointer {
+        PyCFunction: open_again,
+    },
+    ffi::METH_NOARGS,
+    c"open()\n--\n\nOpen a span.",
+);
 static ENTER: Definition = definition(
     c"__enter__",
     ffi::PyMethodDefPointer { PyCFunction: enter },
@@ -337,15 +488,17 @@ static EXIT: Definition = definition(
     c"__exit__($self, type, exception, traceback, /)\n--\n\nEnds the span; an exception is recorded and propagates.",
 );
 
-/// Puts the three functions where they belong.
+/// Puts the functions where they belong.
 pub(crate) fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     NO_OP.get_or_try_init(py, || Py::new(py, Span::no_op()))?;
     // SAFETY: the definitions are static, and the functions have the signatures of their flags.
     unsafe {
-        let function =
-            ffi::PyCFunction_NewEx(SPAN.0.get(), std::ptr::null_mut(), std::ptr::null_mut());
-        module.add("span", Bound::from_owned_ptr_or_err(py, function)?)?;
+        for (name, definition) in [("span", &SPAN), ("opening", &OPENING)] {
+            let (none, no_module) = (std::ptr::null_mut(), std::ptr::null_mut());
+            let function = ffi::PyCFunction_NewEx(definition.0.get(), none, no_module);
+            module.add(name, Bound::from_owned_ptr_or_err(py, function)?)?;
+        }
         let class = py.get_type::<Span>();
         for definition in [&ENTER, &EXIT] {
             let method = ffi::PyDescr_NewMethod(class.as_type_ptr(), definition.0.get());

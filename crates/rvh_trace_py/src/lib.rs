@@ -9,6 +9,7 @@ mod hot_path;
 mod pyexporter;
 mod setup;
 mod span;
+mod start_log;
 mod values;
 mod warnings;
 
@@ -20,15 +21,21 @@ mod _native {
     use super::*;
 
     #[pymodule_export]
-    use super::current::SpanContext;
+    use super::current::{
+        ForeignContext, SpanContext, attach, current_object, detach, parse_traceparent,
+    };
     #[pymodule_export]
     use super::finished::{Event, FinishedSpan, Link};
     #[pymodule_export]
+    use super::hot_path::initialise_by_first_span;
+    #[pymodule_export]
     use super::setup::{
-        after_fork_in_child, build_info, finished_spans, flush, install, shutdown, stats,
+        after_fork_in_child, build_info, finished_spans, flush, install, is_set_up, shutdown, stats,
     };
     #[pymodule_export]
-    use super::span::{Ready, Span, current_context, current_span};
+    use super::span::{Ready, Scope, Span, current_context, current_span, start_span};
+    #[pymodule_export]
+    use super::start_log::log_starts_to;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

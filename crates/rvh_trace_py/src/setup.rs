@@ -106,6 +106,12 @@ pub(crate) fn install(
     Ok(from_env.warnings.iter().map(ToString::to_string).collect())
 }
 
+/// Whether tracing is set up.
+#[pyfunction]
+pub(crate) fn is_set_up() -> bool {
+    rvh_trace::pipeline().is_some()
+}
+
 /// Exports what is queued. False when it takes longer than ``timeout`` seconds.
 #[pyfunction]
 #[pyo3(signature = (timeout=5.0))]

@@ -5,7 +5,7 @@ use crate::values::{attributes, shown, with_text, with_value};
 use crate::{exceptions, hot_path};
 use pyo3::exceptions::{PyBaseException, PyGeneratorExit, PyStopIteration, PySystemExit};
 use pyo3::prelude::*;
-use rvh_trace::{Fields, Kind, Limits, SpanRecord, Status};
+use rvh_trace::{Fields, Kind, Limits, SAMPLED, SpanRecord, Status, count_coerced as coerced};
 
 /// Where a span is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +31,8 @@ pub struct Span {
     pub(crate) token: Option<Py<PyAny>>,
     /// How many of its children are open.
     pub(crate) open_children: u32,
+    /// A weak reference to the object that stands for it in OpenTelemetry's API.
+    pub(crate) companion: Option<Py<PyAny>>,
     /// The exception that was recorded last, in it or in a child of it: its address and text.
     pub(crate) recorded_exception: (usize, u64),
 }
@@ -44,6 +46,7 @@ impl Span {
             previous: None,
             token: None,
             open_children: 0,
+            companion: None,
             recorded_exception: (0, 0),
         }
     }
@@ -55,6 +58,20 @@ impl Span {
         span
     }
 
+    /// Gives it its place below `parent` and asks the sampler. It starts now unless a time is given.
+    #[inline]
+    pub(crate) fn start(&mut self, parent: Option<&rvh_trace::SpanContext>, start_ns: Option<u64>) {
+        self.phase = Phase::Open;
+        self.record.place(parent);
+        if rvh_trace::samples(parent, &self.record) {
+            self.record.start_ns = start_ns.unwrap_or_else(rvh_trace::now_ns);
+        } else {
+            self.recording = false;
+            self.record.flags &= !SAMPLED;
+            rvh_trace::discard(self.record.take());
+        }
+    }
+
     /// What its children need to know; `None` before it is entered, and for the no-op span.
     #[inline]
     pub(crate) fn span_context(&self) -> Option<rvh_trace::SpanContext> {
@@ -64,12 +81,12 @@ impl Span {
             .then(|| self.record.context())
     }
 
-    /// Ends it now and queues it.
+    /// Ends it, now unless a time is given, and queues it.
     #[inline]
-    pub(crate) fn end_now(&mut self) {
+    pub(crate) fn end_at(&mut self, end_ns: Option<u64>) {
         self.phase = Phase::Ended;
         if std::mem::replace(&mut self.recording, false) {
-            let end_ns = rvh_trace::now_ns();
+            let end_ns = end_ns.unwrap_or_else(rvh_trace::now_ns);
             let Some(guard) = rvh_trace::pipeline() else {
                 return;
             };
@@ -151,15 +168,6 @@ fn limits<T>(with: impl FnOnce(&Limits) -> T) -> Option<T> {
     guard
         .as_ref()
         .map(|pipeline| with(&pipeline.settings.limits))
-}
-
-fn coerced(count: u64) {
-    if count > 0
-        && let Some(guard) = rvh_trace::pipeline()
-        && let Some(pipeline) = guard.as_ref()
-    {
-        pipeline.count_coerced(count);
-    }
 }
 
 #[pymethods]
@@ -332,6 +340,25 @@ impl Span {
         self.record.span_id.to_string()
     }
 
+    /// Ends it, now or at ``timestamp`` (nanoseconds since 1970), whether or not it is current.
+    #[pyo3(signature = (timestamp=None))]
+    fn end(&mut self, timestamp: Option<u64>) {
+        if self.phase == Phase::Open {
+            self.end_at(timestamp);
+        }
+    }
+
+    /// For another API's view of the span.
+    #[getter]
+    fn companion(&self) -> Option<&Py<PyAny>> {
+        self.companion.as_ref()
+    }
+
+    #[setter]
+    fn set_companion(&mut self, companion: Py<PyAny>) {
+        self.companion = Some(companion);
+    }
+
     /// Makes it current, and starts it if it has not begun: for work that goes on in steps, such
     /// as a generator's. ``suspend`` makes current again what was before.
     fn resume(slf: &Bound<'_, Self>) {
@@ -393,7 +420,7 @@ impl Ready {
 /// The span that is current here; the no-op span when there is none.
 #[pyfunction]
 pub(crate) fn current_span(py: Python<'_>) -> Py<Span> {
-    match current::get(py).and_then(|object| object.cast_into::<Span>().ok()) {
+    match current::span(py) {
         Some(span) => span.unbind(),
         None => hot_path::no_op_span(py),
     }
@@ -403,4 +430,77 @@ pub(crate) fn current_span(py: Python<'_>) -> Py<Span> {
 #[pyfunction]
 pub(crate) fn current_context(py: Python<'_>) -> Option<SpanContext> {
     current::innermost(&current::get(py)?).map(SpanContext)
+}
+
+/// A context and the link's attributes.
+type LinkTo<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+
+/// Starts a span without making it current: for code that keeps its spans itself.
+///
+/// ``parent`` is a ``Span``, a ``SpanContext`` or an object that ``attach`` takes; without one
+/// the current span is the parent, and with ``root`` there is none. ``kind`` is a name, ``links``
+/// are pairs of a context and attributes, ``scope`` is the name and version of the instrumentation
+/// library.
+#[pyfunction]
+#[pyo3(signature = (name, *, parent=None, root=false, kind=None, attributes=None, links=None,
+                    timestamp=None, scope=None))]
+#[allow(clippy::too_many_arguments, reason = "one for each keyword")]
+pub(crate) fn start_span<'py>(
+    py: Python<'py>,
+    name: &Bound<'py, PyAny>,
+    parent: Option<&Bound<'py, PyAny>>,
+    root: bool,
+    kind: Option<&str>,
+    attributes: Option<&Bound<'py, PyAny>>,
+    links: Option<Vec<LinkTo<'py>>>,
+    timestamp: Option<u64>,
+    scope: Option<&Scope>,
+) -> PyResult<Py<Span>> {
+    hot_path::initialise_if_wanted(py);
+    let parent = match parent {
+        _ if root => None,
+        Some(parent) => current::context_of(parent),
+        None => current::get(py).and_then(|object| current::innermost(&object)),
+    };
+    let Some(guard) = rvh_trace::pipeline() else {
+        return Ok(hot_path::no_op_span(py));
+    };
+    let Some(pipeline) = guard.as_ref() else {
+        return Ok(hot_path::no_op_span(py));
+    };
+    let limits = &pipeline.settings.limits;
+    let fields = with_text(name, |name| Fields::new(name, pipeline.buffer()));
+    let mut span = Span::new(fields, rvh_trace::Level::Info);
+    if let Some(kind) = kind.and_then(Kind::from_name) {
+        span.record.kind = kind;
+    }
+    let (pairs, count) = self::attributes(attributes);
+    coerced(count);
+    for (key, value) in &pairs {
+        span.record.set(key, value.into(), limits);
+    }
+    for (context, attributes) in links.unwrap_or_default() {
+        let (pairs, count) = self::attributes(attributes.as_ref());
+        coerced(count);
+        if let Some(context) = current::context_of(&context) {
+            span.record.add_link(context, &pairs, limits);
+        }
+    }
+    if let Some(scope) = scope {
+        span.record.extra().scope = Some(std::sync::Arc::clone(&scope.0));
+    }
+    span.start(parent.as_ref(), timestamp);
+    Py::new(py, span)
+}
+
+/// The name and version of an instrumentation library.
+#[pyclass(module = "rvh_trace", frozen)]
+pub struct Scope(std::sync::Arc<(String, String)>);
+
+#[pymethods]
+impl Scope {
+    #[new]
+    fn new(name: String, version: String) -> Self {
+        Self(std::sync::Arc::new((name, version)))
+    }
 }

@@ -49,11 +49,27 @@ if TYPE_CHECKING:
     from rvh_trace.decorator import trace, trace_sync
     from rvh_trace.executor import ThreadPoolExecutor
     from rvh_trace.exporter import SpanExporter
+    from rvh_trace.log_records import SpanEventHandler
+    from rvh_trace.propagation import (
+        RemoteContext,
+        baggage,
+        environment,
+        extract,
+        get_baggage,
+        inject,
+    )
 
 # What needs modules that take long to import comes when it is asked for.
 _LATER = {
+    "RemoteContext": "propagation",
+    "SpanEventHandler": "log_records",
     "SpanExporter": "exporter",
     "ThreadPoolExecutor": "executor",
+    "baggage": "propagation",
+    "environment": "propagation",
+    "extract": "propagation",
+    "get_baggage": "propagation",
+    "inject": "propagation",
     "trace": "decorator",
     "trace_sync": "decorator",
 }
@@ -73,19 +89,26 @@ __all__ = [
     "Event",
     "FinishedSpan",
     "Link",
+    "RemoteContext",
     "Span",
     "SpanContext",
+    "SpanEventHandler",
     "SpanExporter",
     "ThreadPoolExecutor",
     "__version__",
     "add_event",
     "add_link",
+    "baggage",
     "build_info",
     "current_context",
     "current_span",
+    "environment",
+    "extract",
     "finished_spans",
     "flush",
+    "get_baggage",
     "init_tracing",
+    "inject",
     "record",
     "record_exception",
     "reset",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, overload
 
-from rvh_trace._native import span
+from rvh_trace._native import opening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -39,10 +39,10 @@ def trace(
     8
     """
     if callable(name):
-        return _traced(name, partial(span, name.__qualname__))
+        return _traced(name, opening(name.__qualname__))
 
     def decorate(function: Callable[..., object]) -> Callable[..., object]:
-        return _traced(function, partial(span, name or function.__qualname__, **fields))
+        return _traced(function, opening(name or function.__qualname__, **fields))
 
     return decorate
 
@@ -50,43 +50,43 @@ def trace(
 trace_sync = trace
 
 
-def _traced(function: Callable[..., Any], opening: Callable[[], Span]) -> Callable[..., object]:
+def _traced(function: Callable[..., Any], open_span: Callable[[], Span]) -> Callable[..., object]:
     wrapper: Callable[..., object]
     if inspect.isasyncgenfunction(function):
-        wrapper = _async_generator(function, opening)
+        wrapper = _async_generator(function, open_span)
     elif inspect.iscoroutinefunction(function):
-        wrapper = _coroutine(function, opening)
+        wrapper = _coroutine(function, open_span)
     elif inspect.isgeneratorfunction(function):
-        wrapper = _generator(function, opening)
+        wrapper = _generator(function, open_span)
     else:
-        wrapper = _function(function, opening)
+        wrapper = _function(function, open_span)
     return wraps(function)(wrapper)
 
 
-def _function[**P, R](function: Callable[P, R], opening: Callable[[], Span]) -> Callable[P, R]:
+def _function[**P, R](function: Callable[P, R], open_span: Callable[[], Span]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with opening():
+        with open_span():
             return function(*args, **kwargs)
 
     return wrapper
 
 
 def _coroutine[**P, R](
-    function: Callable[P, Awaitable[R]], opening: Callable[[], Span]
+    function: Callable[P, Awaitable[R]], open_span: Callable[[], Span]
 ) -> Callable[P, Awaitable[R]]:
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with opening():
+        with open_span():
             return await function(*args, **kwargs)
 
     return wrapper
 
 
 def _generator[**P, R](
-    function: Callable[P, Generator[Any, Any, R]], opening: Callable[[], Span]
+    function: Callable[P, Generator[Any, Any, R]], open_span: Callable[[], Span]
 ) -> Callable[P, Generator[Any, Any, R]]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, R]:
         steps = function(*args, **kwargs)
-        opened = opening()
+        opened = open_span()
         sent: Any = None
         thrown: BaseException | None = None
         while True:
@@ -110,11 +110,11 @@ def _generator[**P, R](
 
 
 def _async_generator[**P](
-    function: Callable[P, AsyncGenerator[Any, Any]], opening: Callable[[], Span]
+    function: Callable[P, AsyncGenerator[Any, Any]], open_span: Callable[[], Span]
 ) -> Callable[P, AsyncGenerator[Any, Any]]:
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, Any]:
         steps = function(*args, **kwargs)
-        opened = opening()
+        opened = open_span()
         sent: Any = None
         thrown: BaseException | None = None
         while True:

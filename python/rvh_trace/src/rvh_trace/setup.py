@@ -89,9 +89,23 @@ def init_tracing(
         resource=resource,
         reconfigure=reconfigure,
     )
+    _native.initialise_by_first_span(None)
+    from rvh_trace import log_records
+
+    log_records.install()
     for sentence in ignored:
         warnings.warn(sentence, RuntimeWarning, stacklevel=2)
     _register_once()
+
+
+def init_from_environment() -> None:
+    """Set tracing up by the environment alone, unless it is set up.
+
+    The first span calls this where ``RVH_TRACE_AUTO=1`` or
+    ``OTEL_PYTHON_TRACER_PROVIDER=rvh_trace`` is set.
+    """
+    if not _native.is_set_up():
+        init_tracing(os.environ.get("RVH_TRACE_LEVEL") or "info")
 
 
 def _sampler(sampler: str | float | None) -> tuple[str | None, str | None]:
@@ -99,6 +113,12 @@ def _sampler(sampler: str | float | None) -> tuple[str | None, str | None]:
         return sampler, os.environ.get("OTEL_TRACES_SAMPLER_ARG")
     return "parentbased_traceidratio", str(float(sampler))
 
+
+if (
+    os.environ.get("RVH_TRACE_AUTO") == "1"
+    or os.environ.get("OTEL_PYTHON_TRACER_PROVIDER") == "rvh_trace"
+):
+    _native.initialise_by_first_span(init_from_environment)
 
 _registered = False
 

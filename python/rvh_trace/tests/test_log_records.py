@@ -1,0 +1,68 @@
+import logging
+
+import pytest
+
+import rvh_trace
+from rvh_trace import span
+
+
+@pytest.fixture
+def logger():
+    logger = logging.getLogger("test_log_records")
+    logger.setLevel(logging.INFO)
+    yield logger
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+    logging.getLogger("rvh_trace").setLevel(logging.NOTSET)
+
+
+def test_records_carry_the_identifiers(memory, logger, caplog):
+    logger.info("outside")
+    with span("s") as opened:
+        logger.info("inside")
+    outside, inside = caplog.records
+    assert (outside.trace_id, outside.span_id) == ("", "")
+    assert (inside.trace_id, inside.span_id) == (opened.trace_id, opened.span_id)
+
+
+def test_the_start_of_a_span_is_logged_when_the_logger_is_enabled(memory, caplog):
+    with span("quiet"):
+        pass
+    with caplog.at_level(logging.INFO, logger="rvh_trace"), span("loud") as opened:
+        pass
+    with span("quiet again"):
+        pass
+    assert [record.getMessage() for record in caplog.records] == ["loud"]
+    assert caplog.records[0].span_id == opened.span_id
+    assert caplog.records[0].levelno == logging.INFO
+
+
+def test_a_handler_that_opens_spans_does_not_recurse(memory, caplog):
+    class Nosy(logging.Handler):
+        def emit(self, record):
+            with span("in handler"):
+                pass
+
+    target = logging.getLogger("rvh_trace")
+    handler = Nosy()
+    target.addHandler(handler)
+    try:
+        with caplog.at_level(logging.INFO, logger="rvh_trace"), span("outer"):
+            pass
+    finally:
+        target.removeHandler(handler)
+    assert memory()["in handler"].parent_span_id == memory()["outer"].span_id
+
+
+def test_records_become_span_events(memory, logger):
+    logger.addHandler(rvh_trace.SpanEventHandler())
+    with span("s"):
+        logger.info("low stock: %d", 3)
+        try:
+            1 / 0  # noqa: B018
+        except ZeroDivisionError:
+            logger.exception("failed")
+    events = memory()["s"].events
+    assert [event.name for event in events] == ["low stock: 3", "failed", "exception"]
+    assert events[0].attributes["log.severity"] == "INFO"
+    assert events[2].attributes["exception.type"] == "ZeroDivisionError"
