@@ -251,8 +251,16 @@ impl Transfers {
             }
         };
         let whole = Holds::new(0)?; // reads whole numbers of any type
-        let numbers =
-            |name: &'static str, array: &ArrayRef| whole.weights(array).map_err(wrong(name));
+        let numbers = |name: &'static str, array: &ArrayRef| {
+            let numbers = whole.weights(array).map_err(wrong(name))?;
+            // A column that was borrowed has not been looked at yet.
+            if let Weights::Narrow(column) = &numbers
+                && let Some(row) = column.iter().position(|&number| number < 0)
+            {
+                return Err(wrong(name)((row, Fault::Negative(column[row].to_string()))));
+            }
+            Ok(numbers)
+        };
         let (token, from, to) = (
             text("token_address")?,
             text("from_address")?,
