@@ -31,7 +31,8 @@ _TOP_KEYS = {
     "environments",
     "tasks",
 }
-_SHELL = re.compile(r"[|&;<>`]|\$\(|\$\{")
+# What pixi's shell would read in a command: operators, variables, globs, templates, assignments.
+_SHELL = re.compile(r"[|&;<>`$*?\n]|\{\{|(^|\s)[~#!]|^\s*\w+=")
 
 
 @dataclass(frozen=True)
@@ -146,38 +147,43 @@ def read_manifest(path: Path) -> Manifest:
     """
     data = read_toml(path)
     _refuse_unknown(path, "", data, _TOP_KEYS)
-    workspace = data.get("workspace", {})
+    workspace = _table(path, "workspace", data)
     _refuse_unknown(path, "workspace.", workspace, {"name", "channels", "platforms"})
     targets: dict[str, dict[str, dict[str, str]]] = {}
-    for platform, table in data.get("target", {}).items():
+    for platform in (target := _table(path, "target", data)):
         where = f"target.{platform}."
+        table = _table(path, where, target)
         _refuse_unknown(path, where, table, {"dependencies", "activation"})
         targets[platform] = {
-            "dependencies": _specs(path, f"{where}dependencies", table.get("dependencies", {})),
+            "dependencies": _strings(path, f"{where}dependencies", table),
             "activation": _activation(path, where, table),
         }
     features = {}
-    for name, table in data.get("feature", {}).items():
-        _refuse_unknown(path, f"feature.{name}.", table, {"dependencies"})
-        features[name] = _specs(path, f"feature.{name}.dependencies", table.get("dependencies", {}))
+    for name in (feature := _table(path, "feature", data)):
+        where = f"feature.{name}."
+        table = _table(path, where, feature)
+        _refuse_unknown(path, where, table, {"dependencies"})
+        features[name] = _strings(path, f"{where}dependencies", table)
     environments = {}
-    for name, value in data.get("environments", {"default": []}).items():
+    chosen = _table(path, "environments", data) or {"default": []}
+    for name, value in chosen.items():
         if not isinstance(value, list) or any(item not in features for item in value):
             raise LabchannelError(
                 f"{path}: environments.{name} is not a list of features of this file",
                 f"Name some of: {', '.join(features)}",
             )
         environments[name] = tuple(value)
+    tasks = _table(path, "tasks", data)
     return Manifest(
         path=path,
-        channels=tuple(workspace.get("channels", ())),
-        platforms=tuple(workspace.get("platforms", ())),
-        dependencies=_specs(path, "dependencies", data.get("dependencies", {})),
+        channels=_list(path, "workspace.channels", workspace),
+        platforms=_list(path, "workspace.platforms", workspace),
+        dependencies=_strings(path, "dependencies", data),
         activation=_activation(path, "", data),
         targets=targets,
         features=features,
         environments=environments,
-        tasks={name: _task(path, name, value) for name, value in data.get("tasks", {}).items()},
+        tasks={name: _task(path, name, tasks) for name in tasks},
     )
 
 
@@ -190,42 +196,73 @@ def _refuse_unknown(path: Path, where: str, table: Mapping[str, Any], known: set
             )
 
 
-def _specs(path: Path, where: str, table: Mapping[str, Any]) -> dict[str, str]:
-    for name, value in table.items():
-        if not isinstance(value, str):
-            raise LabchannelError(
-                f"{path}: labchannel reads {where}.{name} only as a version in quotes",
-                'Write it as "*" or ">=1.2,<2"',
-            )
-    return dict(table)
+def _table(path: Path, where: str, parent: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table at the last key of `where`, empty if there is none."""
+    where = where.removesuffix(".")
+    value = parent.get(where.rpartition(".")[2], {})
+    if not isinstance(value, dict):
+        raise LabchannelError(f"{path}: {where} is not a table", f"Write it as [{where}]")
+    return value
 
 
-def _activation(path: Path, where: str, table: Mapping[str, Any]) -> dict[str, str]:
-    activation = table.get("activation", {})
-    _refuse_unknown(path, f"{where}activation.", activation, {"env"})
-    return _specs(path, f"{where}activation.env", activation.get("env", {}))
-
-
-def _task(path: Path, name: str, value: str | dict[str, Any]) -> Task:
-    table: dict[str, Any] = {"cmd": value} if isinstance(value, str) else value
-    _refuse_unknown(path, f"tasks.{name}.", table, _TASK_KEYS)
-    command = table.get("cmd", "")
-    if not isinstance(command, str) or _SHELL.search(command):
+def _list(path: Path, where: str, parent: Mapping[str, Any]) -> tuple[str, ...]:
+    """The list of strings at the last key of `where`, empty if there is none."""
+    value = parent.get(where.rpartition(".")[2], [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise LabchannelError(
-            f"{path}: tasks.{name}.cmd is more than one program with its arguments",
-            "Move the logic into labchannel, or split the task and use depends-on",
-        )
-    depends_on = table.get("depends-on", [])
-    if not isinstance(depends_on, list) or not all(isinstance(item, str) for item in depends_on):
-        raise LabchannelError(
-            f"{path}: labchannel reads tasks.{name}.depends-on only as a list of task names",
+            f"{path}: labchannel reads {where} only as a list of names",
             'Write it as ["one", "two"]',
         )
+    return tuple(value)
+
+
+def _string(path: Path, where: str, parent: Mapping[str, Any], default: str) -> str:
+    """The string at the last key of `where`."""
+    value = parent.get(where.rpartition(".")[2], default)
+    if not isinstance(value, str):
+        raise LabchannelError(
+            f"{path}: labchannel reads {where} only as text in quotes", "Put it in quotes"
+        )
+    return value
+
+
+def _strings(path: Path, where: str, parent: Mapping[str, Any]) -> dict[str, str]:
+    """The table of strings at the last key of `where`, empty if there is none."""
+    table = _table(path, where, parent)
+    return {name: _string(path, f"{where}.{name}", table, "") for name in table}
+
+
+def _activation(path: Path, where: str, parent: Mapping[str, Any]) -> dict[str, str]:
+    activation = _table(path, f"{where}activation", parent)
+    _refuse_unknown(path, f"{where}activation.", activation, {"env"})
+    return _strings(path, f"{where}activation.env", activation)
+
+
+def _task(path: Path, name: str, tasks: Mapping[str, Any]) -> Task:
+    where = f"tasks.{name}"
+    short = isinstance(tasks[name], str)
+    table = {"cmd": tasks[name]} if short else _table(path, where, tasks)
+    _refuse_unknown(path, f"{where}.", table, _TASK_KEYS)
     return Task(
         name=name,
-        description=table.get("description", ""),
-        command=tuple(shlex.split(command)),
-        depends_on=tuple(depends_on),
-        env=_specs(path, f"tasks.{name}.env", table.get("env", {})),
-        cwd=table.get("cwd", "."),
+        description=_string(path, f"{where}.description", table, ""),
+        command=_command(path, f"{where}.cmd", table.get("cmd", "")),
+        depends_on=_list(path, f"{where}.depends-on", table),
+        env=_strings(path, f"{where}.env", table),
+        cwd=_string(path, f"{where}.cwd", table, "."),
     )
+
+
+def _command(path: Path, where: str, command: object) -> tuple[str, ...]:
+    if not isinstance(command, str) or _SHELL.search(command):
+        raise LabchannelError(
+            f"{path}: {where} is more than one program with its arguments",
+            "Move the logic into labchannel, or split the task and use depends-on",
+        )
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        raise LabchannelError(
+            f"{path}: {where} can't be split into words ({str(error).lower()})",
+            "Close the quotes in it",
+        ) from error
