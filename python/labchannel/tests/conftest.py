@@ -1,0 +1,283 @@
+"""Small real things to try labchannel on: packages, channels, checkouts, all in tmp_path."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import rattler_build
+from labchannel.build import BuildReport, build
+from labchannel.channel.publish import publish
+from labchannel.environment import current_platform
+from labchannel.progress import Progressor
+from labchannel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+BUILT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+QUIET = Progressor(quiet=True)
+
+MANIFEST = """\
+[workspace]
+name = "tiny"
+channels = ["conda-forge"]
+platforms = ["linux-64", "win-64"]
+
+[dependencies]
+tool = "*"
+"""
+
+RECIPE = """\
+schema_version: 1
+
+package:
+  name: {name}
+  version: "{version}"
+
+source:
+  path: ../..
+  filter:
+    - {name}/**
+
+build:
+  number: 0
+  noarch: generic
+  script:
+    - mkdir -p $PREFIX/share
+    - cp -r {name} $PREFIX/share/
+{script}
+requirements:
+  build:{build}
+  run:{run}
+
+tests:
+  - script:
+      - {test}
+
+about:
+  summary: A tiny package
+  license: MIT
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the caches of the person who runs it."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LABCHANNEL_CACHE", str(cache))
+    monkeypatch.setenv("LABCHANNEL_UPSTREAM", "toolchain:first")
+    return cache
+
+
+@dataclass
+class TinyPackages:
+    """Makes small packages; the same facts give the same bytes."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self._count = itertools.count()
+
+    def __call__(
+        self,
+        name: str,
+        version: str = "1.0",
+        *,
+        number: int = 0,
+        build: str | None = None,
+        subdir: str = "noarch",
+        files: dict[str, str] | None = None,
+        programs: dict[str, str] | None = None,
+        depends: Sequence[str] = (),
+    ) -> Path:
+        work = self.folder / f"package {next(self._count)}"
+        content = work / "files"
+        texts = {} if files is None and programs else files or {f"share/{name}.txt": f"{name}\n"}
+        for path, text in {**texts, **(programs or {})}.items():
+            target = content / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+            if path in (programs or {}):
+                target.chmod(0o755)
+        output = rattler_build.assemble_package(
+            name=name,
+            version=version,
+            target_platform=subdir,
+            build_string=build or f"h0_{number}",
+            build_number=number,
+            output_dir=work,
+            files_dir=content,
+            depends=list(depends),
+            noarch="generic" if subdir == "noarch" else None,
+            timestamp=BUILT,
+            compression_level=1,
+        )
+        return Path(output.path)
+
+
+@pytest.fixture
+def tiny_package(tmp_path: Path) -> TinyPackages:
+    return TinyPackages(tmp_path)
+
+
+@dataclass
+class Checkout:
+    """A small checkout, its own cache, and a toolchain channel that builds are made from."""
+
+    workspace: Workspace
+    cache: Path
+
+    @property
+    def root(self) -> Path:
+        return self.workspace.root
+
+    @property
+    def channel(self) -> Path:
+        return self.workspace.channel
+
+    def write(self, path: str, text: str) -> Path:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(textwrap.dedent(text), encoding="utf-8")
+        return target
+
+    def recipe(
+        self,
+        name: str,
+        *,
+        version: str = "1.0",
+        script: Sequence[str] = (),
+        build: Sequence[str] = (),
+        run: Sequence[str] = (),
+        test: str = "true",
+    ) -> Path:
+        """Write a recipe of a noarch package, and one source file if it has none yet."""
+
+        def listed(specs: Sequence[str]) -> str:
+            return "".join(f"\n    - {spec}" for spec in specs) or " []"
+
+        if not (self.root / name).exists():
+            self.write(f"{name}/data.txt", f"{name}\n")
+        text = RECIPE.format(
+            name=name,
+            version=version,
+            script="".join(f"    - {line}\n" for line in script),
+            build=listed(build),
+            run=listed(run),
+            test=test,
+        )
+        return self.write(f"recipes/{name}/recipe.yaml", text)
+
+    def build(self, *names: str, closure: bool = False, **options: Any) -> BuildReport:
+        return build(
+            self.workspace,
+            QUIET,
+            names=names,
+            platform=current_platform(),
+            closure=closure,
+            **options,
+        )
+
+    def statuses(self, *names: str, **options: Any) -> dict[str, str]:
+        return {o.name: o.status for o in self.build(*names, **options).outcomes}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, own_cache: Path, patchelf: None) -> Checkout:
+    """A checkout with no recipe, on a path that needs quoting."""
+    root = tmp_path / "Ein Prüfstand"
+    (root / "recipes").mkdir(parents=True)
+    made = Checkout(Workspace(root), own_cache)
+    made.write("pixi.toml", MANIFEST)
+    made.write("recipes/variants.yaml", "{}\n")
+    publish(own_cache / "toolchain", [])
+    return made
+
+
+@pytest.fixture
+def patchelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build asks for patchelf before it starts; these packages have no binary to patch."""
+    folder = tmp_path / "patchelf"
+    folder.mkdir()
+    program = folder / "patchelf"
+    program.write_text("#!/bin/sh\necho 'nothing here needs patchelf' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}{os.pathsep}{folder}")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder with its bytes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    return tree
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that nobody listens on, and that nobody else can take meanwhile."""
+    with contextlib.closing(socket.socket()) as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+@pytest.fixture
+def no_network(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks the internet is refused at once."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
+        monkeypatch.setenv(name.lower(), f"http://127.0.0.1:{closed_port}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def tool() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """labchannel as a person starts it, in a process of its own without a terminal."""
+
+    def run(
+        *arguments: str | Path, cwd: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "labchannel", *map(str, arguments)],
+            check=False,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            cwd=cwd,
+            env={**os.environ, **variables},
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout that these tests lie in, where there is one."""
+    candidates = [
+        Path(value) for value in [os.environ.get("PIXI_PROJECT_ROOT")] if value is not None
+    ]
+    candidates += Path(__file__).resolve().parents
+    for folder in candidates:
+        if (folder / "pixiw").is_file() and (folder / "python" / "labchannel").is_dir():
+            return folder
+    pytest.skip("needs the repository's checkout, and this is an installed package")
