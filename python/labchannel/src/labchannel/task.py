@@ -15,7 +15,7 @@ from pathlib import Path
 from labchannel.cache import cache_folder, exclusive
 from labchannel.environment import activated, current_platform, install, solve
 from labchannel.errors import LabchannelError
-from labchannel.manifest import Manifest, read_manifest
+from labchannel.manifest import Manifest, Task, read_manifest
 from labchannel.progress import Progressor
 from labchannel.upstream import Upstream, find_upstream, mark_ready
 from labchannel.workspace import Workspace
@@ -68,12 +68,23 @@ def run_task(
             continue
         command = [*task.command, *(arguments if task.name == name else ())]
         progress.say(f"> {task.name}: {' '.join(command)}")
-        code = _run(command, workspace.root / task.cwd, {**variables, **task.env})
+        own = {name: _expand(value, variables) for name, value in task.env.items()}
+        code = _run(command, _folder(workspace, task), {**variables, **own})
         if code != 0:
             if len(order) > 1:
                 progress.say(f"> {task.name} failed with exit code {code}")
             return code
     return 0
+
+
+def _folder(workspace: Workspace, task: Task) -> Path:
+    folder = workspace.root / task.cwd
+    if not folder.is_dir():
+        raise LabchannelError(
+            f"the folder of the task {task.name!r} is missing: {folder}",
+            "Restore it, or correct the task's cwd in pixi.toml",
+        )
+    return folder
 
 
 def _run(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> int:
@@ -133,4 +144,7 @@ def task_variables(
 
 
 def _expand(value: str, variables: Mapping[str, str]) -> str:
-    return re.sub(r"\$(\w+)", lambda match: variables.get(match[1], ""), value)
+    """`value` with `$NAME` and `${NAME}` replaced."""
+    return re.sub(
+        r"\$(?:\{(\w+)\}|(\w+))", lambda match: variables.get(match[1] or match[2], ""), value
+    )
