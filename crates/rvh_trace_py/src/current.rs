@@ -54,6 +54,14 @@ impl SpanContext {
         self.0.remote
     }
 
+    /// The same, as if it were of this process.
+    fn as_local(&self) -> Self {
+        Self(rvh_trace::SpanContext {
+            remote: false,
+            ..self.0.clone()
+        })
+    }
+
     /// The W3C ``traceparent`` header.
     #[getter]
     fn traceparent(&self) -> String {
@@ -171,9 +179,48 @@ pub(crate) fn context_of(object: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanCon
         span.try_borrow().ok()?.span_context()
     } else if let Ok(context) = object.cast::<SpanContext>() {
         Some(context.get().0.clone())
-    } else {
+    } else if object.is_none() {
         None
+    } else {
+        from_api(&object)
     }
+}
+
+/// How to make contexts of OpenTelemetry's API of ours and back; absent until it is in use.
+struct Converters {
+    to_api: Py<PyAny>,
+    from_api: Py<PyAny>,
+}
+
+static CONVERTERS: PyOnceLock<Converters> = PyOnceLock::new();
+
+/// Gives the two functions that convert span contexts: ours to OpenTelemetry's, and back.
+#[pyfunction]
+#[pyo3(signature = (to_api, from_api, /))]
+pub(crate) fn convert_contexts_by(py: Python<'_>, to_api: Py<PyAny>, from_api: Py<PyAny>) {
+    CONVERTERS.get_or_init(py, || Converters { to_api, from_api });
+}
+
+/// A context as OpenTelemetry's API has it where that is in use, else ours.
+pub(crate) fn to_api(
+    py: Python<'_>,
+    context: Option<rvh_trace::SpanContext>,
+) -> PyResult<Py<PyAny>> {
+    let context = context.map(SpanContext);
+    match CONVERTERS.get(py) {
+        Some(converters) => converters.to_api.call1(py, (context,)),
+        None => Ok(context.into_pyobject(py)?.unbind()),
+    }
+}
+
+fn from_api(object: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanContext> {
+    let converted = CONVERTERS
+        .get(object.py())?
+        .from_api
+        .call1(object.py(), (object,))
+        .ok()?;
+    let context = converted.bind(object.py()).cast::<SpanContext>().ok()?;
+    Some(context.get().0.clone())
 }
 
 /// The object that is current, and the nearest attached context of OpenTelemetry at or below it.

@@ -22,7 +22,8 @@ mod _native {
 
     #[pymodule_export]
     use super::current::{
-        ForeignContext, SpanContext, attach, current_object, detach, parse_traceparent,
+        ForeignContext, SpanContext, attach, convert_contexts_by, current_object, detach,
+        parse_traceparent,
     };
     #[pymodule_export]
     use super::finished::{Event, FinishedSpan, Link};

@@ -1,9 +1,11 @@
 //! The span object, but for opening and closing it, which is in `hot_path`.
 
 use crate::current::{self, SpanContext};
-use crate::values::{attributes, shown, with_text, with_value};
+use crate::values::{attributes, each_attribute, shown, with_text, with_value};
 use crate::{exceptions, hot_path};
-use pyo3::exceptions::{PyBaseException, PyGeneratorExit, PyStopIteration, PySystemExit};
+use pyo3::exceptions::{
+    PyBaseException, PyException, PyGeneratorExit, PyStopIteration, PySystemExit,
+};
 use pyo3::prelude::*;
 use rvh_trace::{Fields, Kind, Limits, SAMPLED, SpanRecord, Status, count_coerced as coerced};
 
@@ -16,6 +18,13 @@ pub(crate) enum Phase {
     Open,
     /// Over; or never to be recorded, as the one shared no-op span.
     Ended,
+}
+
+/// What a span of OpenTelemetry's API does with an exception that ends it.
+#[derive(Clone, Copy)]
+pub(crate) struct ApiRules {
+    record_exception: bool,
+    set_status: bool,
 }
 
 /// A piece of work with a start, an end, attributes and a parent. Made by ``span(name)``.
@@ -31,8 +40,8 @@ pub struct Span {
     pub(crate) token: Option<Py<PyAny>>,
     /// How many of its children are open.
     pub(crate) open_children: u32,
-    /// A weak reference to the object that stands for it in OpenTelemetry's API.
-    pub(crate) companion: Option<Py<PyAny>>,
+    /// Set for a span of OpenTelemetry's API, whose rules for exceptions are its own.
+    pub(crate) api: Option<ApiRules>,
     /// The exception that was recorded last, in it or in a child of it: its address and text.
     pub(crate) recorded_exception: (usize, u64),
 }
@@ -46,7 +55,7 @@ impl Span {
             previous: None,
             token: None,
             open_children: 0,
-            companion: None,
+            api: None,
             recorded_exception: (0, 0),
         }
     }
@@ -100,25 +109,34 @@ impl Span {
         }
     }
 
-    /// Records an exception and the error status, the exception only once for all spans it leaves.
+    /// Records an exception that ends the span, and the error status. The exception is recorded
+    /// once for all spans that it leaves, but for spans of OpenTelemetry's API in each.
     pub(crate) fn failed(slf: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) {
-        if is_no_failure(exception) {
+        let Ok((api, recorded)) = slf
+            .try_borrow()
+            .map(|span| (span.api, span.recorded_exception))
+        else {
+            return;
+        };
+        let counts = match api {
+            Some(_) => exception.is_instance_of::<PyException>(),
+            None => !is_no_failure(exception),
+        };
+        if !counts {
             return;
         }
         // Captured first: `str(exception)` is foreign code and may come back to this span.
-        let recorded = slf
-            .try_borrow()
-            .map(|span| span.recorded_exception)
-            .unwrap_or_default();
         let text = shown(exception);
         let kind = exceptions::kind(exception);
         let mark = (exception.as_ptr() as usize, hash(&text));
+        let name = kind.rsplit('.').next().unwrap_or_default();
         let message = if text.is_empty() {
-            kind.clone()
+            name.to_owned()
         } else {
-            [kind.as_str(), ": ", &text].concat()
+            [name, ": ", &text].concat()
         };
-        let captured = (recorded != mark).then(|| exceptions::capture(exception, kind, text));
+        let capture = api.map_or(recorded != mark, |rules| rules.record_exception);
+        let captured = capture.then(|| exceptions::capture(exception, kind, text));
         let Ok(mut span) = slf.try_borrow_mut() else {
             return;
         };
@@ -127,12 +145,12 @@ impl Span {
         }
         span.recorded_exception = mark;
         if let Some(captured) = captured {
-            limits(|l| {
-                span.record
-                    .record_exception(captured, rvh_trace::now_ns(), &[], l)
-            });
+            let now = rvh_trace::now_ns();
+            limits(|limits| span.record.record_exception(captured, now, &[], limits));
         }
-        span.record.set_status(Status::Error, &message);
+        if api.is_none_or(|rules| rules.set_status) {
+            span.record.set_status(Status::Error, &message);
+        }
         let parent = span
             .previous
             .as_ref()
@@ -213,7 +231,7 @@ impl Span {
     }
 
     /// Adds an event, now or at ``timestamp`` (nanoseconds since 1970).
-    #[pyo3(signature = (name, /, attributes=None, *, timestamp=None, **fields))]
+    #[pyo3(signature = (name, attributes=None, timestamp=None, **fields))]
     fn add_event(
         slf: &Bound<'_, Self>,
         name: &Bound<'_, PyAny>,
@@ -238,16 +256,21 @@ impl Span {
         });
     }
 
+    /// The same as ``record``, by OpenTelemetry's name.
+    fn set_attribute(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) {
+        Self::record(slf, key, value);
+    }
+
     /// Links another span: a ``Span`` or a ``SpanContext``. What is neither is ignored.
-    #[pyo3(signature = (other, /, attributes=None))]
+    #[pyo3(signature = (context, attributes=None))]
     fn add_link(
         slf: &Bound<'_, Self>,
-        other: &Bound<'_, PyAny>,
+        context: &Bound<'_, PyAny>,
         attributes: Option<&Bound<'_, PyAny>>,
     ) {
         let (pairs, count) = self::attributes(attributes);
         coerced(count);
-        let Some(context) = current::context_of(other) else {
+        let Some(context) = current::context_of(context) else {
             return coerced(1);
         };
         if let Ok(mut span) = slf.try_borrow_mut()
@@ -257,23 +280,51 @@ impl Span {
         }
     }
 
-    /// Says how it went: ``"ok"``, which is final, or ``"error"`` with what went wrong.
-    #[pyo3(signature = (status, description="", /))]
-    fn set_status(&mut self, status: &str, description: &str) {
-        match Status::from_name(&status.to_ascii_lowercase()) {
-            Some(status) if self.recording => self.record.set_status(status, description),
-            Some(_) => {}
+    /// Says how it went: ``"ok"``, which is final, or ``"error"`` with what went wrong. A status of
+    /// OpenTelemetry's API will do as well.
+    #[pyo3(signature = (status, description=None))]
+    fn set_status<'py>(
+        slf: &Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        description: Option<&Bound<'py, PyAny>>,
+    ) {
+        let py = slf.py();
+        let attribute = |object: &Bound<'py, PyAny>, name| object.getattr_opt(name).ok().flatten();
+        let (code, description) = match attribute(status, "status_code") {
+            Some(code) => (code, status.getattr("description").ok()),
+            None => (status.clone(), description.cloned()),
+        };
+        let code = attribute(&code, "name").unwrap_or(code);
+        let status = with_text(&code, |name| Status::from_name(&name.to_ascii_lowercase()));
+        let description = description.unwrap_or_else(|| py.None().into_bound(py));
+        let description = if description.is_none() {
+            String::new()
+        } else {
+            with_text(&description, str::to_owned)
+        };
+        match status {
+            Some(status) => {
+                if let Ok(mut span) = slf.try_borrow_mut()
+                    && span.recording
+                {
+                    span.record.set_status(status, &description);
+                }
+            }
             None => coerced(1),
         }
     }
 
     /// Records an exception as an event, with its stack. The status stays as it is.
-    #[pyo3(signature = (exception, /, attributes=None))]
+    #[pyo3(signature = (exception, attributes=None, timestamp=None, escaped=false))]
     fn record_exception(
         slf: &Bound<'_, Self>,
         exception: &Bound<'_, PyAny>,
         attributes: Option<&Bound<'_, PyAny>>,
+        timestamp: Option<u64>,
+        escaped: bool,
     ) {
+        // OpenTelemetry has deprecated the attribute that this argument stands for.
+        let _ = escaped;
         let (pairs, count) = self::attributes(attributes);
         coerced(count);
         if !exception.is_instance_of::<PyBaseException>() {
@@ -286,8 +337,16 @@ impl Span {
             && span.recording
         {
             span.recorded_exception = mark;
-            let now = rvh_trace::now_ns();
-            limits(|limits| span.record.record_exception(captured, now, &pairs, limits));
+            let time = timestamp.unwrap_or_else(rvh_trace::now_ns);
+            limits(|limits| span.record.record_exception(captured, time, &pairs, limits));
+        }
+    }
+
+    /// Does what is done when an exception ends the span, which goes on.
+    #[pyo3(name = "failed")]
+    fn failed_by(slf: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) {
+        if exception.is_instance_of::<PyBaseException>() {
+            Self::failed(slf, exception);
         }
     }
 
@@ -311,7 +370,6 @@ impl Span {
     }
 
     /// Whether what is said about it is kept.
-    #[getter]
     fn is_recording(&self) -> bool {
         self.recording
     }
@@ -340,23 +398,17 @@ impl Span {
         self.record.span_id.to_string()
     }
 
-    /// Ends it, now or at ``timestamp`` (nanoseconds since 1970), whether or not it is current.
-    #[pyo3(signature = (timestamp=None))]
-    fn end(&mut self, timestamp: Option<u64>) {
+    /// Ends it, now or at ``end_time`` (nanoseconds since 1970), whether or not it is current.
+    #[pyo3(signature = (end_time=None))]
+    fn end(&mut self, end_time: Option<u64>) {
         if self.phase == Phase::Open {
-            self.end_at(timestamp);
+            self.end_at(end_time);
         }
     }
 
-    /// For another API's view of the span.
-    #[getter]
-    fn companion(&self) -> Option<&Py<PyAny>> {
-        self.companion.as_ref()
-    }
-
-    #[setter]
-    fn set_companion(&mut self, companion: Py<PyAny>) {
-        self.companion = Some(companion);
+    /// What travels of it, as OpenTelemetry's API has it where that is in use.
+    fn get_span_context(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        current::to_api(py, self.span_context())
     }
 
     /// Makes it current, and starts it if it has not begun: for work that goes on in steps, such
@@ -432,35 +484,39 @@ pub(crate) fn current_context(py: Python<'_>) -> Option<SpanContext> {
     current::innermost(&current::get(py)?).map(SpanContext)
 }
 
-/// A context and the link's attributes.
-type LinkTo<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
-
-/// Starts a span without making it current: for code that keeps its spans itself.
+/// Starts a span of OpenTelemetry's API.
 ///
-/// ``parent`` is a ``Span``, a ``SpanContext`` or an object that ``attach`` takes; without one
-/// the current span is the parent, and with ``root`` there is none. ``kind`` is a name, ``links``
-/// are pairs of a context and attributes, ``scope`` is the name and version of the instrumentation
-/// library.
+/// ``parent`` is a ``Span`` or a context, ours or OpenTelemetry's; without one the current span is
+/// the parent, and with ``root`` there is none. ``kind`` is a name, ``links`` are links of the API.
+/// With ``current`` it is made current, until it is left by ``__exit__``.
 #[pyfunction]
-#[pyo3(signature = (name, *, parent=None, root=false, kind=None, attributes=None, links=None,
-                    timestamp=None, scope=None))]
-#[allow(clippy::too_many_arguments, reason = "one for each keyword")]
+#[pyo3(signature = (scope, name, parent, root, kind, attributes, links, timestamp,
+                    record_exception, set_status_on_exception, current))]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the arguments of the API's start_span"
+)]
 pub(crate) fn start_span<'py>(
     py: Python<'py>,
+    scope: &Scope,
     name: &Bound<'py, PyAny>,
     parent: Option<&Bound<'py, PyAny>>,
     root: bool,
     kind: Option<&str>,
     attributes: Option<&Bound<'py, PyAny>>,
-    links: Option<Vec<LinkTo<'py>>>,
+    links: Option<Vec<Bound<'py, PyAny>>>,
     timestamp: Option<u64>,
-    scope: Option<&Scope>,
+    record_exception: bool,
+    set_status_on_exception: bool,
+    current: bool,
 ) -> PyResult<Py<Span>> {
     hot_path::initialise_if_wanted(py);
-    let parent = match parent {
+    let previous = current::get(py);
+    let parent = match (parent, &previous) {
         _ if root => None,
-        Some(parent) => current::context_of(parent),
-        None => current::get(py).and_then(|object| current::innermost(&object)),
+        (Some(parent), _) => current::context_of(parent),
+        (None, Some(previous)) => current::innermost(previous),
+        (None, None) => None,
     };
     let Some(guard) = rvh_trace::pipeline() else {
         return Ok(hot_path::no_op_span(py));
@@ -471,26 +527,35 @@ pub(crate) fn start_span<'py>(
     let limits = &pipeline.settings.limits;
     let fields = with_text(name, |name| Fields::new(name, pipeline.buffer()));
     let mut span = Span::new(fields, rvh_trace::Level::Info);
+    span.api = Some(ApiRules {
+        record_exception,
+        set_status: set_status_on_exception,
+    });
     if let Some(kind) = kind.and_then(Kind::from_name) {
         span.record.kind = kind;
     }
-    let (pairs, count) = self::attributes(attributes);
-    coerced(count);
-    for (key, value) in &pairs {
-        span.record.set(key, value.into(), limits);
-    }
-    for (context, attributes) in links.unwrap_or_default() {
-        let (pairs, count) = self::attributes(attributes.as_ref());
+    coerced(each_attribute(attributes, |key, value| {
+        span.record.set(key, value, limits)
+    }));
+    for link in links.into_iter().flatten() {
+        let (pairs, count) = self::attributes(link.getattr("attributes").ok().as_ref());
         coerced(count);
-        if let Some(context) = current::context_of(&context) {
+        if let Some(context) = link
+            .getattr("context")
+            .ok()
+            .as_ref()
+            .and_then(current::context_of)
+        {
             span.record.add_link(context, &pairs, limits);
         }
     }
-    if let Some(scope) = scope {
-        span.record.extra().scope = Some(std::sync::Arc::clone(&scope.0));
-    }
+    span.record.extra().scope = Some(std::sync::Arc::clone(&scope.0));
     span.start(parent.as_ref(), timestamp);
-    Py::new(py, span)
+    let span = Bound::new(py, span)?;
+    if current {
+        hot_path::resume_span(&span);
+    }
+    Ok(span.unbind())
 }
 
 /// The name and version of an instrumentation library.

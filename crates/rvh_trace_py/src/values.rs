@@ -158,32 +158,41 @@ pub(crate) fn with_text<T>(object: &Bound<'_, PyAny>, use_it: impl FnOnce(&str) 
     }
 }
 
-/// The attributes of a mapping; `None` has none. The second part counts values recorded as text.
-pub(crate) fn attributes(mapping: Option<&Bound<'_, PyAny>>) -> (Vec<(String, Value)>, u64) {
-    let (mut attributes, mut coerced) = (Vec::new(), 0);
+/// Gives each attribute of a mapping to `write`; `None` has none. Returns how many had no type of
+/// their own.
+pub(crate) fn each_attribute(
+    mapping: Option<&Bound<'_, PyAny>>,
+    mut write: impl FnMut(&str, ValueRef<'_>),
+) -> u64 {
     let Some(mapping) = mapping.filter(|mapping| !mapping.is_none()) else {
-        return (attributes, coerced);
-    };
-    let dict = match mapping.cast::<PyDict>() {
-        Ok(dict) => dict.clone(),
-        Err(_) => {
-            let class = mapping.py().get_type::<PyDict>();
-            match class
-                .call1((mapping,))
-                .ok()
-                .and_then(|d| d.cast_into::<PyDict>().ok())
-            {
-                Some(dict) => dict,
-                None => return (attributes, 1),
-            }
-        }
+        return 0;
     };
     // A copy: the str() of a value is foreign code, and may change the dictionary.
-    for (key, value) in dict.copy().iter().flatten() {
-        let (value, typed) = with_value(&value, owned);
+    let dict = match mapping.cast::<PyDict>() {
+        Ok(dict) => dict.copy().ok(),
+        Err(_) => {
+            let class = mapping.py().get_type::<PyDict>();
+            class
+                .call1((mapping,))
+                .ok()
+                .and_then(|dict| dict.cast_into::<PyDict>().ok())
+        }
+    };
+    let Some(dict) = dict else { return 1 };
+    let mut coerced = 0;
+    for (key, value) in &dict {
+        let ((), typed) = with_value(&value, |value| with_text(&key, |key| write(key, value)));
         coerced += u64::from(!typed);
-        attributes.push((with_text(&key, str::to_owned), value));
     }
+    coerced
+}
+
+/// The attributes of a mapping, and how many had no type of their own.
+pub(crate) fn attributes(mapping: Option<&Bound<'_, PyAny>>) -> (Vec<(String, Value)>, u64) {
+    let mut attributes = Vec::new();
+    let coerced = each_attribute(mapping, |key, value| {
+        attributes.push((key.to_owned(), owned(value)))
+    });
     (attributes, coerced)
 }
 

@@ -185,7 +185,7 @@ def test_levels_filter():
 def test_spans_are_no_ops_before_init():
     with span("s", a=1) as opened:
         opened.record("b", 2)
-        assert not opened.is_recording
+        assert not opened.is_recording()
         assert rvh_trace.current_context() is None
     assert rvh_trace.finished_spans() == []
 

@@ -65,7 +65,7 @@ class SpanEventHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Add the record to the current span, if there is one."""
         opened = _native.current_span()
-        if not opened.is_recording or record.name == LOGGER.name:
+        if not opened.is_recording() or record.name == LOGGER.name:
             return
         try:
             attributes = {

@@ -4,137 +4,35 @@ With ``OTEL_PYTHON_TRACER_PROVIDER=rvh_trace`` and ``OTEL_PYTHON_CONTEXT=rvh_tra
 instrumentation packages that are written to the OpenTelemetry API record into this pipeline, and
 their spans and ours are each other's parents. Needs the package ``opentelemetry-api``.
 
-Without the second variable OpenTelemetry keeps its context itself: its spans are then the parents
-of ours only where they were opened by ``start_as_current_span``.
+A span of ours has all methods of the API's, so it is one. Without the second variable OpenTelemetry
+keeps its context itself: its spans are then the parents of ours only where they were opened by
+``start_as_current_span``, and ours are not the parents of its.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
-from opentelemetry.trace import Status, StatusCode
 
 from rvh_trace import _native, setup
-from rvh_trace.opentelemetry_context import RuntimeContext, from_native, span_in, to_native
+from rvh_trace.opentelemetry_context import RuntimeContext, parent_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextvars import Token
     from types import TracebackType
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, SpanKind
-    from opentelemetry.util.types import AnyValue, Attributes
+    from opentelemetry.util.types import Attributes
 
-_STATUS = {StatusCode.UNSET: "unset", StatusCode.OK: "ok", StatusCode.ERROR: "error"}
+trace_api.Span.register(_native.Span)
 
-
-class Span(trace_api.Span):
-    """A span of this tracer, as OpenTelemetry's API sees it."""
-
-    def __init__(
-        self,
-        native: _native.Span,
-        *,
-        record_exception: bool = True,
-        set_status_on_exception: bool = True,
-    ) -> None:
-        self.native = native
-        self._record_exception = record_exception
-        self._set_status_on_exception = set_status_on_exception
-        self._context: trace_api.SpanContext | None = None
-        native.companion = weakref.ref(self)
-
-    @classmethod
-    def of(cls, native: _native.Span) -> Span:
-        """Return the object that stands for a native span."""
-        known = native.companion
-        companion = None if known is None else known()
-        return companion if isinstance(companion, cls) else cls(native)
-
-    def get_span_context(self) -> trace_api.SpanContext:
-        """Return what travels of it."""
-        if self._context is None:
-            context = self.native.context
-            self._context = (
-                trace_api.INVALID_SPAN_CONTEXT if context is None else from_native(context)
-            )
-        return self._context
-
-    def is_recording(self) -> bool:
-        """Whether what is said about it is kept."""
-        return self.native.is_recording
-
-    def end(self, end_time: int | None = None) -> None:
-        """End it, now or at a time in nanoseconds since 1970."""
-        self.native.end(end_time)
-
-    def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
-        """Set several attributes."""
-        self.native.set_attributes(attributes)
-
-    def set_attribute(self, key: str, value: AnyValue) -> None:
-        """Set an attribute."""
-        self.native.record(key, value)
-
-    def add_event(
-        self, name: str, attributes: Attributes = None, timestamp: int | None = None
-    ) -> None:
-        """Add an event."""
-        self.native.add_event(name, attributes, timestamp=timestamp)
-
-    def add_link(self, context: trace_api.SpanContext, attributes: Attributes = None) -> None:
-        """Link another span."""
-        native = to_native(context)
-        if native is not None:
-            self.native.add_link(native, attributes)
-
-    def update_name(self, name: str) -> None:
-        """Give it another name."""
-        self.native.update_name(name)
-
-    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        """Say how it went."""
-        if isinstance(status, Status):
-            self.native.set_status(_STATUS[status.status_code], status.description or "")
-        else:
-            self.native.set_status(_STATUS[status], description or "")
-
-    def record_exception(
-        self,
-        exception: BaseException,
-        attributes: Attributes = None,
-        timestamp: int | None = None,
-        escaped: bool = False,
-    ) -> None:
-        """Record an exception as an event."""
-        self.native.record_exception(exception, attributes)
-
-    def failed(self, exception: BaseException) -> None:
-        """Record what ended it, as it was told when it was made."""
-        if isinstance(exception, Exception) and self.native.is_recording:
-            if self._record_exception:
-                self.native.record_exception(exception)
-            if self._set_status_on_exception:
-                self.native.set_status("error", f"{type(exception).__name__}: {exception}")
-
-    def __enter__(self) -> Span:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        if exc_val is not None:
-            self.failed(exc_val)
-        self.native.end()
+_INTERNAL = trace_api.SpanKind.INTERNAL
 
 
 class CurrentSpan:
@@ -142,19 +40,21 @@ class CurrentSpan:
 
     __slots__ = ("_arguments", "_end_on_exit", "_span", "_token", "_tracer")
 
-    def __init__(self, tracer: Tracer, arguments: tuple[Any, ...], *, end_on_exit: bool) -> None:
+    _span: _native.Span
+    _token: Token[Context]
+
+    def __init__(self, tracer: Tracer, arguments: tuple[Any, ...], end_on_exit: bool) -> None:
         self._tracer = tracer
         self._arguments = arguments
         self._end_on_exit = end_on_exit
-        self._span: Span | None = None
-        self._token: Token[Context] | None = None
 
-    def __enter__(self) -> Span:
-        self._span = span = self._tracer.start_span(*self._arguments)
-        span.native.resume()
-        if not RuntimeContext.is_active():
-            self._token = context_api.attach(trace_api.set_span_in_context(span))
-        return span
+    def __enter__(self) -> trace_api.Span:
+        tracer = self._tracer
+        self._span = span = tracer.start(*self._arguments, current=True)
+        shown: Any = span
+        if not tracer.shares_context:
+            self._token = context_api.attach(trace_api.set_span_in_context(shown))
+        return shown  # type: ignore[no-any-return]
 
     def __exit__(
         self,
@@ -162,22 +62,18 @@ class CurrentSpan:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        span = self._span
-        if span is None:
-            return
-        if exception is not None:
-            span.failed(exception)
-        span.native.suspend()
-        if self._token is not None:
+        if not self._tracer.shares_context:
             context_api.detach(self._token)
         if self._end_on_exit:
-            span.native.end()
+            self._span.__exit__(kind, exception, traceback)
+        else:
+            if exception is not None:
+                self._span.failed(exception)
+            self._span.suspend()
 
     def __call__[**P, R](self, function: Callable[P, R]) -> Callable[P, R]:
         """Make a span of each call."""
-        again = functools.partial(
-            CurrentSpan, self._tracer, self._arguments, end_on_exit=self._end_on_exit
-        )
+        again = functools.partial(CurrentSpan, self._tracer, self._arguments, self._end_on_exit)
         wrapper: Any
         if inspect.iscoroutinefunction(function):
 
@@ -200,50 +96,70 @@ class Tracer(trace_api.Tracer):
 
     def __init__(self, name: str, version: str | None) -> None:
         self._scope = _native.Scope(name or "", version or "")
+        self.shares_context = RuntimeContext.is_active()
+
+    def start(
+        self,
+        name: str,
+        context: Context | None,
+        kind: SpanKind,
+        attributes: Attributes,
+        links: Sequence[Link] | None,
+        start_time: int | None,
+        record_exception: bool,
+        set_status_on_exception: bool,
+        *,
+        current: bool,
+    ) -> _native.Span:
+        """Start a span, as ``start_span`` of the API does, and perhaps make it current."""
+        parent = None
+        if context is not None or not self.shares_context:
+            parent = parent_in(trace_api.get_current_span(context))
+        return _native.start_span(
+            self._scope,
+            name,
+            parent,
+            # With OpenTelemetry's own context a span of ours may be the inner one.
+            parent is None and context is not None,
+            None if kind is _INTERNAL else kind.name.lower(),
+            attributes,
+            links,
+            start_time,
+            record_exception,
+            set_status_on_exception,
+            current,
+        )
 
     def start_span(
         self,
         name: str,
         context: Context | None = None,
-        kind: SpanKind = trace_api.SpanKind.INTERNAL,
+        kind: SpanKind = _INTERNAL,
         attributes: Attributes = None,
         links: Sequence[Link] | None = None,
         start_time: int | None = None,
         record_exception: bool = True,
         set_status_on_exception: bool = True,
-    ) -> Span:
+    ) -> trace_api.Span:
         """Start a span, which is not made current."""
-        parent: _native.Span | _native.SpanContext | None = None
-        root = False
-        if context is not None or not RuntimeContext.is_active():
-            parent = span_in(trace_api.get_current_span(context))
-            # With OpenTelemetry's own context a span of ours may be the inner one.
-            root = parent is None and context is not None
-        targets = None
-        if links:
-            pairs = [(to_native(link.context), link.attributes) for link in links]
-            targets = [(target, attributes) for target, attributes in pairs if target is not None]
-        native = _native.start_span(
+        span: Any = self.start(
             name,
-            parent=parent,
-            root=root,
-            kind=None if kind is trace_api.SpanKind.INTERNAL else kind.name.lower(),
-            attributes=attributes,
-            links=targets,
-            timestamp=start_time,
-            scope=self._scope,
+            context,
+            kind,
+            attributes,
+            links,
+            start_time,
+            record_exception,
+            set_status_on_exception,
+            current=False,
         )
-        return Span(
-            native,
-            record_exception=record_exception,
-            set_status_on_exception=set_status_on_exception,
-        )
+        return span  # type: ignore[no-any-return]
 
     def start_as_current_span(  # type: ignore[override]
         self,
         name: str,
         context: Context | None = None,
-        kind: SpanKind = trace_api.SpanKind.INTERNAL,
+        kind: SpanKind = _INTERNAL,
         attributes: Attributes = None,
         links: Sequence[Link] | None = None,
         start_time: int | None = None,
@@ -262,7 +178,7 @@ class Tracer(trace_api.Tracer):
             record_exception,
             set_status_on_exception,
         )
-        return CurrentSpan(self, arguments, end_on_exit=end_on_exit)
+        return CurrentSpan(self, arguments, end_on_exit)
 
 
 class TracerProvider(trace_api.TracerProvider):

@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from opentelemetry import trace as trace_api
 
 
-def to_native(context: trace_api.SpanContext) -> _native.SpanContext | None:
-    """Return a span context of OpenTelemetry as one of ours; ``None`` when it is not valid."""
+def _from_api(context: trace_api.SpanContext) -> _native.SpanContext | None:
     if not context.is_valid:
         return None
     header = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-    return _native.parse_traceparent(header, context.trace_state.to_header())
+    parsed = _native.parse_traceparent(header, context.trace_state.to_header())
+    return parsed if context.is_remote or parsed is None else parsed.as_local()
 
 
-def from_native(context: _native.SpanContext) -> trace_api.SpanContext:
-    """Return a span context of ours as one of OpenTelemetry."""
+def _to_api(context: _native.SpanContext | None) -> trace_api.SpanContext:
     from opentelemetry import trace
 
+    if context is None:
+        return trace.INVALID_SPAN_CONTEXT
     state = trace.TraceState.from_header([context.tracestate]) if context.tracestate else None
     return trace.SpanContext(
         trace_id=int(context.trace_id, 16),
@@ -40,10 +41,15 @@ def from_native(context: _native.SpanContext) -> trace_api.SpanContext:
     )
 
 
-def span_in(span: trace_api.Span) -> _native.Span | _native.SpanContext | None:
-    """Return the native span behind a span of OpenTelemetry's API, or else its context."""
-    native = getattr(span, "native", None)
-    return native if isinstance(native, _native.Span) else to_native(span.get_span_context())
+_native.convert_contexts_by(_to_api, _from_api)
+
+
+def parent_in(span: Any) -> object:
+    """Return what is the parent of a child of this span: itself, its context, or nothing."""
+    if isinstance(span, _native.Span):
+        return span
+    context: trace_api.SpanContext = span.get_span_context()
+    return context if context.is_valid else None
 
 
 class RuntimeContext(_RuntimeContext):
@@ -60,7 +66,7 @@ class RuntimeContext(_RuntimeContext):
         """Make a context current."""
         from opentelemetry import trace
 
-        parent = span_in(trace.get_current_span(context))
+        parent = parent_in(trace.get_current_span(context))
         token: Any = _native.attach(_native.ForeignContext(context, parent))
         return token  # type: ignore[no-any-return]
 
@@ -72,13 +78,12 @@ class RuntimeContext(_RuntimeContext):
             return base
         from opentelemetry import trace
 
-        from rvh_trace.opentelemetry import Span
-
-        span: trace.Span
+        span: Any = current
         if isinstance(current, _native.Span):
-            span = Span.of(current)
+            # To OpenTelemetry a span of ours is a span.
+            trace.Span.register(_native.Span)
         else:
-            span = trace.NonRecordingSpan(from_native(current))
+            span = trace.NonRecordingSpan(_to_api(current))
         return trace.set_span_in_context(span, base)
 
     def detach(self, token: Token[Context]) -> None:
