@@ -255,7 +255,8 @@ def _build_one(
 
 def source_time(recipe: Recipe) -> int:
     """Seconds since 1970 that stand for the sources: the newest of their times."""
-    return max(int(path.stat().st_mtime) for _name, path in recipe.source_files())
+    paths = [path for _name, path in recipe.source_files()] or [recipe.path]
+    return max(int(path.stat().st_mtime) for path in paths)
 
 
 def snapshot(workspace: Workspace, recipe: Recipe, digest: str, number: int, folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,49 @@ class Recipe:
         return "noarch" if "noarch" in self.facts["build"] else self.platform
 
     def source_files(self) -> list[tuple[Path, Path]]:
-        """The files that the build copies from the checkout: path in the sources, path on disk."""
-        files: dict[Path, Path] = {}
+        """The files that the build copies, and those beside the recipe: patches, scripts.
+
+        Returns
+        -------
+        list
+            Pairs of a path in the checkout and the path on disk, sorted.
+
+        Raises
+        ------
+        LabchannelError
+            A source is missing, or lies outside of the checkout.
+        """
+        checkout = self.path.parents[2].resolve()
+        paths = set(_beneath(self.path.parent.resolve())) - {self.path.resolve()}
+        for root, include, exclude in self._sources():
+            if not root.is_relative_to(checkout):
+                raise LabchannelError(
+                    f"{self.path}: the source {root} lies outside of the checkout",
+                    "Move it into the repository: a build is made from one checkout",
+                )
+            left_out = {path for pattern in exclude for path in _matches(root, pattern)}
+            paths |= {path for pattern in include for path in _matches(root, pattern)} - left_out
+        files = ((path.relative_to(checkout), path) for path in paths)
+        return sorted((name, path) for name, path in files if not _is_leftover(name))
+
+    def check_sources(self) -> None:
+        """Refuse a recipe that names a source that is not there, before any build starts.
+
+        Raises
+        ------
+        LabchannelError
+            A source folder is missing, or a pattern of its filter matches nothing.
+        """
+        for root, include, _exclude in self._sources():
+            for pattern in include:
+                if next(_matches(root, pattern), None) is None:
+                    raise LabchannelError(
+                        f"{self.path}: the source filter {pattern!r} matches no file in {root}",
+                        "Restore the file, or correct the recipe's source.filter",
+                    )
+
+    def _sources(self) -> Iterator[tuple[Path, list[str], list[str]]]:
+        """Each source of this machine: its folder, and the globs that it takes and leaves out."""
         for source in self.facts.get("source", []):
             if "path" not in source:
                 continue
@@ -74,51 +116,34 @@ class Recipe:
                     f"{self.path}: the source {source['path']} is missing",
                     "Correct source.path, or restore the files",
                 )
-            rules = source.get("filter", ["**"])
-            include, exclude = (
-                (rules.get("include", ["**"]), rules.get("exclude", []))
-                if isinstance(rules, dict)
-                else (rules, [])
-            )
-            for pattern in include:
-                for path in _matches(root, pattern):
-                    relative = path.relative_to(root)
-                    if path.is_file() and not _ignored(relative, exclude):
-                        files[relative] = path
-        return sorted(files.items())
-
-    def check_sources(self) -> None:
-        """Refuse a recipe that names a source that is not there, before any build starts.
-
-        Raises
-        ------
-        LabchannelError
-            A pattern of the source filter, or a test's source, matches nothing.
-        """
-        for source in self.facts.get("source", []):
             rules = source.get("filter", [])
-            root = (self.path.parent / source.get("path", ".")).resolve()
-            for pattern in rules.get("include", []) if isinstance(rules, dict) else rules:
-                if next(_matches(root, pattern), None) is None:
-                    raise LabchannelError(
-                        f"{self.path}: the source filter {pattern!r} matches no file in {root}",
-                        "Restore the file, or correct the recipe's source.filter",
-                    )
+            if not isinstance(rules, dict):
+                rules = {"include": rules}
+            yield root, rules.get("include") or ["**"], rules.get("exclude") or []
 
 
 def _matches(root: Path, pattern: str) -> Iterator[Path]:
-    """What a recipe's glob selects. Before Python 3.13 a final `**` means folders to pathlib."""
-    return root.glob(f"{pattern}/*" if pattern.endswith("**") else pattern)
+    """The files that a recipe's glob selects: a folder stands for all that is in it."""
+    stem = pattern.removesuffix("**").rstrip("/")
+    for path in root.glob(stem) if stem else [root]:
+        yield from _beneath(path)
 
 
-def _ignored(relative: Path, exclude: Iterable[str]) -> bool:
-    """What never belongs to the inputs: the leftovers of running, and what the recipe excludes."""
+def _beneath(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (inner for inner in path.rglob("*") if inner.is_file())
+    elif path.is_file():
+        yield path
+
+
+def _is_leftover(relative: Path) -> bool:
+    """What running leaves behind, which is never an input."""
     leftovers = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
-    return (
-        bool(leftovers.intersection(relative.parts))
-        or relative.suffix in {".pyc", ".so", ".pyd"}
-        or any(relative.match(pattern) for pattern in exclude)
-    )
+    return bool(leftovers.intersection(relative.parts)) or relative.suffix in {
+        ".pyc",
+        ".so",
+        ".pyd",
+    }
 
 
 def spec_name(spec: str) -> str:
@@ -129,7 +154,7 @@ def spec_name(spec: str) -> str:
     >>> spec_name("maturin >=1.9.4,<2")
     'maturin'
     """
-    return spec.split()[0].split("=")[0].split(">")[0].split("<")[0].lower()
+    return re.split(r"[\s=<>!~\[]", spec, maxsplit=1)[0].lower()
 
 
 def render_recipe(path: Path, variants: Path, platform: str) -> Recipe:
@@ -149,9 +174,9 @@ def render_recipe(path: Path, variants: Path, platform: str) -> Recipe:
     LabchannelError
         A syntax error, an unknown key, or a recipe with more than one variant.
     """
+    config = read_variants(variants)
     try:
         stage0 = rattler_build.Stage0Recipe.from_file(path)
-        config = rattler_build.VariantConfig.from_file(variants)
         here = str(rattler.Subdir.current())
         rendered = stage0.render(
             config,
@@ -164,8 +189,9 @@ def render_recipe(path: Path, variants: Path, platform: str) -> Recipe:
     except OSError as error:
         raise LabchannelError(f"{path} can't be read ({error})", "Restore it") from error
     except rattler_build.RattlerBuildError as error:
-        message = " ".join(str(error).split())
-        raise LabchannelError(f"{path} can't be rendered: {message}", "Mend that line") from error
+        raise LabchannelError(
+            f"{path} can't be rendered: {_reason(error)}", "Mend that line"
+        ) from error
     if len(rendered) != 1:
         raise LabchannelError(
             f"{path} renders to {len(rendered)} variants, labchannel builds one for a platform",
@@ -174,6 +200,35 @@ def render_recipe(path: Path, variants: Path, platform: str) -> Recipe:
     (variant,) = rendered
     package = variant.recipe.package
     return Recipe(package.name, package.version, path, platform, variant)
+
+
+def _reason(error: rattler_build.RattlerBuildError) -> str:
+    """What rattler-build has to say, without the Rust structures around it."""
+    text = " ".join(str(error).split())
+    told = re.search(r'(?:reason|message): "((?:[^"\\]|\\.)*)"', text)
+    if told is None:
+        return text
+    reason = re.sub(r"\\(.)", r"\1", told[1])
+    place = re.search(r"\bline: (\d+), column: (\d+)", text)
+    return f"{place[1]}:{place[2]}: {reason}" if place else reason
+
+
+def read_variants(path: Path) -> rattler_build.VariantConfig:
+    """Read the variant file.
+
+    Raises
+    ------
+    LabchannelError
+        It is missing or damaged.
+    """
+    if not path.is_file():
+        raise LabchannelError(f"{path} is missing", "Restore it from version control: git checkout")
+    try:
+        return rattler_build.VariantConfig.from_file(path)
+    except rattler_build.RattlerBuildError as error:
+        raise LabchannelError(
+            f"{path} can't be read: {_reason(error)}", "Mend that line"
+        ) from error
 
 
 def check_variant_keys(recipes: Iterable[Recipe], variants: Path) -> None:
@@ -185,11 +240,7 @@ def check_variant_keys(recipes: Iterable[Recipe], variants: Path) -> None:
         The key's name and the keys that are used.
     """
     used = {key for recipe in recipes for key in recipe.rendered.variant}
-    try:
-        known = set(rattler_build.VariantConfig.from_file(variants).keys())
-    except rattler_build.RattlerBuildError as error:
-        raise LabchannelError(f"{variants} can't be read: {error}", "Mend that line") from error
-    unknown = sorted(known - used)
+    unknown = sorted(set(read_variants(variants).keys()) - used)
     if unknown:
         raise LabchannelError(
             f"{variants}: no recipe uses the variant key {unknown[0]!r}",
