@@ -35,9 +35,14 @@ def test_without_a_total_there_is_no_count(plain):
 
 
 def test_an_error_leaves_no_line_that_says_done(plain):
-    with pytest.raises(RuntimeError), Progressor(plain).stage("recipes", 1) as step:
-        step("alpha")
-        raise RuntimeError
+    def broken_off() -> None:
+        with Progressor(plain).stage("recipes", 1) as step:
+            step("alpha")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        broken_off()
+    assert "alpha" in plain.file.getvalue()
     assert "done" not in plain.file.getvalue()
 
 
