@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import warnings
 
 from rvh_trace import _native
@@ -15,9 +13,6 @@ if TYPE_CHECKING:
 
     from rvh_trace._native import FinishedSpan
     from rvh_trace.exporter import SpanExporter
-
-EXIT_TIMEOUT = 2.0
-"""Seconds that the flush at exit may take, also when the collector is dead."""
 
 
 def init_tracing(
@@ -90,12 +85,12 @@ def init_tracing(
         reconfigure=reconfigure,
     )
     _native.initialise_by_first_span(None)
-    from rvh_trace import log_records
+    from rvh_trace import lifecycle, log_records
 
     log_records.install()
     for sentence in ignored:
         warnings.warn(sentence, RuntimeWarning, stacklevel=2)
-    _register_once()
+    lifecycle.register()
 
 
 def init_from_environment() -> None:
@@ -120,26 +115,13 @@ if (
 ):
     _native.initialise_by_first_span(init_from_environment)
 
-_registered = False
-
-
-def _register_once() -> None:
-    """Flush at exit, and give each forked child a pipeline of its own."""
-    global _registered
-    if _registered:
-        return
-    _registered = True
-    atexit.register(shutdown, EXIT_TIMEOUT)
-    if sys.platform != "win32":
-        os.register_at_fork(after_in_child=_native.after_fork_in_child)
-
 
 def flush(timeout: float = 5.0) -> bool:
     """Export what is queued; false when it takes longer than ``timeout`` seconds."""
     return _native.flush(timeout)
 
 
-def shutdown(timeout: float = EXIT_TIMEOUT) -> bool:
+def shutdown(timeout: float = 2.0) -> bool:
     """Export what is queued and end tracing; spans are no-ops afterwards.
 
     False when it takes longer than ``timeout`` seconds: what is left is then given up.

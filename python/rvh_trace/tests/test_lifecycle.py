@@ -1,0 +1,225 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import rvh_trace
+from rvh_trace import span
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+
+
+def run(code, collector, *, check=True, **options):
+    environment = dict(os.environ, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint)
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+        **options,
+    )
+    assert not check or result.returncode == 0, result.stderr
+    return result
+
+
+def names(collector):
+    return sorted(item["name"] for item in collector.spans)
+
+
+@needs_fork
+def test_a_fork_loses_nothing_and_sends_nothing_twice(collector):
+    run(
+        """
+        import os, rvh_trace
+        rvh_trace.init_tracing()
+        with rvh_trace.span("before"):
+            pass
+        with rvh_trace.span("across") as across:
+            pid = os.fork()
+            if pid == 0:
+                with rvh_trace.span("in child"):
+                    pass
+                assert rvh_trace.stats()["recorded"] == 1
+                rvh_trace.flush()
+                os._exit(0)
+            os.waitpid(pid, 0)
+        with rvh_trace.span("in parent"):
+            pass
+        """,
+        collector,
+    )
+    assert names(collector) == ["across", "before", "in child", "in parent"]
+    by_name = {item["name"]: item for item in collector.spans}
+    assert by_name["in child"]["parent_span_id"] == by_name["across"]["span_id"]
+    assert len({item["span_id"] for item in collector.spans}) == 4
+
+
+@needs_fork
+def test_many_forks_while_threads_record(collector):
+    result = run(
+        """
+        import os, threading, rvh_trace
+        rvh_trace.init_tracing()
+        stop = threading.Event()
+        def work():
+            while not stop.is_set():
+                with rvh_trace.span("thread"):
+                    pass
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        pids = []
+        for number in range(20):
+            pid = os.fork()
+            if pid == 0:
+                with rvh_trace.span(f"child"):
+                    pass
+                os._exit(0 if rvh_trace.flush(20) else 1)
+            pids.append(pid)
+        codes = [os.waitpid(pid, 0)[1] for pid in pids]
+        stop.set()
+        for thread in threads:
+            thread.join()
+        print(codes)
+        """,
+        collector,
+    )
+    assert result.stdout.strip() == str([0] * 20)
+    assert names(collector).count("child") == 20
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param("fork", marks=needs_fork), "spawn", pytest.param("forkserver", marks=needs_fork)],
+)
+def test_children_of_multiprocessing_are_flushed(collector, tmp_path, method):
+    script = tmp_path / "main.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import multiprocessing, rvh_trace
+        def work(number):
+            rvh_trace.init_tracing()
+            with rvh_trace.span(f"child {{number}}"):
+                pass
+        if __name__ == "__main__":
+            rvh_trace.init_tracing()
+            with rvh_trace.span("parent"):
+                context = multiprocessing.get_context({method!r})
+                children = [context.Process(target=work, args=(n,)) for n in range(3)]
+                for child in children:
+                    child.start()
+                for child in children:
+                    child.join()
+                assert [child.exitcode for child in children] == [0, 0, 0]
+        """)
+    )
+    environment = dict(os.environ, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint)
+    result = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+    )
+    assert result.returncode == 0, result.stderr
+    assert names(collector) == ["child 0", "child 1", "child 2", "parent"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM handlers")
+def test_sigterm_flushes_and_still_terminates(collector):
+    result = run(
+        """
+        import os, signal, rvh_trace
+        rvh_trace.init_tracing()
+        with rvh_trace.span("last"):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        """,
+        collector,
+        check=False,
+    )
+    assert result.returncode == -signal.SIGTERM
+    assert names(collector) == ["last"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM handlers")
+def test_a_handler_of_sigterm_stays(collector):
+    result = run(
+        """
+        import os, signal, rvh_trace
+        signal.signal(signal.SIGTERM, lambda *_: print("mine"))
+        rvh_trace.init_tracing()
+        os.kill(os.getpid(), signal.SIGTERM)
+        """,
+        collector,
+    )
+    assert result.stdout == "mine\n"
+
+
+def test_a_dead_collector_does_not_hold_up_the_exit(tmp_path):
+    code = """
+        import atexit, time
+        started = []
+        # Runs last: functions run in the reverse of the order in which they were registered.
+        atexit.register(lambda: print(time.monotonic() - started[0]))
+        import rvh_trace
+        rvh_trace.init_tracing()
+        with rvh_trace.span("s"):
+            pass
+        started.append(time.monotonic())
+    """
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        environment = dict(os.environ, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
+        result = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env=environment,
+        )
+    # Bounded by its own limit of two seconds, and far from the ten of a request.
+    assert float(result.stdout) < 6
+
+
+def test_threads_record_into_one_queue(memory):
+    import threading
+
+    def work(number):
+        for _ in range(200):
+            with span(f"thread {number}"):
+                pass
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(rvh_trace.finished_spans()) == 1600
+    assert len({item.span_id for item in rvh_trace.finished_spans()}) == 1600
+
+
+def test_the_first_span_sets_up_where_the_environment_says_so(collector):
+    code = """
+        import rvh_trace
+        with rvh_trace.span("first"):
+            pass
+        with rvh_trace.span("second"):
+            pass
+    """
+    run(code, collector)
+    assert names(collector) == []
+    os.environ["RVH_TRACE_AUTO"] = "1"
+    try:
+        run(code, collector)
+    finally:
+        del os.environ["RVH_TRACE_AUTO"]
+    assert names(collector) == ["first", "second"]
