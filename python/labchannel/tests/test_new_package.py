@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -335,16 +336,31 @@ def test_cargo_is_asked_offline_first(checkout, tmp_path, monkeypatch):
     ]
 
 
-def test_two_at_once_both_get_their_line(checkout):
+def test_two_at_once_both_get_their_line(checkout, monkeypatch):
+    """The second begins when the first has read Cargo.toml and not yet written it."""
     code = (
         "import sys, pathlib\n"
         "from labchannel.new_package import new_package\n"
         "from labchannel.workspace import Workspace\n"
-        "new_package(Workspace(pathlib.Path(sys.argv[1])), sys.argv[2])\n"
+        "print('begins', flush=True)\n"
+        "new_package(Workspace(pathlib.Path(sys.argv[1])), 'quince')\n"
     )
-    names = ["orange", "quince", "banana"]
     command = [sys.executable, "-c", code, str(checkout.root)]
-    running = [subprocess.Popen([*command, name]) for name in names]
-    assert [process.wait() for process in running] == [0, 0, 0]
+    second = []
+    real = module._with_crate
+
+    def slowly(text, name):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        second.append(process)
+        assert process.stdout.readline() == "begins\n"
+        # Were it not kept waiting it would be done by then, and its line overwritten.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        return real(text, name)
+
+    monkeypatch.setattr(module, "_with_crate", slowly)
+    new_package(checkout, "orange")
+    with second[0] as process:
+        assert process.wait() == 0
     crates = tomllib.loads((checkout.root / "Cargo.toml").read_text("utf-8"))
-    assert set(names) < set(crates["workspace"]["dependencies"])
+    assert {"orange", "quince"} < set(crates["workspace"]["dependencies"])
