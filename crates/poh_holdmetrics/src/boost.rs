@@ -38,6 +38,22 @@ enum Kind {
     },
 }
 
+/// What a boost is made from; lengths in microseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BoostParts {
+    /// Ages and multipliers, and the cap.
+    Steps {
+        /// Each multiplier holds from its age on.
+        steps: Vec<(i64, Weight)>,
+        /// Weight times multiplier is never more.
+        cap: Option<Weight>,
+    },
+    /// Linear decay over a length.
+    Linear(i64),
+    /// The half-life.
+    HalfLife(i64),
+}
+
 /// From this age on the weight counts `units / 10^digits` times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Step {
@@ -125,6 +141,22 @@ impl Boost {
             micros,
             roots: roots_of_half(),
         }))
+    }
+
+    /// What the boost was made from.
+    pub fn parts(&self) -> BoostParts {
+        match &self.0 {
+            Kind::Steps { steps, digits, cap } => {
+                let multiplier = |step: &Step| Weight::new(U256::from(step.units), *digits);
+                let steps = steps
+                    .iter()
+                    .map(|step| (step.age, multiplier(step)))
+                    .collect();
+                BoostParts::Steps { steps, cap: *cap }
+            }
+            Kind::Linear { over } => BoostParts::Linear(*over),
+            Kind::HalfLife { micros, .. } => BoostParts::HalfLife(*micros),
+        }
     }
 
     /// Digits after the decimal point that the boost adds to a total.

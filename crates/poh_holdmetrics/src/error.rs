@@ -136,6 +136,9 @@ pub enum HoldError {
         /// What is wrong.
         what: String,
     },
+    /// A file that can't be read, or is not of its format.
+    #[error("{0}")]
+    File(String),
     /// Proofs, claims or a file of them that are not valid.
     #[error("{0}")]
     Proof(String),

@@ -230,6 +230,20 @@ impl Holds {
         &self.tokens
     }
 
+    /// All rows as events.
+    pub fn events(&self) -> impl Iterator<Item = HoldEvent> {
+        let one = self.one();
+        self.chunks.iter().flat_map(move |chunk| {
+            (0..chunk.len()).map(move |row| HoldEvent {
+                token_id: self.tokens.get(chunk.token[row]).to_owned(),
+                holder_id: self.holders.get(chunk.holder[row]).to_owned(),
+                start: chunk.start[row],
+                end: Some(chunk.end[row]).filter(|&end| end != OPEN),
+                weight: Weight::new(chunk.weights.get(row, one), u32::from(self.digits)),
+            })
+        })
+    }
+
     /// Adds one hold.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod epochs;
 mod error;
 mod event;
 mod exact;
+mod files;
 mod groups;
 mod holds;
 mod ids;
@@ -35,26 +36,29 @@ mod score;
 mod scores;
 mod share;
 mod time;
+mod tracker;
 mod transfers;
 mod weight;
 
 pub use arrow::{batch, runs_to_batch};
-pub use boost::Boost;
+pub use boost::{Boost, BoostParts};
 
 pub use epochs::{Every, epoch_boundaries};
 pub use error::{Fault, Field, HoldError};
 pub use event::{HoldEvent, HoldStat};
 pub use exact::{Amount, Total, U512};
+pub use files::{Format, write_parquet};
 pub use holds::Holds;
 pub use ids::Ids;
 pub use query::{By, Overlap, Query, Stop};
 pub use ruint::aliases::U256;
 pub use runs::{Run, holders_over_time, longest_holds};
-pub use score::{score, score_until};
+pub use score::{score, score_until, total};
 pub use scores::Scores;
 pub use share::share;
 pub use time::{
     MAX_MICROS, MIN_MICROS, OPEN, TimeUnit, micros_from_seconds, micros_from_text, micros_from_unit,
 };
+pub use tracker::{Tracked, Tracker};
 pub use transfers::{Lots, OnNegative, Standard, Transfer, Transfers};
 pub use weight::{MAX_SCALE, Rounding, Weight};

@@ -8,12 +8,13 @@ use ruint::aliases::U256;
 
 use crate::boost::{Boost, Held};
 use crate::error::HoldError;
-use crate::exact::Amount;
+use crate::exact::{Amount, Total, U512};
 use crate::groups::{HolderRows, Slots};
 use crate::holds::{Chunk, Holds, Weights, widened};
 use crate::overlap::{Piece, Span, heaviest, runs};
 use crate::query::{ABSENT, Overlap, Query, Stop, Window};
 use crate::scores::{Key, Scores, Sums};
+use crate::time::OPEN;
 
 /// Rows between two looks at whether to stop; their working set stays in the first cache.
 const BLOCK: usize = 1024;
@@ -77,6 +78,36 @@ pub fn score_until(holds: &Holds, query: &Query, stop: &Stop) -> Result<Scores, 
     } else {
         all.take(&present)
     })
+}
+
+/// The score of all rows together in 512 bits, as an integer of `10^-(scale + 6)`: lots add up,
+/// closed holds count in full and open ones until `now`.
+///
+/// # Errors
+/// [`HoldError::Row`] for a row that is not valid, [`HoldError::Overflow`] when the sum does not fit.
+pub fn total(holds: &Holds, now: i64) -> Result<Total, HoldError> {
+    holds.check()?;
+    let one = holds.one();
+    let mut sum = U512::ZERO;
+    for chunk in &holds.chunks {
+        for row in 0..chunk.len() {
+            let end = if chunk.end[row] == OPEN {
+                now
+            } else {
+                chunk.end[row]
+            };
+            if end > chunk.start[row] {
+                let weight: U256 = chunk.weights.get(row, one);
+                let lot = weight.times(chunk.start[row].abs_diff(end));
+                sum = U256::add(sum, lot).ok_or_else(|| HoldError::Overflow {
+                    id: holds.holders.get(chunk.holder[row]).to_owned(),
+                    bits: <U256 as Amount>::BITS,
+                })?;
+            }
+        }
+    }
+    let digits = U512::from(10u64).pow(U512::from(holds.scale() - holds.digits));
+    Ok(Total::Wide(sum.saturating_mul(digits)))
 }
 
 fn keys(slots: &Slots) -> Vec<Key> {

@@ -100,7 +100,8 @@ impl Weight {
     }
 
     /// As [`units_at`](Self::units_at) for the weights that fit in 63 bits, which nearly all do.
-    pub(crate) fn narrow_units_at(&self, scale: u8) -> Option<i64> {
+    #[inline]
+    pub fn narrow_units_at(&self, scale: u8) -> Option<i64> {
         if self.digits > u32::from(scale) {
             return None;
         }

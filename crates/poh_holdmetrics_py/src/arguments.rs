@@ -41,6 +41,7 @@ argument!(Instant, "Instant", "A moment.");
 argument!(Amount, "Weight", "How much is held.");
 argument!(Data, "Data", "Rows or columns of holds.");
 argument!(Duration, "Days", "A length of time in days.");
+argument!(Seconds, "Seconds", "A length of time in seconds.");
 argument!(Length, "Every", "The length of an epoch.");
 argument!(Steps, "Steps", "Ages and multipliers.");
 argument!(Leaf, "Leaf", "One claim.");

@@ -37,7 +37,10 @@ pub(crate) fn to_py(py: Python<'_>, error: HoldError) -> PyErr {
         HoldError::Row { row, field, .. } => (Some(*row), Some(*field)),
         HoldError::Value { field, .. } | HoldError::Length { field, .. } => (None, Some(*field)),
         HoldError::Transfer { row, .. } => (Some(*row), None),
-        HoldError::Argument(_) | HoldError::NoSuchHold { .. } | HoldError::Proof(_) => (None, None),
+        HoldError::Argument(_)
+        | HoldError::File(_)
+        | HoldError::NoSuchHold { .. }
+        | HoldError::Proof(_) => (None, None),
         HoldError::Overflow { .. } => return PyOverflowError::new_err(error.to_string()),
         HoldError::Interrupted => return PyKeyboardInterrupt::new_err(()),
     };

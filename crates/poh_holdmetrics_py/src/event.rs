@@ -168,6 +168,17 @@ impl HoldEvent {
         (slf.get_type().getattr("_from_parts")?, parts).into_pyobject(py)
     }
 
+    /// What pydantic needs to take events as fields of models; asks for pydantic only then.
+    #[staticmethod]
+    #[pyo3(signature = (source: "object", handler: "object", /) -> "object")]
+    fn __get_pydantic_core_schema__<'py>(
+        source: Bound<'py, PyAny>,
+        handler: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let models = source.py().import("poh_holdmetrics.data_models")?;
+        models.call_method1("pydantic_schema", (source, handler))
+    }
+
     /// An event from what pickle kept of one.
     #[staticmethod]
     fn _from_parts(

@@ -1,5 +1,6 @@
 //! `Holds`: many holds, and the questions to them.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow_array::{
@@ -81,6 +82,43 @@ impl Holds {
             .with_rounding(rounding.map_or(Rounding::Refuse, |word| word.0));
         let clock = Clock::new(tz.as_ref().map(|zone| &zone.0), strict)?;
         push_all(&mut holds, &data.0, &clock)?;
+        Ok(Holds::of(holds, 0))
+    }
+
+    /// The holds of files: CSV with a header, JSON lines (.jsonl, .ndjson) or Parquet.
+    ///
+    /// Parameters
+    /// ----------
+    /// paths
+    ///     One path or several. The columns or keys are those of `Holds`; others are not read.
+    ///     Instants are RFC 3339 text, epoch seconds or, in Parquet, timestamps. In text files an
+    ///     empty end is an open hold and an empty weight is 1. Numbers of JSON are read digit by
+    ///     digit.
+    /// scale, rounding
+    ///     As for `Holds`.
+    ///
+    /// Raises
+    /// ------
+    /// HoldMetricsError
+    ///     With the file, and the row and field or the line that is not valid.
+    #[staticmethod]
+    #[pyo3(signature = (*paths: "object", scale: "int"=9, rounding: "str | None"=None))]
+    fn read(
+        py: Python<'_>,
+        paths: Vec<PathBuf>,
+        scale: u8,
+        rounding: Option<RoundingWord>,
+    ) -> PyResult<Self> {
+        let holds = poh_holdmetrics::Holds::new(scale)
+            .map_err(|error| to_py(py, error))?
+            .with_rounding(rounding.map_or(Rounding::Refuse, |word| word.0));
+        let holds = detached(py, usize::MAX, |stop| {
+            let mut holds = holds;
+            paths
+                .iter()
+                .try_for_each(|path| holds.read_file(path, stop))?;
+            Ok(holds)
+        })?;
         Ok(Holds::of(holds, 0))
     }
 
@@ -225,7 +263,7 @@ impl Holds {
         };
         let holds = self.now();
         let scores = detached(py, holds.len(), |stop| score_until(&holds, &query, stop))?;
-        Ok(Scores::new(scores))
+        Ok(Scores::with_source(scores, holds, query))
     }
 
     /// The scores as of one instant: `score` with an `at` that must be named.
@@ -532,7 +570,7 @@ fn joined(parts: Vec<RecordBatch>) -> Result<RecordBatch, HoldError> {
 }
 
 /// The clock, read once.
-fn clock() -> PyResult<i64> {
+pub(crate) fn clock() -> PyResult<i64> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let micros = since
         .ok()

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
 
+mod aggregator;
 mod arguments;
 mod boost;
+mod bundle;
+mod calculator;
 mod columns;
 mod errors;
 mod event;
@@ -25,7 +28,13 @@ mod native {
     use super::*;
 
     #[pymodule_export]
+    use crate::aggregator::HoldAggregator;
+    #[pymodule_export]
     use crate::boost::Boost;
+    #[pymodule_export]
+    use crate::bundle::recompute;
+    #[pymodule_export]
+    use crate::calculator::calculate_score;
     #[pymodule_export]
     use crate::errors::HoldMetricsError;
     #[pymodule_export]

@@ -1,13 +1,17 @@
 //! `Scores`: the answer, as a table.
 
-use poh_holdmetrics::{Field, share};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use poh_holdmetrics::{Field, Holds, Query, share};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyDict};
 
-use crate::arguments::{Amount, Capsule, Frame, Record, Shares};
+use crate::arguments::{Amount, Capsule, Dump, Frame, Leaves, Record, Shares};
+use crate::bundle::{events, parameters};
 use crate::errors::{Place, to_py};
-use crate::table::{capsule, instant, to_pandas, to_polars};
+use crate::table::{capsule, instant, to_pandas, to_polars, write_whole};
 use crate::values::{WideInt, datetime, weight, wide_int};
 
 /// The answer to a question: one row for each holder (token, pair), in order of first appearance.
@@ -21,12 +25,36 @@ use crate::values::{WideInt, datetime, weight, wide_int};
 /// `polars.DataFrame(scores)` or DuckDB, or take it as dicts.
 #[pyclass(frozen, module = "poh_holdmetrics")]
 pub(crate) struct Scores {
-    pub(crate) scores: poh_holdmetrics::Scores,
+    scores: poh_holdmetrics::Scores,
+    /// What was asked of which table; not kept for a selection of rows.
+    source: Option<(Arc<Holds>, Query)>,
 }
 
 impl Scores {
     pub(crate) fn new(scores: poh_holdmetrics::Scores) -> Self {
-        Scores { scores }
+        Scores {
+            scores,
+            source: None,
+        }
+    }
+
+    pub(crate) fn with_source(
+        scores: poh_holdmetrics::Scores,
+        holds: Arc<Holds>,
+        query: Query,
+    ) -> Self {
+        Scores {
+            scores,
+            source: Some((holds, query)),
+        }
+    }
+
+    fn source(&self) -> PyResult<&(Arc<Holds>, Query)> {
+        self.source.as_ref().ok_or_else(|| {
+            PyValueError::new_err(
+                "a selection of rows has no bundle; take it of the answer of snapshot or score",
+            )
+        })
     }
 
     fn row<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Record<'py>> {
@@ -198,6 +226,42 @@ impl Scores {
         Ok(Shares(amounts))
     }
 
+    /// Write a bundle that `poh_holdmetrics verify` computes anew: the events, the question, these
+    /// scores, and the root of the Merkle tree of their claims where holder ids are addresses.
+    ///
+    /// Parameters
+    /// ----------
+    /// path
+    ///     A file, which is there whole or not at all.
+    /// unit
+    ///     The size of one unit of a claim, as in `amounts`.
+    #[pyo3(signature = (path, *, unit))]
+    fn proof_bundle(slf: &Bound<'_, Self>, path: PathBuf, unit: Amount<'_>) -> PyResult<()> {
+        slf.get().source()?;
+        let unit = weight(
+            &unit.0,
+            Place {
+                row: None,
+                field: Field::Weight,
+            },
+        )?
+        .to_string();
+        let bundle = slf.py().import("poh_holdmetrics.bundle")?;
+        bundle.call_method1("write", (slf, path, unit))?;
+        Ok(())
+    }
+
+    /// The question of this answer, for a bundle.
+    fn _parameters<'py>(&self, py: Python<'py>) -> PyResult<Dump<'py>> {
+        let (holds, query) = self.source()?;
+        Ok(Dump(parameters(py, query, holds.scale())?.into_any()))
+    }
+
+    /// The events behind this answer, for a bundle.
+    fn _events<'py>(&self, py: Python<'py>) -> PyResult<Leaves<'py>> {
+        Ok(Leaves(events(py, &self.source()?.0)?.into_any()))
+    }
+
     /// The rows as dicts.
     fn to_pylist<'py>(&self, py: Python<'py>) -> PyResult<Vec<Record<'py>>> {
         (0..self.scores.len())
@@ -216,6 +280,14 @@ impl Scores {
             .detach(|| self.scores.to_batch())
             .map_err(|error| to_py(py, error))?;
         capsule(py, batch, requested_schema)
+    }
+
+    /// Write the rows as a Parquet file, which is there whole or not at all.
+    fn write_parquet(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let batch = py
+            .detach(|| self.scores.to_batch())
+            .map_err(|error| to_py(py, error))?;
+        write_whole(py, &batch, &path)
     }
 
     /// The rows as a `pandas.DataFrame`; needs pandas and pyarrow.

@@ -1,16 +1,20 @@
 //! Answers as tables: Arrow for other libraries, dicts for Python.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, Field};
+use poh_holdmetrics::{HoldError, write_parquet};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyTuple};
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
 
 use crate::arguments::{Capsule, Frame, Record};
+use crate::errors::to_py;
 use crate::values::datetime;
 
 /// A table of an answer, held in Arrow's memory format.
@@ -77,6 +81,11 @@ impl Table {
         capsule(py, self.batch.clone(), requested_schema)
     }
 
+    /// Write the rows as a Parquet file, which is there whole or not at all.
+    fn write_parquet(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        write_whole(py, &self.batch, &path)
+    }
+
     /// The rows as a `pandas.DataFrame`; needs pandas and pyarrow.
     fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Frame<'py>> {
         to_pandas(slf.as_any()).map(Frame)
@@ -86,6 +95,29 @@ impl Table {
     fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Frame<'py>> {
         to_polars(slf.as_any()).map(Frame)
     }
+}
+
+/// Writes a batch as a Parquet file that is there whole or not at all.
+pub(crate) fn write_whole(py: Python<'_>, batch: &RecordBatch, path: &Path) -> PyResult<()> {
+    py.detach(|| -> Result<(), std::io::Error> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        let part = path.with_file_name(name);
+        let written = File::create(&part)
+            .and_then(|file| write_parquet(batch, file).map_err(std::io::Error::other))
+            .and_then(|()| std::fs::rename(&part, path));
+        if written.is_err() {
+            // What went wrong is told; that the rest could not be taken away does not matter then.
+            let _ = std::fs::remove_file(&part);
+        }
+        written
+    })
+    .map_err(|error| {
+        to_py(
+            py,
+            HoldError::File(format!("{} can't be written: {error}", path.display())),
+        )
+    })
 }
 
 /// A batch as the capsule of an Arrow stream.

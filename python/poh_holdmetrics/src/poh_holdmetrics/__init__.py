@@ -19,6 +19,7 @@ Examples
 
 from poh_holdmetrics._native import (
     Boost,
+    HoldAggregator,
     HoldEvent,
     HoldMetricsError,
     Holds,
@@ -34,6 +35,7 @@ from poh_holdmetrics._stat import HoldStat
 
 __all__ = [
     "Boost",
+    "HoldAggregator",
     "HoldEvent",
     "HoldMetricsError",
     "HoldStat",

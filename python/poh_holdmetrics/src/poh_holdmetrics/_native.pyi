@@ -1,10 +1,11 @@
 from _typeshed import SupportsGetItem
 from datetime import datetime
 from decimal import Decimal
-from poh_holdmetrics.typing import By, Capsule, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Record, Rounding, Shares, Standard, Steps, Weight, Zone
+from os import PathLike
+from poh_holdmetrics.typing import By, Capsule, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Record, Rounding, Seconds, Shares, Standard, Steps, Weight, Zone
 from typing import SupportsIndex, final
 
-__all__ = ["Boost", "HoldEvent", "HoldMetricsError", "Holds", "MerkleDistributor", "Scores", "StandardMerkleTree", "Table", "build_info", "from_transfers"]
+__all__ = ["Boost", "HoldAggregator", "HoldEvent", "HoldMetricsError", "Holds", "MerkleDistributor", "Scores", "StandardMerkleTree", "Table", "build_info", "calculate_score", "from_transfers", "recompute"]
 
 @final
 class Boost:
@@ -77,6 +78,85 @@ class Boost:
         """
 
 @final
+class HoldAggregator:
+    """
+    A live tracker in memory: record holds as they happen, read scores at any time.
+
+    Lots add up. It may be used from many threads at once: holders are in shards, there is no lock
+    over all. Closed holds are kept until `collect` turns them into exact sums.
+
+    Parameters
+    ----------
+    scale
+        Digits after the decimal point that weights keep, 0 to 18; a weight fits in 63 bits of them.
+    ttl
+        Seconds (or a timedelta) that a closed hold is kept for before `collect` takes it.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import HoldAggregator, HoldEvent
+    >>> tracker = HoldAggregator()
+    >>> tracker.record(HoldEvent(token_id="t", holder_id="alice", start=0, end=10))
+    >>> tracker.record_start(token_id="t", holder_id="bob", weight=2, at=5)
+    >>> tracker.record_stop(token_id="t", holder_id="bob", at=25)
+    >>> tracker.snapshot(at=100)
+    [('alice', 10.0), ('bob', 40.0)]
+    """
+    def __len__(self, /) -> int:
+        """
+        The number of holds that are kept, open ones too.
+        """
+    def __new__(cls, /, *, scale: SupportsIndex = 9, ttl: Seconds | None = None) -> HoldAggregator: ...
+    def collect(self, /, *, now: Instant | None = None) -> int:
+        """
+        Turn closed holds that ended `ttl` or longer before `now` into sums, which stay; returns how
+        many.
+        """
+    @staticmethod
+    def from_state(state: str, *, ttl: Seconds | None = None) -> HoldAggregator:
+        """
+        A tracker from what `to_state` gave.
+
+        Raises
+        ------
+        HoldMetricsError
+            For a state of another format, or one that was changed or cut short.
+        """
+    def record(self, /, event: HoldEvent) -> None:
+        """
+        Record one hold, closed or open.
+        """
+    def record_start(self, /, token_id: Id, holder_id: Id, weight: Weight | None = None, *, at: Instant | None = None) -> None:
+        """
+        Record that a hold starts at `at` (now).
+        """
+    def record_stop(self, /, token_id: Id, holder_id: Id, *, at: Instant | None = None) -> None:
+        """
+        Record that the oldest open hold of one token by one holder ends at `at` (now).
+
+        Raises
+        ------
+        HoldMetricsError
+            When none is open, or `at` is before its start; it then stays open.
+        """
+    def snapshot(self, /, *, at: Instant | None = None) -> list[tuple[str, float]]:
+        """
+        The score of every holder by `at` (now), in order of id. Collected holds count in full.
+        """
+    def snapshot_exact(self, /, *, at: Instant | None = None) -> list[tuple[str, int, str]]:
+        """
+        As `snapshot`, with every digit: (holder_id, microseconds held, score).
+        """
+    def to_state(self, /) -> str:
+        """
+        The whole state as text, with a format version and a checksum.
+        """
+    def top_n(self, /, n: SupportsIndex, *, at: Instant | None = None) -> list[tuple[str, float]]:
+        """
+        The `n` holders with the highest scores by `at` (now), the highest first.
+        """
+
+@final
 class HoldEvent:
     """
     One hold of one token by one holder over the half-open interval [start, end).
@@ -105,6 +185,11 @@ class HoldEvent:
     HoldEvent(token_id='punk-7', holder_id='alice', start=1970-01-01T00:00:00+00:00, end=1970-01-01T00:01:00+00:00, weight=2.5)
     """
     def __eq__(self, other: object, /) -> bool: ...
+    @staticmethod
+    def __get_pydantic_core_schema__(source: "object", handler: "object", /) -> "object":
+        """
+        What pydantic needs to take events as fields of models; asks for pydantic only then.
+        """
     def __hash__(self, /) -> int: ...
     def __new__(cls, /, token_id: Id, holder_id: Id, start: Instant, end: Instant | None = None, weight: Weight | None = None) -> HoldEvent: ...
     def __reduce__(self, /) -> "tuple[object, ...]": ...
@@ -305,6 +390,26 @@ class Holds:
         Table
             `holder_id`, `token_id`, `start`, `end` and `seconds`, for each holder that held anything.
         """
+    @staticmethod
+    def read(*paths: "object", scale: "int" = 9, rounding: "str | None" = None) -> Holds:
+        """
+        The holds of files: CSV with a header, JSON lines (.jsonl, .ndjson) or Parquet.
+
+        Parameters
+        ----------
+        paths
+            One path or several. The columns or keys are those of `Holds`; others are not read.
+            Instants are RFC 3339 text, epoch seconds or, in Parquet, timestamps. In text files an
+            empty end is an open hold and an empty weight is 1. Numbers of JSON are read digit by
+            digit.
+        scale, rounding
+            As for `Holds`.
+
+        Raises
+        ------
+        HoldMetricsError
+            With the file, and the row and field or the line that is not valid.
+        """
     def retract(self, /, event: HoldEvent) -> None:
         """
         Take away one hold that is equal to `event`. Looks through the whole table.
@@ -410,6 +515,14 @@ class Scores:
     def __getitem__(self, row: SupportsIndex, /) -> Record: ...
     def __len__(self, /) -> int: ...
     def __repr__(self, /) -> str: ...
+    def _events(self, /) -> Leaves:
+        """
+        The events behind this answer, for a bundle.
+        """
+    def _parameters(self, /) -> Json:
+        """
+        The question of this answer, for a bundle.
+        """
     def amounts(self, /, *, unit: Weight) -> Shares:
         """
         Each row's score as a whole number of units, with its id: what a Merkle tree is made of.
@@ -444,6 +557,18 @@ class Scores:
     def leaderboard(self, /) -> Scores:
         """
         All rows, the highest score first; equal scores in order of id.
+        """
+    def proof_bundle(self, /, path: str | PathLike[str], *, unit: Weight) -> None:
+        """
+        Write a bundle that `poh_holdmetrics verify` computes anew: the events, the question, these
+        scores, and the root of the Merkle tree of their claims where holder ids are addresses.
+
+        Parameters
+        ----------
+        path
+            A file, which is there whole or not at all.
+        unit
+            The size of one unit of a claim, as in `amounts`.
         """
     def share(self, /, pot: int) -> Shares:
         """
@@ -494,6 +619,10 @@ class Scores:
     def updated_at_us(self, /) -> list[int | None]:
         """
         The instant of `updated_at` of each row in microseconds since 1970 UTC, or None.
+        """
+    def write_parquet(self, /, path: str | PathLike[str]) -> None:
+        """
+        Write the rows as a Parquet file, which is there whole or not at all.
         """
 
 @final
@@ -586,11 +715,29 @@ class Table:
         """
         The rows as dicts.
         """
+    def write_parquet(self, /, path: str | PathLike[str]) -> None:
+        """
+        Write the rows as a Parquet file, which is there whole or not at all.
+        """
 
 def build_info() -> dict[str, str]:
     """
     How this module was built: `version`, `profile` ("release" or "debug"), `target` (the
     triple) and `panic` ("unwind": a panic reaches Python as an exception).
+    """
+
+def calculate_score(events: Data) -> float:
+    """
+    Seconds times weight of all events together; overlaps add up, open holds accrue until now.
+
+    The sum is exact and rounded once. Weights keep nine digits after the point.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics.calculator import calculate_score
+    >>> from poh_holdmetrics import HoldEvent
+    >>> calculate_score([HoldEvent("t", "a", 0, 10), HoldEvent("t", "a", 5, 15)])
+    20.0
     """
 
 def from_transfers(data: Data, *, standard: Standard = ..., lots: Lots = ..., on_negative: OnNegative = ..., decimals: SupportsIndex = 0) -> Holds:
@@ -636,4 +783,9 @@ def from_transfers(data: Data, *, standard: Standard = ..., lots: Lots = ..., on
     >>> [(row["holder_id"], row["weighted_score_exact"])
     ...  for row in holds.score(at=200).to_pylist()]
     [('0xa', '1600'), ('0xb', '400')]
+    """
+
+def recompute(events: Leaves, parameters: Json) -> Scores:
+    """
+    The answer to the question `parameters`, anew from events as a bundle has them.
     """

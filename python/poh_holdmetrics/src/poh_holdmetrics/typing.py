@@ -74,3 +74,6 @@ type Capsule = object
 
 type Frame = Any
 """A data frame of another library."""
+
+type Seconds = float | dt.timedelta
+"""A length of time: a number of seconds or a timedelta."""

@@ -1,0 +1,386 @@
+//! The live tracker: holds that are recorded as they happen, and sums that are ready at any time.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+use sha3::{Digest, Keccak256};
+
+use crate::error::{Fault, Field, HoldError};
+use crate::event::check_times;
+use crate::exact::Total;
+use crate::time::OPEN;
+use crate::weight::{Rounding, Weight};
+
+/// More shards than processors, so that two writers seldom meet.
+const SHARDS: usize = 64;
+const FORMAT: &str = "poh_holdmetrics-tracker-v1";
+
+/// Holds in memory, in shards by holder: writers of different holders do not wait for each other.
+///
+/// Lots add up. Each holder has the exact sum of its collected holds, and the holds that are still
+/// kept: [`collect`](Self::collect) turns closed ones into sums.
+#[derive(Debug)]
+pub struct Tracker {
+    scale: u8,
+    hasher: RandomState,
+    shards: Vec<Mutex<HashMap<Box<str>, Account>>>,
+}
+
+/// What is kept of one holder.
+#[derive(Debug, Default)]
+struct Account {
+    /// Microseconds and weighted sum of the collected holds.
+    micros: i128,
+    weighted: i128,
+    /// Closed holds that are kept, in order of arrival.
+    closed: VecDeque<Hold>,
+    open: Vec<(Box<str>, Hold)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    start: i64,
+    end: i64,
+    units: i64,
+}
+
+impl Hold {
+    fn micros_until(&self, at: i64) -> u64 {
+        let end = self.end.min(at);
+        if end > self.start {
+            self.start.abs_diff(end)
+        } else {
+            0
+        }
+    }
+
+    fn weighted_until(&self, at: i64) -> i128 {
+        i128::from(self.units) * i128::from(self.micros_until(at))
+    }
+}
+
+/// What one holder has, exactly: microseconds, the score as an integer of `10^-(scale + 6)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tracked {
+    /// Who holds.
+    pub holder_id: String,
+    /// Time held.
+    pub micros: i128,
+    /// Seconds times weight.
+    pub weighted: Total,
+}
+
+impl Tracker {
+    /// An empty tracker whose weights keep `scale` digits after the point.
+    ///
+    /// # Errors
+    /// [`HoldError::Argument`] for a scale beyond 18.
+    pub fn new(scale: u8) -> Result<Self, HoldError> {
+        crate::holds::Holds::new(scale)?;
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Ok(Tracker {
+            scale,
+            hasher: RandomState::default(),
+            shards,
+        })
+    }
+
+    /// Digits after the decimal point of a score.
+    pub fn digits(&self) -> u32 {
+        u32::from(self.scale) + 6
+    }
+
+    fn shard(&self, holder: &str) -> MutexGuard<'_, HashMap<Box<str>, Account>> {
+        let shard = self.hasher.hash_one(holder) as usize % SHARDS;
+        // Nothing panics half-way through a change, so a poisoned shard is whole.
+        self.shards[shard]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a hold; `end` is [`OPEN`] for one without an end.
+    ///
+    /// # Errors
+    /// [`HoldError::Value`] for an empty id, times out of order or range, or a weight that does not
+    /// fit the scale and 63 bits.
+    pub fn record(
+        &self,
+        token_id: &str,
+        holder_id: &str,
+        start: i64,
+        end: i64,
+        weight: &Weight,
+    ) -> Result<(), HoldError> {
+        let wrong = |(field, fault)| HoldError::Value { field, fault };
+        for (field, id) in [(Field::HolderId, holder_id), (Field::TokenId, token_id)] {
+            if id.is_empty() {
+                return Err(wrong((field, Fault::EmptyId)));
+            }
+        }
+        check_times(start, end).map_err(wrong)?;
+        let units = match weight.narrow_units_at(self.scale) {
+            Some(units) => units,
+            None => {
+                let units = weight.units_at(self.scale, Rounding::Refuse);
+                units
+                    .and_then(|units| {
+                        i64::try_from(units).map_err(|_| Fault::TooLarge(weight.to_string()))
+                    })
+                    .map_err(|fault| wrong((Field::Weight, fault)))?
+            }
+        };
+        let hold = Hold { start, end, units };
+        let mut shard = self.shard(holder_id);
+        let account = match shard.get_mut(holder_id) {
+            Some(account) => account,
+            None => shard.entry(holder_id.into()).or_default(),
+        };
+        if end == OPEN {
+            account.open.push((token_id.into(), hold));
+        } else {
+            account.closed.push_back(hold);
+        }
+        Ok(())
+    }
+
+    /// Ends the oldest open hold of one token by one holder.
+    ///
+    /// # Errors
+    /// [`HoldError::NoSuchHold`] when none is open, [`HoldError::Value`] when `at` is out of range
+    /// or before its start; the hold then stays open.
+    pub fn stop(&self, token_id: &str, holder_id: &str, at: i64) -> Result<(), HoldError> {
+        let mut shard = self.shard(holder_id);
+        let account = shard.get_mut(holder_id);
+        let found = account.and_then(|account| {
+            let place = account
+                .open
+                .iter()
+                .position(|(token, _)| **token == *token_id)?;
+            Some((account, place))
+        });
+        let Some((account, place)) = found else {
+            return Err(HoldError::NoSuchHold {
+                what: format!("open hold of {token_id:?} by {holder_id:?}"),
+            });
+        };
+        let start = account.open[place].1.start;
+        check_times(start, at).map_err(|(field, fault)| HoldError::Value { field, fault })?;
+        let (_, hold) = account.open.remove(place);
+        account.closed.push_back(Hold { end: at, ..hold });
+        Ok(())
+    }
+
+    /// What every holder has by `at`, in order of id. Collected holds count in full.
+    ///
+    /// # Errors
+    /// [`HoldError::Overflow`] when a score does not fit in 128 bits.
+    pub fn snapshot(&self, at: i64) -> Result<Vec<Tracked>, HoldError> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for (holder, account) in shard.iter() {
+                let holds = account
+                    .closed
+                    .iter()
+                    .chain(account.open.iter().map(|(_, hold)| hold));
+                let (mut micros, mut weighted) = (account.micros, Some(account.weighted));
+                for hold in holds {
+                    micros += i128::from(hold.micros_until(at));
+                    weighted = weighted.and_then(|sum| sum.checked_add(hold.weighted_until(at)));
+                }
+                let weighted = weighted.ok_or_else(|| overflow(holder))?;
+                let holder_id = holder.to_string();
+                all.push(Tracked {
+                    holder_id,
+                    micros,
+                    weighted: Total::Narrow(weighted),
+                });
+            }
+        }
+        all.sort_unstable_by(|left, right| left.holder_id.cmp(&right.holder_id));
+        Ok(all)
+    }
+
+    /// Turns holds that ended at or before `before` into sums; says how many. The sums stay.
+    ///
+    /// # Errors
+    /// [`HoldError::Overflow`] when a sum does not fit in 128 bits; its holds are then kept.
+    pub fn collect(&self, before: i64) -> Result<u64, HoldError> {
+        let mut collected = 0;
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for (holder, account) in shard.iter_mut() {
+                let mut kept = VecDeque::new();
+                let mut sum = account.weighted;
+                let mut micros = account.micros;
+                for hold in &account.closed {
+                    if hold.end > before {
+                        kept.push_back(*hold);
+                        continue;
+                    }
+                    sum = sum
+                        .checked_add(hold.weighted_until(hold.end))
+                        .ok_or_else(|| overflow(holder))?;
+                    micros += i128::from(hold.micros_until(hold.end));
+                    collected += 1;
+                }
+                (account.weighted, account.micros) = (sum, micros);
+                account.closed = kept;
+            }
+        }
+        Ok(collected)
+    }
+
+    /// The number of holds that are kept, open ones too.
+    pub fn len(&self) -> usize {
+        let kept = |shard: &Mutex<HashMap<Box<str>, Account>>| -> usize {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard
+                .values()
+                .map(|account| account.closed.len() + account.open.len())
+                .sum()
+        };
+        self.shards.iter().map(kept).sum()
+    }
+
+    /// Whether no hold is kept; sums may be.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The whole state as text: a header line with format and checksum, then one JSON object.
+    ///
+    /// # Errors
+    /// [`HoldError::File`] when it can't be written as JSON.
+    pub fn to_state(&self) -> Result<String, HoldError> {
+        let mut accounts = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            accounts.extend(
+                shard
+                    .iter()
+                    .map(|(holder, account)| account.to_saved(holder)),
+            );
+        }
+        accounts.sort_unstable_by(|left, right| left.holder_id.cmp(&right.holder_id));
+        let body = serde_json::to_string(&Saved {
+            scale: self.scale,
+            accounts,
+        })
+        .map_err(|error| HoldError::File(error.to_string()))?;
+        Ok(format!("{FORMAT} {}\n{body}\n", checksum(&body)))
+    }
+
+    /// A tracker from what [`to_state`](Self::to_state) gave.
+    ///
+    /// # Errors
+    /// [`HoldError::File`] for another format, or a state that was changed or cut short.
+    pub fn from_state(state: &str) -> Result<Self, HoldError> {
+        let wrong = |what: &str| HoldError::File(what.to_owned());
+        let (header, body) = state.split_once('\n').unwrap_or((state, ""));
+        let (format, sum) = header.split_once(' ').unwrap_or((header, ""));
+        if format != FORMAT {
+            let format = crate::weight::excerpt(format);
+            return Err(HoldError::File(format!(
+                "the state is of the format {format:?}; this version reads {FORMAT:?}"
+            )));
+        }
+        let body = body
+            .strip_suffix('\n')
+            .ok_or_else(|| wrong("the state is cut short"))?;
+        if checksum(body) != sum {
+            return Err(wrong(
+                "the state was changed or cut short: its checksum does not match",
+            ));
+        }
+        let saved: Saved =
+            serde_json::from_str(body).map_err(|error| HoldError::File(error.to_string()))?;
+        let tracker = Tracker::new(saved.scale)?;
+        for account in saved.accounts {
+            let (holder, account) = account.into_account()?;
+            tracker.shard(&holder).insert(holder.clone(), account);
+        }
+        Ok(tracker)
+    }
+}
+
+fn overflow(holder: &str) -> HoldError {
+    HoldError::Overflow {
+        id: holder.to_owned(),
+        bits: 128,
+    }
+}
+
+fn checksum(body: &str) -> String {
+    crate::merkle::to_hex(&Keccak256::digest(body))
+}
+
+/// The state as JSON; sums as text, since they have up to 128 bits.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    scale: u8,
+    accounts: Vec<SavedAccount>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedAccount {
+    holder_id: String,
+    micros: String,
+    weighted: String,
+    closed: Vec<(i64, i64, i64)>,
+    open: Vec<(String, i64, i64)>,
+}
+
+impl Account {
+    fn to_saved(&self, holder: &str) -> SavedAccount {
+        SavedAccount {
+            holder_id: holder.to_owned(),
+            micros: self.micros.to_string(),
+            weighted: self.weighted.to_string(),
+            closed: self
+                .closed
+                .iter()
+                .map(|hold| (hold.start, hold.end, hold.units))
+                .collect(),
+            open: self
+                .open
+                .iter()
+                .map(|(token, hold)| (token.to_string(), hold.start, hold.units))
+                .collect(),
+        }
+    }
+}
+
+impl SavedAccount {
+    fn into_account(self) -> Result<(Box<str>, Account), HoldError> {
+        let number = |text: &str| {
+            text.parse()
+                .map_err(|_| HoldError::File(format!("{text:?} is not a sum")))
+        };
+        let closed = self
+            .closed
+            .into_iter()
+            .map(|(start, end, units)| Hold { start, end, units });
+        let open = |(token, start, units): (String, i64, i64)| {
+            (
+                token.into_boxed_str(),
+                Hold {
+                    start,
+                    end: OPEN,
+                    units,
+                },
+            )
+        };
+        let account = Account {
+            micros: number(&self.micros)?,
+            weighted: number(&self.weighted)?,
+            closed: closed.collect(),
+            open: self.open.into_iter().map(open).collect(),
+        };
+        Ok((self.holder_id.into_boxed_str(), account))
+    }
+}

@@ -1,0 +1,110 @@
+"""Proof bundles: scores with all that it takes to compute them anew.
+
+A bundle is one JSON object: `format`, `version` (of this package), `parameters` (of the question),
+`unit`, `inputs_sha256`, `events`, `scores`, and for holders that are addresses `root`, the root of
+their claims' Merkle tree in OpenZeppelin's format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from poh_holdmetrics import whole_file
+from poh_holdmetrics._native import (
+    HoldMetricsError,
+    Scores,
+    StandardMerkleTree,
+    build_info,
+    recompute,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT = "poh_holdmetrics-bundle-v1"
+
+
+def write(scores: Scores, path: Path, unit: str) -> None:
+    """Write a bundle; `Scores.proof_bundle` is the short form."""
+    events = [list(event) for event in scores._events()]
+    content = _content(scores, events, scores._parameters(), unit)
+    whole_file.write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def verify(path: Path) -> list[str]:
+    """Compute everything in a bundle anew from its events, and say what differs.
+
+    Raises
+    ------
+    HoldMetricsError
+        When the file is not a bundle.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise HoldMetricsError(f"{path}: not a bundle, or cut short: {error}") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise HoldMetricsError(f"{path}: the format is {found!r}; this version reads {FORMAT!r}")
+    try:
+        scores = recompute(content["events"], content["parameters"])
+        anew = _content(scores, content["events"], content["parameters"], content["unit"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise HoldMetricsError(
+            f"{path}: the bundle has a part of a wrong form: {error!r}"
+        ) from None
+    names = sorted((content.keys() | anew.keys()) - {"version", "scores"})
+    differences = [
+        f"{name}: the bundle has {content.get(name)!r}, its events make {anew.get(name)!r}"
+        for name in names
+        if content.get(name) != anew.get(name)
+    ]
+    return differences + _score_differences(content.get("scores"), anew["scores"])
+
+
+def _score_differences(found: object, anew: list[dict[str, Any]]) -> list[str]:
+    if not isinstance(found, list):
+        return ["scores: not a list"]
+    if len(found) != len(anew):
+        return [f"scores: the bundle has {len(found)} rows, its events make {len(anew)}"]
+    return [
+        f"scores, row {row}: the bundle has {old!r}, its events make {new!r}"
+        for row, (old, new) in enumerate(zip(found, anew, strict=True))
+        if old != new
+    ]
+
+
+def _content(
+    scores: Scores, events: list[list[Any]], parameters: dict[str, Any], unit: str
+) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "version": build_info()["version"],
+        "parameters": parameters,
+        "unit": unit,
+        "inputs_sha256": _hash(events),
+        "events": events,
+        "scores": [
+            {name: row[name] for name in row if name.endswith("_id")}
+            | {
+                "total_us": total,
+                "weighted_score_exact": row["weighted_score_exact"],
+                "updated_at_us": updated,
+            }
+            for row, total, updated in zip(
+                scores.to_pylist(), scores.total_microseconds, scores.updated_at_us, strict=True
+            )
+        ],
+    }
+    amounts = scores.amounts(unit=unit)
+    if amounts and all(holder.startswith("0x") and len(holder) == 42 for holder in amounts):
+        content["root"] = StandardMerkleTree.of(amounts.items()).root
+    return content
+
+
+def _hash(events: list[list[Any]]) -> str:
+    """SHA-256 of the events as JSON arrays, one a line, in sorted order."""
+    lines = sorted(json.dumps(event, ensure_ascii=True) for event in events)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,91 @@
+"""Holds from files, and answers to files."""
+
+import json
+import sys
+
+import pytest
+
+from poh_holdmetrics import HoldMetricsError, Holds
+
+CSV = "holder_id,token_id,start,end,weight\na,t,0,10,1\nb,t,1970-01-01T00:00:10Z,,2.5\n"
+
+
+def exact(holds):
+    return {row["holder_id"]: row["weighted_score_exact"] for row in holds.score(at=20).to_pylist()}
+
+
+def test_formats_agree(tmp_path):
+    (tmp_path / "holds.csv").write_text("\ufeff" + CSV, "utf-8")
+    lines = [
+        {"holder_id": "a", "token_id": "t", "start": 0, "end": 10, "weight": 1},
+        {"holder_id": "b", "token_id": "t", "start": 10, "end": None, "weight": "2.5"},
+    ]
+    (tmp_path / "holds.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    for name in ("holds.csv", "holds.jsonl"):
+        assert exact(Holds.read(tmp_path / name)) == {"a": "10", "b": "25"}
+    both = Holds.read(tmp_path / "holds.csv", tmp_path / "holds.jsonl")
+    assert exact(both) == {"a": "20", "b": "50"}
+
+
+def test_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pa.table(
+        {
+            "other": [[1], [2]],
+            "holder_id": ["a", "b"],
+            "token_id": pa.array(["t", "t"]).dictionary_encode(),
+            "start": pa.array([0, 10], pa.timestamp("ms")),
+            "end": pa.array([10_000, None], pa.timestamp("ms")),
+            "weight": [1.0, 2.5],
+        }
+    ).set_column(3, "start", pa.array([0, 10_000], pa.timestamp("ms")))
+    for compression in ("snappy", "zstd", "lz4", "none"):
+        path = tmp_path / f"{compression}.parquet"
+        parquet.write_table(table, path, compression=compression, row_group_size=1)
+        assert exact(Holds.read(path)) == {"a": "10", "b": "25"}
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    with pytest.raises(HoldMetricsError, match=r"none\.parquet"):
+        Holds.read(path)
+
+
+def test_an_answer_as_parquet(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    (tmp_path / "holds.csv").write_text(CSV, "utf-8")
+    scores = Holds.read(tmp_path / "holds.csv").score(at=20)
+    scores.write_parquet(tmp_path / "scores.parquet")
+    assert parquet.read_table(tmp_path / "scores.parquet").to_pylist() == scores.to_pylist()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["holds.csv", "scores.parquet"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="/dev/full is a device of Linux")
+def test_a_file_that_cannot_be_written(tmp_path):
+    (tmp_path / "holds.csv").write_text(CSV, "utf-8")
+    scores = Holds.read(tmp_path / "holds.csv").score(at=20)
+    with pytest.raises(HoldMetricsError, match="can't be written"):
+        scores.write_parquet(tmp_path / "no" / "such" / "folder.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("holds.csv", CSV + "c,t,5,4,1\n", r"row 2, end"),
+        ("holds.csv", "a,b\n1,2\n", r'holds\.csv: there is no column "holder_id"'),
+        ("holds.csv", CSV + "c,t\n", r"holds\.csv: .*line: 4"),
+        ("holds.csv", "", r'there is no column "holder_id"'),
+        ("holds.jsonl", '{"holder_id": "a"', r"holds\.jsonl: line 1"),
+        ("holds.jsonl", '{"holder_id": "a", "token_id": "t", "start": true}', "row 0, start"),
+        ("holds.parquet", "not parquet", r"holds\.parquet: "),
+        ("holds.txt", "", "the name says no format"),
+    ],
+)
+def test_files_that_are_wrong(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(HoldMetricsError, match=message):
+        Holds.read(tmp_path / name)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(HoldMetricsError, match=r"nowhere\.csv: "):
+        Holds.read(tmp_path / "nowhere.csv")

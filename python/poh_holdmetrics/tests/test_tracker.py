@@ -1,0 +1,231 @@
+"""The live tracker, and the names of the ancestors."""
+
+import asyncio
+import threading
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import poh_holdmetrics_rust
+from poh_holdmetrics import HoldAggregator, HoldEvent, HoldMetricsError, calculator, score
+from poh_holdmetrics.data_models import HoldStat
+from poh_holdmetrics.tracker import AsyncTracker, Scheduler, load, save
+
+
+def test_start_and_stop():
+    tracker = HoldAggregator()
+    tracker.record_start("t", "a", 2, at=0)
+    tracker.record_start("t", "a", at=5)
+    assert tracker.snapshot(at=10) == [("a", 25.0)]
+    tracker.record_stop("t", "a", at=10)
+    assert tracker.snapshot(at=20) == [("a", 35.0)]
+    tracker.record_stop("t", "a", at=15)
+    assert tracker.snapshot(at=20) == [("a", 30.0)]
+    with pytest.raises(HoldMetricsError, match='no open hold of "t" by "a"'):
+        tracker.record_stop("t", "a")
+
+
+def test_a_stop_before_the_start_leaves_the_hold_open():
+    tracker = HoldAggregator()
+    tracker.record_start("t", "a", at=10)
+    with pytest.raises(HoldMetricsError, match="before start"):
+        tracker.record_stop("t", "a", at=5)
+    assert tracker.snapshot(at=20) == [("a", 10.0)]
+
+
+def test_bad_records_change_nothing():
+    tracker = HoldAggregator()
+    for arguments in (("", "a"), ("t", ""), ("t", "a", -1), ("t", "a", 2**80), ("t", "a", "1e-12")):
+        with pytest.raises(HoldMetricsError):
+            tracker.record_start(*arguments)
+    assert tracker.snapshot() == []
+
+
+def test_top_n():
+    tracker = HoldAggregator()
+    for holder, end in (("c", 5), ("a", 5), ("b", 9)):
+        tracker.record(HoldEvent("t", holder, 0, end))
+    assert tracker.top_n(2, at=10) == [("b", 9.0), ("a", 5.0)]
+
+
+def test_now_is_the_clock():
+    tracker = HoldAggregator()
+    tracker.record_start("t", "a", at=time.time() - 100)
+    ((_, seconds),) = tracker.snapshot()
+    assert 100 <= seconds < 160
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from("abcd"),
+        st.integers(0, 50),
+        st.none() | st.integers(0, 20),
+        st.sampled_from(["1", "0.000000001", "2.5"]),
+    ),
+    max_size=20,
+)
+
+
+@settings(max_examples=150)
+@given(events, st.lists(st.integers(0, 80), max_size=3))
+def test_the_tracker_agrees_with_score(rows, collections):
+    """With any collections in between, and after a round trip through its state."""
+    made = [
+        HoldEvent("t", holder, start, None if length is None else start + length, weight)
+        for holder, start, length, weight in rows
+    ]
+    tracker = HoldAggregator()
+    for event in made:
+        tracker.record(event)
+    for now in collections:
+        tracker.collect(now=now)
+        tracker = HoldAggregator.from_state(tracker.to_state())
+    found = {
+        holder: (micros, Fraction(exact))
+        for holder, micros, exact in tracker.snapshot_exact(at=100)
+    }
+    scores = score(made, at=100)
+    expected = {
+        row["holder_id"]: (micros, Fraction(row["weighted_score_exact"]))
+        for row, micros in zip(scores.to_pylist(), scores.total_microseconds, strict=True)
+    }
+    assert found == expected
+
+
+def test_collection_keeps_the_sums_and_the_young():
+    tracker = HoldAggregator(ttl=10)
+    tracker.record(HoldEvent("t", "a", 0, 5))
+    tracker.record(HoldEvent("t", "a", 0, 15))
+    tracker.record_start("t", "a", at=0)
+    assert tracker.collect(now=20) == 1
+    assert len(tracker) == 2
+    assert tracker.snapshot(at=30) == [("a", 50.0)]
+    assert tracker.collect(now=25) == 1
+
+
+def test_many_threads_lose_nothing():
+    tracker = HoldAggregator()
+    event = HoldEvent("t", "a", 0, 1)
+
+    def work(number):
+        for _ in range(2000):
+            tracker.record(event)
+            tracker.record(HoldEvent("t", f"h{number}", 0, 1))
+            if _ % 500 == 0:
+                tracker.collect(now=10)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert dict(tracker.snapshot(at=10)) == {"a": 8000.0, **{f"h{n}": 2000.0 for n in range(4)}}
+
+
+def test_the_scheduler_collects():
+    tracker = HoldAggregator()
+    tracker.record(HoldEvent("t", "a", 0, 5))
+    with Scheduler(tracker, every=0.001) as scheduler:
+        deadline = time.monotonic() + 30
+        while len(tracker) and time.monotonic() < deadline:
+            threading.Event().wait(0.001)
+    assert (len(tracker), scheduler.collected) == (0, 1)
+    assert tracker.snapshot(at=10) == [("a", 5.0)]
+
+
+def test_state_in_a_file(tmp_path):
+    tracker = HoldAggregator()
+    tracker.record(HoldEvent("t", "\U0001f40b\n\x00", 0, 5, "1.5"))
+    tracker.record_start("t", "a", at=0)
+    save(tracker, tmp_path / "state")
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    again = load(tmp_path / "state")
+    assert again.snapshot_exact(at=9) == tracker.snapshot_exact(at=9)
+    again.record_stop("t", "a", at=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[:-10], "cut short"),
+        (lambda text: text[:-1], "cut short"),
+        (lambda text: text.replace("1500000000", "1600000000"), "checksum"),
+        (lambda text: text.replace("-v1", "-v2"), "of the format"),
+        (lambda text: "", "of the format"),
+        (lambda text: "\x00\xff", "of the format"),
+    ],
+)
+def test_a_state_that_was_changed(change, message):
+    tracker = HoldAggregator()
+    tracker.record(HoldEvent("t", "a", 0, 5, "1.5"))
+    with pytest.raises(HoldMetricsError, match=message):
+        HoldAggregator.from_state(change(tracker.to_state()))
+
+
+def test_async_tracker():
+    async def main():
+        tracker = AsyncTracker()
+        await tracker.record(HoldEvent("t", "a", 0, 10))
+        await tracker.record(HoldEvent("t", "a", 5, 15))
+        await tracker.record_start("t", "b", weight=1.0)
+        await tracker.record_stop("t", "b")
+        return await tracker.snapshot(), await tracker.top_n(1)
+
+    snapshot, top = asyncio.run(main())
+    assert snapshot[0] == ("a", 20.0)
+    assert [holder for holder, _ in snapshot] == ["a", "b"]
+    assert top == [("a", 20.0)]
+
+
+def test_calculate_score():
+    rows = [HoldEvent("t", "a", 0, 10, 0.1), HoldEvent("u", "b", 0, 20, 0.2)]
+    assert calculator.calculate_score(rows) == 5.0
+    assert calculator.calculate_score([]) == 0.0
+    assert calculator.calculate_score(iter(rows)) == 5.0
+    assert calculator.calculate_score([*rows, HoldEvent("t", "a", 0, 1, 2**100)]) == 2.0**100 + 5
+    assert (
+        calculator.calculate_score([{"holder_id": "a", "token_id": "t", "start": 0, "end": 3}])
+        == 3.0
+    )
+    future = HoldEvent("t", "a", 10**11, 10**11 + 10)
+    assert calculator.calculate_score([future]) == 10.0
+    assert calculator.calculate_score([future, HoldEvent("t", "a", 0, 1, 2**100)]) == 2.0**100 + 10
+    with pytest.raises(HoldMetricsError, match="row 1"):
+        calculator.calculate_score([rows[0], {"holder_id": "a"}])
+
+
+def test_the_names_of_the_ancestors():
+    event = poh_holdmetrics_rust.PyHoldEvent("t", "a", 0, 10, None)
+    other = poh_holdmetrics_rust.PyHoldEvent("t", "a", 5, 15, 1.0)
+    assert (event.start, event.end, event.weight) == (0, 10, None)
+    aggregator = poh_holdmetrics_rust.PyAggregator()
+    aggregator.record_sync(event)
+    asyncio.run(aggregator.record(other))
+    assert aggregator.snapshot() == [("a", 20.0)]
+    assert poh_holdmetrics_rust.calculate_score([event, other]) == 20.0
+    assert HoldStat("a") == HoldStat(
+        holder_id="a", total_seconds=0, weighted_score=0, updated_at=None
+    )
+
+
+def test_fields_of_pydantic_models():
+    pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed")
+
+    class Model(pydantic.BaseModel):
+        event: HoldEvent
+        stat: HoldStat
+
+    event = HoldEvent("t", "a", 0, 10, "2.5")
+    model = Model(event=event, stat=HoldStat("a", 5.0))
+    assert model.event is event
+    assert Model.model_validate_json(model.model_dump_json()) == model
+    assert (
+        Model(event={"token_id": "t", "holder_id": "a", "start": 0}, stat=model.stat).event.end
+        is None
+    )
+    for bad in (7, {"token_id": "t"}, {"token_id": "t", "holder_id": "", "start": 0}):
+        with pytest.raises((pydantic.ValidationError, TypeError)):
+            Model(event=bad, stat=model.stat)
