@@ -68,6 +68,19 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
     }
 }
 
+impl From<ValueRef<'_>> for Value {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Bool(v) => Self::Bool(v),
+            ValueRef::Int(v) => Self::Int(v),
+            ValueRef::Float(v) => Self::Float(v),
+            ValueRef::Str(v) => Self::Str(v.to_owned()),
+            ValueRef::Bytes(v) => Self::Bytes(v.to_vec()),
+            ValueRef::List(v) => Self::List(v.to_vec()),
+        }
+    }
+}
+
 macro_rules! value_ref_from {
     ($($kind:ty => $variant:ident),*) => {$(
         impl From<$kind> for ValueRef<'_> {

@@ -25,6 +25,8 @@ pub mod exception;
 pub mod export;
 mod fields;
 mod ids;
+#[cfg(feature = "layer")]
+mod layer;
 mod level;
 mod limits;
 mod pipeline;
@@ -40,6 +42,8 @@ pub use context::{SAMPLED, SpanContext};
 pub use error::Error;
 pub use fields::{Fields, Value, ValueRef};
 pub use ids::{SpanId, TraceId};
+#[cfg(feature = "layer")]
+pub use layer::{Layer, layer};
 pub use level::Level;
 pub use limits::Limits;
 pub use pipeline::Pipeline;

@@ -22,6 +22,8 @@ pub struct Pipeline {
     store: Store,
     worker: OnceLock<Thread>,
     warned_full: AtomicBool,
+    /// Whether the last batch could not be delivered.
+    failing: AtomicBool,
     closed: AtomicBool,
     control: Mutex<Control>,
     changed: Condvar,
@@ -60,6 +62,7 @@ impl Pipeline {
             store,
             worker: OnceLock::new(),
             warned_full: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             control: Mutex::default(),
             changed: Condvar::new(),
@@ -254,6 +257,7 @@ impl Pipeline {
                 .lock()
                 .close_by
                 .map_or(deadline, |close_by| close_by.min(deadline)),
+            noted: &|error| self.lock().last_error = Some(error.to_string()),
             interrupted: &|pause| {
                 let control = self.lock();
                 let close_by = control.close_by;
@@ -267,17 +271,18 @@ impl Pipeline {
         match outcome {
             Ok(accepted) => {
                 let accepted = (accepted as u64).min(count_of_batch);
+                self.failing.store(false, Ordering::Relaxed);
                 count(&self.counters.exported, accepted);
                 count(&self.counters.failed, count_of_batch - accepted);
             }
             Err(error) => {
                 count(&self.counters.failed, count_of_batch);
                 let text = error.to_string();
-                let mut control = self.lock();
-                if control.last_error.as_ref() != Some(&text) {
+                // One warning while it lasts, not one for each batch.
+                if !self.failing.swap(true, Ordering::Relaxed) {
                     log::warn!("{text}");
-                    control.last_error = Some(text);
                 }
+                self.lock().last_error = Some(text);
             }
         }
         for record in batch.drain(..) {

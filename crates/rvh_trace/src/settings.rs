@@ -77,6 +77,8 @@ impl Default for ExporterSettings {
 pub enum Protocol {
     /// `http/protobuf`.
     HttpProtobuf,
+    /// `grpc`.
+    Grpc,
 }
 
 impl Protocol {
@@ -84,10 +86,11 @@ impl Protocol {
     pub fn from_name(name: &str) -> Result<Self, Error> {
         match name.trim() {
             "http/protobuf" => Ok(Self::HttpProtobuf),
+            "grpc" => Ok(Self::Grpc),
             other => Err(Error::setting(
                 "OTEL_EXPORTER_OTLP_PROTOCOL",
                 other,
-                "use http/protobuf",
+                "use grpc or http/protobuf",
             )),
         }
     }
@@ -106,6 +109,12 @@ pub struct OtlpSettings {
     pub timeout: Duration,
     /// Whether requests are compressed with gzip.
     pub gzip: bool,
+    /// A PEM file of the authorities to trust, in place of the built-in ones.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file of this client's certificate, for mutual TLS.
+    pub client_certificate: Option<PathBuf>,
+    /// A PEM file of this client's private key.
+    pub client_key: Option<PathBuf>,
 }
 
 impl Default for OtlpSettings {
@@ -116,6 +125,9 @@ impl Default for OtlpSettings {
             headers: Vec::new(),
             timeout: Duration::from_secs(10),
             gzip: false,
+            certificate: None,
+            client_certificate: None,
+            client_key: None,
         }
     }
 }
@@ -129,28 +141,49 @@ impl fmt::Debug for OtlpSettings {
             .field("headers", &names)
             .field("timeout", &self.timeout)
             .field("gzip", &self.gzip)
+            .field("certificate", &self.certificate)
+            .field("client_certificate", &self.client_certificate)
             .finish()
     }
 }
 
 impl OtlpSettings {
-    /// The URL of traces for an endpoint as people write it: a bare `http://host:4318` gets the
-    /// standard path, anything with a path is taken as it is.
-    pub fn traces_url(endpoint: &str) -> Result<String, Error> {
+    /// Where a protocol is expected when nobody says.
+    pub fn default_endpoint(protocol: Protocol) -> &'static str {
+        match protocol {
+            Protocol::HttpProtobuf => "http://localhost:4318/v1/traces",
+            Protocol::Grpc => "http://localhost:4317",
+        }
+    }
+
+    /// The URL for an endpoint as people write it. For HTTP a bare `http://host:4318` gets the
+    /// standard path, and anything with a path is taken as it is; for gRPC there is no path.
+    pub fn url(endpoint: &str, protocol: Protocol) -> Result<String, Error> {
         let endpoint = endpoint.trim();
-        let mend = "give a URL such as http://localhost:4318";
+        let example = match protocol {
+            Protocol::HttpProtobuf => "http://localhost:4318",
+            Protocol::Grpc => "http://localhost:4317",
+        };
+        let refused = || {
+            Error::setting(
+                "endpoint",
+                endpoint,
+                format!("give a URL such as {example}"),
+            )
+        };
         let rest = endpoint
             .strip_prefix("http://")
             .or_else(|| endpoint.strip_prefix("https://"))
-            .ok_or_else(|| Error::setting("endpoint", endpoint, mend))?;
+            .ok_or_else(refused)?;
         let (authority, path) = rest.split_once('/').map_or((rest, ""), |(a, p)| (a, p));
         if authority.is_empty() || rest.contains(char::is_whitespace) {
-            return Err(Error::setting("endpoint", endpoint, mend));
+            return Err(refused());
         }
-        Ok(if path.is_empty() {
-            format!("{}/v1/traces", endpoint.trim_end_matches('/'))
-        } else {
-            endpoint.to_owned()
+        Ok(match protocol {
+            Protocol::HttpProtobuf if path.is_empty() => {
+                format!("{}/v1/traces", endpoint.trim_end_matches('/'))
+            }
+            _ => endpoint.to_owned(),
         })
     }
 }
@@ -308,23 +341,28 @@ impl Variables<'_> {
 
     fn otlp(&mut self) -> OtlpSettings {
         let mut otlp = OtlpSettings::default();
-        if let Some(endpoint) = self.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
-            match OtlpSettings::traces_url(&endpoint) {
-                Ok(_) => otlp.endpoint = endpoint,
-                Err(error) => self.warnings.push(error),
-            }
-        } else if let Some(base) = self.text("OTEL_EXPORTER_OTLP_ENDPOINT") {
-            match OtlpSettings::traces_url(&base) {
-                Ok(_) => otlp.endpoint = format!("{}/v1/traces", base.trim_end_matches('/')),
-                Err(error) => self.warnings.push(error),
-            }
-        }
         if let Some(name) = self.otlp_text("PROTOCOL") {
             match Protocol::from_name(&name) {
                 Ok(protocol) => otlp.protocol = protocol,
                 Err(error) => self.warnings.push(error),
             }
         }
+        OtlpSettings::default_endpoint(otlp.protocol).clone_into(&mut otlp.endpoint);
+        let of_traces = self.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        let of_all = self.text("OTEL_EXPORTER_OTLP_ENDPOINT");
+        if let Some(endpoint) = of_traces.as_ref().or(of_all.as_ref()) {
+            match OtlpSettings::url(endpoint, otlp.protocol) {
+                Ok(_) if of_traces.is_none() && otlp.protocol == Protocol::HttpProtobuf => {
+                    // A base: the path of the signal is appended, whatever it has already.
+                    otlp.endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+                }
+                Ok(_) => endpoint.clone_into(&mut otlp.endpoint),
+                Err(error) => self.warnings.push(error),
+            }
+        }
+        otlp.certificate = self.otlp_text("CERTIFICATE").map(PathBuf::from);
+        otlp.client_certificate = self.otlp_text("CLIENT_CERTIFICATE").map(PathBuf::from);
+        otlp.client_key = self.otlp_text("CLIENT_KEY").map(PathBuf::from);
         for name in [
             "OTEL_EXPORTER_OTLP_HEADERS",
             "OTEL_EXPORTER_OTLP_TRACES_HEADERS",

@@ -251,6 +251,28 @@ pub fn innermost(foreign: Option<SpanContext>) -> Option<SpanContext> {
     })
 }
 
+/// Makes a span the innermost one of this thread.
+pub(crate) fn push(context: SpanContext) {
+    let entered = Entered {
+        context,
+        foreign: foreign_context(),
+    };
+    ENTERED.with_borrow_mut(|stack| stack.push(entered));
+}
+
+/// Takes it back, also when others were entered since and not left.
+#[cfg(feature = "layer")]
+pub(crate) fn remove(context: &SpanContext) {
+    ENTERED.with_borrow_mut(|stack| {
+        if let Some(at) = stack
+            .iter()
+            .rposition(|entered| entered.context == *context)
+        {
+            stack.remove(at);
+        }
+    });
+}
+
 /// Whether a Rust span is entered on this thread.
 #[inline]
 pub fn is_any_entered() -> bool {
@@ -381,11 +403,7 @@ impl Span {
     /// Makes it the innermost span of this thread until the guard is dropped.
     pub fn enter(&self) -> EnterGuard {
         if let Some(context) = &self.context {
-            let entered = Entered {
-                context: context.clone(),
-                foreign: foreign_context(),
-            };
-            ENTERED.with_borrow_mut(|stack| stack.push(entered));
+            push(context.clone());
         }
         EnterGuard {
             entered: self.context.is_some(),

@@ -102,7 +102,7 @@ fn send(
         _ => OtlpSettings::default(),
     };
     if let Some(endpoint) = &common.endpoint {
-        otlp.endpoint = OtlpSettings::traces_url(endpoint)?;
+        otlp.endpoint = OtlpSettings::url(endpoint, otlp.protocol)?;
     }
     match exporter {
         Some(Exporter::Otlp) => settings.exporter = ExporterSettings::Otlp(otlp),

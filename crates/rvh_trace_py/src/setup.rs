@@ -65,11 +65,15 @@ pub(crate) fn install(
         ExporterSettings::Otlp(otlp) => otlp.clone(),
         _ => OtlpSettings::default(),
     };
-    if let Some(endpoint) = endpoint {
-        otlp.endpoint = OtlpSettings::traces_url(endpoint).map_err(to_py_err)?;
-    }
     if let Some(protocol) = protocol {
-        otlp.protocol = Protocol::from_name(protocol).map_err(to_py_err)?;
+        let protocol = Protocol::from_name(protocol).map_err(to_py_err)?;
+        if protocol != otlp.protocol {
+            otlp.protocol = protocol;
+            OtlpSettings::default_endpoint(protocol).clone_into(&mut otlp.endpoint);
+        }
+    }
+    if let Some(endpoint) = endpoint {
+        otlp.endpoint = OtlpSettings::url(endpoint, otlp.protocol).map_err(to_py_err)?;
     }
     if let Some(headers) = headers {
         otlp.headers = headers;

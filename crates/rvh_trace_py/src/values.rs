@@ -191,20 +191,9 @@ pub(crate) fn each_attribute(
 pub(crate) fn attributes(mapping: Option<&Bound<'_, PyAny>>) -> (Vec<(String, Value)>, u64) {
     let mut attributes = Vec::new();
     let coerced = each_attribute(mapping, |key, value| {
-        attributes.push((key.to_owned(), owned(value)))
+        attributes.push((key.to_owned(), value.into()))
     });
     (attributes, coerced)
-}
-
-fn owned(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Bool(v) => Value::Bool(v),
-        ValueRef::Int(v) => Value::Int(v),
-        ValueRef::Float(v) => Value::Float(v),
-        ValueRef::Str(v) => Value::Str(v.to_owned()),
-        ValueRef::Bytes(v) => Value::Bytes(v.to_vec()),
-        ValueRef::List(v) => Value::List(v.to_vec()),
-    }
 }
 
 /// An attribute value as a Python object; a sequence is a tuple.

@@ -120,3 +120,104 @@ def test_a_dead_collector_does_not_hold_up_the_exit():
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
         )
     assert result.stdout.strip() == "True"
+
+
+def test_grpc():
+    grpc = pytest.importorskip("grpc", reason="grpcio is not installed")
+    service = pytest.importorskip(
+        "opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc",
+        reason="opentelemetry-proto is not installed",
+    )
+    from concurrent.futures import ThreadPoolExecutor
+
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+    class Collect(service.TraceServiceServicer):
+        def __init__(self):
+            self.calls = []
+
+        def Export(self, request, context):
+            self.calls.append((request, dict(context.invocation_metadata())))
+            if len(self.calls) == 1:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+            return trace_service_pb2.ExportTraceServiceResponse()
+
+    collect = Collect()
+    server = grpc.server(ThreadPoolExecutor(2))
+    service.add_TraceServiceServicer_to_server(collect, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        rvh_trace.init_tracing(
+            protocol="grpc", endpoint=f"http://127.0.0.1:{port}", headers={"X-Team": "a"}
+        )
+        with span("outer", a=1), span("inner"):
+            pass
+        assert rvh_trace.flush(20.0), rvh_trace.stats()
+        assert rvh_trace.stats()["exported"] == 2
+    finally:
+        rvh_trace.reset()
+        server.stop(None)
+    assert len(collect.calls) == 2
+    request, metadata = collect.calls[1]
+    spans = request.resource_spans[0].scope_spans[0].spans
+    assert [item.name for item in spans] == ["inner", "outer"]
+    assert spans[0].parent_span_id == spans[1].span_id
+    assert metadata["x-team"] == "a"
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_tls_with_an_authority_of_ones_own(collector, monkeypatch, tmp_path, mutual):
+    trustme = pytest.importorskip("trustme", reason="trustme is not installed")
+    import ssl
+
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    if mutual:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        client = authority.issue_cert("client.example")
+        client.cert_chain_pems[0].write_to_path(tmp_path / "client.pem")
+        client.private_key_pem.write_to_path(tmp_path / "client.key")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", str(tmp_path / "client.pem"))
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_KEY", str(tmp_path / "client.key"))
+    collector.server.socket = context.wrap_socket(collector.server.socket, server_side=True)
+    endpoint = collector.endpoint.replace("http://127.0.0.1", "https://localhost")
+
+    monkeypatch.setenv("OTEL_BSP_EXPORT_TIMEOUT", "100")
+    rvh_trace.init_tracing(endpoint=endpoint)
+    with span("not trusted"):
+        pass
+    assert rvh_trace.flush(10.0)
+    assert rvh_trace.stats()["failed"] == 1
+    assert "certificate" in rvh_trace.stats()["last_error"].lower()
+
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(tmp_path / "ca.pem"))
+    monkeypatch.delenv("OTEL_BSP_EXPORT_TIMEOUT")
+    rvh_trace.init_tracing(endpoint=endpoint, reconfigure=True)
+    with span("trusted"):
+        pass
+    assert rvh_trace.flush(10.0)
+    assert rvh_trace.stats()["exported"] == 1, rvh_trace.stats()
+    assert [item["name"] for item in collector.spans] == ["trusted"]
+
+
+def test_a_certificate_that_cannot_be_read_is_a_clear_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(tmp_path / "none.pem"))
+    with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_CERTIFICATE"):
+        rvh_trace.init_tracing(endpoint="https://localhost:1")
+
+
+def test_doctor_says_what_is_wrong_at_once(collector):
+    collector.answers = [(503, {}, b"")] * 50
+    result = subprocess.run(
+        [sys.executable, "-m", "rvh_trace", "doctor", "--endpoint", collector.endpoint],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "HTTP 503" in result.stderr

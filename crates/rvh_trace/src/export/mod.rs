@@ -20,10 +20,16 @@ pub struct Run<'a> {
     pub resource: &'a Resource,
     /// When it must be done, retries included.
     pub deadline: Instant,
+    pub(crate) noted: &'a dyn Fn(&Error),
     pub(crate) interrupted: &'a dyn Fn(Duration) -> Option<Instant>,
 }
 
 impl Run<'_> {
+    /// Tells of a fault that may pass, so that who asks for the last error sees it at once.
+    pub fn note(&self, error: &Error) {
+        (self.noted)(error);
+    }
+
     /// Waits before a retry. False when the time would not suffice: give up then.
     pub fn wait(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
@@ -57,7 +63,7 @@ pub(crate) fn make(
 ) -> Result<Box<dyn Exporter>, Error> {
     Ok(match settings {
         #[cfg(feature = "otlp")]
-        ExporterSettings::Otlp(otlp) => Box::new(otlp::HttpExporter::new(otlp)?),
+        ExporterSettings::Otlp(otlp) => Box::new(otlp::OtlpExporter::new(otlp)?),
         #[cfg(not(feature = "otlp"))]
         ExporterSettings::Otlp(_) => {
             return Err(Error::Export(

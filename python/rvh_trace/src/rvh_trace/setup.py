@@ -43,9 +43,10 @@ def init_tracing(
         ``"otlp"`` (the default), ``"console"``, ``"memory"`` (see ``finished_spans``), ``"none"``
         (record and discard), or an object with ``export(spans)``.
     endpoint
-        The collector's URL, such as ``http://localhost:4318``.
+        The collector's URL, such as ``http://localhost:4318``, or ``http://localhost:4317`` for
+        gRPC.
     protocol
-        ``"http/protobuf"``.
+        ``"http/protobuf"`` (the default) or ``"grpc"``.
     headers
         Sent with every request to the collector; never shown in logs or errors.
     timeout
