@@ -11,7 +11,7 @@ use ruint::aliases::U256;
 pub type U512 = Uint<512, 8>;
 
 /// A weight in units of the scale, of one of the two widths.
-pub trait Amount: Copy + Ord + Send + Sync + 'static {
+pub trait Amount: Copy + Default + Ord + Send + Sync + 'static {
     /// What sums of `amount x microseconds` are kept in.
     type Sum: Copy + Ord + Send + Sync + 'static;
     /// Width of a sum in bits.

@@ -43,6 +43,17 @@ impl Slots {
         }
     }
 
+    /// The slot of a holder and a token that have a row.
+    pub(crate) fn slot(&self, holder: u32, token: u32) -> usize {
+        match self {
+            Slots::Holders(_) => holder as usize,
+            Slots::Tokens(_) => token as usize,
+            Slots::Pairs { pairs, .. } => pairs
+                .binary_search(&(holder, token))
+                .unwrap_or_else(|next| next),
+        }
+    }
+
     /// The id of a slot, for a message.
     pub(crate) fn id<'b>(&self, slot: usize, holds: &'b Holds) -> &'b str {
         match self {
@@ -87,6 +98,11 @@ fn pair_slots(holds: &Holds) -> Slots {
     Slots::Pairs { slots, pairs }
 }
 
+/// What is kept of a row knows its holder.
+pub(crate) trait OfHolder {
+    fn holder(&self) -> u32;
+}
+
 /// How many rows each holder has, as a running sum.
 pub(crate) struct HolderRows {
     first: Vec<u64>,
@@ -125,34 +141,66 @@ impl HolderRows {
         from..to
     }
 
-    /// Places the rows of some holders side by side: a counting sort of what `record` gives.
-    /// `None` leaves a row out. Returns the records and where each holder's end.
-    pub(crate) fn place<T: Copy>(
+    /// Hands out the rows of some holders, holder by holder. `value` says what is kept of a row;
+    /// `None` leaves it out.
+    ///
+    /// Two counting sorts: first into buckets of neighbouring holders, few enough for the
+    /// processor to write to all of them at once, then within each bucket, which fits in its cache.
+    pub(crate) fn each_holder<T: Copy + Default + OfHolder, E>(
         &self,
         holds: &Holds,
         holders: Range<usize>,
-        empty: T,
-        mut record: impl FnMut(&Chunk, usize, usize) -> Option<T>,
-    ) -> (Vec<T>, Vec<Range<usize>>) {
+        mut value: impl FnMut(&Chunk, usize) -> Option<T>,
+        mut group: impl FnMut(u32, &mut [T]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        const BUCKETS: usize = 256;
+        let width = holders.len().div_ceil(BUCKETS).max(1);
         let base = self.first[holders.start];
-        let rows = (self.first[holders.end] - base) as usize;
-        let mut records = vec![empty; rows];
-        let mut spans: Vec<Range<usize>> = self.first[holders.clone()]
-            .iter()
-            .map(|&first| (first - base) as usize..(first - base) as usize)
-            .collect();
-        for (number, chunk) in holds.chunks.iter().enumerate() {
+        let place = |holder: usize| (self.first[holder.min(holders.end)] - base) as usize;
+        let mut ends: Vec<usize> = holders.clone().step_by(width).map(place).collect();
+        let starts = ends.clone();
+        let mut records: Vec<T> = vec![T::default(); place(holders.end)];
+        for chunk in &holds.chunks {
             for (row, &holder) in chunk.holder.iter().enumerate() {
-                let holder = (holder as usize).wrapping_sub(holders.start);
-                if holder < spans.len()
-                    && let Some(value) = record(chunk, number, row)
+                let number = (holder as usize).wrapping_sub(holders.start);
+                if number < holders.len()
+                    && let Some(value) = value(chunk, row)
                 {
-                    let span = &mut spans[holder];
-                    records[span.end] = value;
-                    span.end += 1;
+                    let end = &mut ends[number / width];
+                    records[*end] = value;
+                    *end += 1;
                 }
             }
         }
-        (records, spans)
+        let mut next: Vec<usize> = Vec::with_capacity(width);
+        let mut sorted: Vec<T> = Vec::new();
+        for ((&start, &end), first) in starts.iter().zip(&ends).zip(holders.clone().step_by(width))
+        {
+            let bucket = &records[start..end];
+            sorted.clear();
+            sorted.resize(bucket.len(), T::default());
+            // Rows that were left out make the true counts smaller than those of `first`.
+            next.clear();
+            next.resize(width + 1, 0);
+            for value in bucket {
+                next[value.holder() as usize - first + 1] += 1;
+            }
+            for holder in 1..next.len() {
+                next[holder] += next[holder - 1];
+            }
+            for value in bucket {
+                let place = &mut next[value.holder() as usize - first];
+                sorted[*place] = *value;
+                *place += 1;
+            }
+            let mut from = 0;
+            for (number, &to) in next[..width].iter().enumerate() {
+                if to > from {
+                    group((first + number) as u32, &mut sorted[from..to])?;
+                }
+                from = to;
+            }
+        }
+        Ok(())
     }
 }

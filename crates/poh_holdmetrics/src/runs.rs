@@ -1,8 +1,8 @@
 //! Unbroken runs of holding: the longest of each holder, and how many hold at each instant.
 
 use crate::error::HoldError;
-use crate::groups::HolderRows;
-use crate::holds::Holds;
+use crate::groups::{HolderRows, OfHolder};
+use crate::holds::{Chunk, Holds};
 use crate::overlap::{Piece, runs};
 
 /// One unbroken run of holding.
@@ -73,30 +73,42 @@ fn each_run(
     holds.check()?;
     let holders = HolderRows::count(holds);
     let everyone = 0..holds.holders().len();
-    let (mut records, spans) =
-        holders.place(holds, everyone, (0u32, 0i64, 0i64), |chunk, _, row| {
-            let (start, end) = (chunk.start[row], chunk.end[row].min(at));
-            let token = if by_token { chunk.token[row] } else { 0 };
-            let counts = end > start && (by_token || !chunk.weights.is_zero(row));
-            counts.then_some((token, start, end))
-        });
-    for (holder, rows) in spans.into_iter().enumerate() {
-        let group = &mut records[rows];
-        group.sort_unstable();
-        for same_token in group.chunk_by(|left, right| left.0 == right.0) {
-            let spans = same_token.iter().map(|&(_, start, end)| (start, end));
-            let piece = |piece: Piece<()>| -> Result<(), HoldError> {
-                let (holder, token) = (holder as u32, same_token[0].0);
-                found(Run {
-                    holder,
-                    token,
-                    start: piece.from,
-                    end: piece.to,
-                });
-                Ok(())
-            };
-            runs(spans, (), piece)?;
-        }
+    let row = |chunk: &Chunk, row: usize| {
+        let (start, end) = (chunk.start[row], chunk.end[row].min(at));
+        let token = if by_token { chunk.token[row] } else { 0 };
+        let counts = end > start && (by_token || !chunk.weights.is_zero(row));
+        counts.then_some(Held(chunk.holder[row], token, start, end))
+    };
+    holders.each_holder(
+        holds,
+        everyone,
+        row,
+        |holder, rows| -> Result<(), HoldError> {
+            rows.sort_unstable();
+            for same_token in rows.chunk_by(|left, right| left.1 == right.1) {
+                let spans = same_token.iter().map(|row| (row.2, row.3));
+                let token = same_token[0].1;
+                runs(spans, (), |piece: Piece<()>| -> Result<(), HoldError> {
+                    found(Run {
+                        holder,
+                        token,
+                        start: piece.from,
+                        end: piece.to,
+                    });
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Holder, token, start and end; in this order they sort.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Held(u32, u32, i64, i64);
+
+impl OfHolder for Held {
+    fn holder(&self) -> u32 {
+        self.0
     }
-    Ok(())
 }

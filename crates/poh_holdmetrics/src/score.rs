@@ -9,7 +9,7 @@ use ruint::aliases::U256;
 use crate::boost::{Boost, Held};
 use crate::error::HoldError;
 use crate::exact::{Amount, Total, U512};
-use crate::groups::{HolderRows, Slots};
+use crate::groups::{HolderRows, OfHolder, Slots};
 use crate::holds::{Chunk, Holds, Weights, widened};
 use crate::overlap::{Piece, Span, heaviest, runs};
 use crate::query::{ABSENT, Overlap, Query, Stop, Window};
@@ -438,50 +438,57 @@ impl Run<'_> {
 
     /// Rows meet within their (holder, token): each thread takes whole holders.
     fn by_group<A: Amount>(&self, weights: &[Column<'_, A>]) -> Result<Tally<A>, Halt> {
-        #[derive(Clone, Copy)]
-        struct Record<A> {
-            token: u32,
-            slot: u32,
-            span: Span<A>,
-        }
-        let holders = HolderRows::count(self.holds);
         let one = A::from_narrow(self.holds.one());
-        let nothing = Record {
-            token: 0,
-            slot: 0,
-            span: Span {
-                start: 0,
-                end: 0,
-                weight: one,
+        if self.overlap == Overlap::Union {
+            // Weights do not matter, so they are not carried along.
+            return self.grouped(
+                |_, _| (),
+                |spans, add| runs(spans.iter().map(|span| (span.start, span.end)), one, add),
+            );
+        }
+        // A chunk is known by its first row.
+        let chunks = &self.holds.chunks;
+        self.grouped(
+            |chunk, row| {
+                let number = chunks.partition_point(|other| other.first_row <= chunk.first_row) - 1;
+                weights[number].get(row)
             },
-        };
+            |spans, add| heaviest(spans.iter().map(|span| span.span()), add),
+        )
+    }
+
+    fn grouped<A: Amount, W: Copy + Default>(
+        &self,
+        weight: impl Fn(&Chunk, usize) -> W + Sync,
+        pieces: impl Fn(&[Row<W>], &mut dyn FnMut(Piece<A>) -> Result<(), Halt>) -> Result<(), Halt>
+        + Sync,
+    ) -> Result<Tally<A>, Halt> {
+        let holders = HolderRows::count(self.holds);
         let parts = in_threads(self.threads, |part| {
             let mut tally = Tally::<A>::new(self.slots.len());
+            let mut updated = vec![ABSENT; self.slots.len()];
             let share = holders.share(part, self.threads);
             // The start stays as it is: the age of a run counts from it.
-            let (mut records, spans) =
-                holders.place(self.holds, share, nothing, |chunk, number, row| {
-                    let slot = self.slots.of_chunk(chunk, number)[row];
-                    let (start, end) = (chunk.start[row], chunk.end[row]);
-                    tally.see(slot as usize, self.window.last_boundary(start, end));
-                    let end = end.min(self.window.to);
-                    (end > start).then(|| Record {
-                        token: chunk.token[row],
-                        slot,
-                        span: Span {
-                            start,
-                            end,
-                            weight: weights[number].get(row),
-                        },
-                    })
-                });
-            for rows in spans {
+            let row = |chunk: &Chunk, row: usize| {
+                let (start, end) = (chunk.start[row], chunk.end[row]);
+                let (holder, token) = (chunk.holder[row], chunk.token[row]);
+                let last = &mut updated[self.slots.slot(holder, token)];
+                *last = (*last).max(self.window.last_boundary(start, end));
+                let end = end.min(self.window.to);
+                (end > start).then(|| Row {
+                    holder,
+                    token,
+                    start,
+                    end,
+                    weight: weight(chunk, row),
+                })
+            };
+            holders.each_holder(self.holds, share, row, |holder, rows| -> Result<(), Halt> {
                 self.stop.check()?;
-                let group = &mut records[rows];
-                group.sort_unstable_by_key(|record| (record.token, record.span.start));
-                for same_token in group.chunk_by(|left, right| left.token == right.token) {
-                    let slot = same_token[0].slot as usize;
-                    let mut add = |piece: Piece<A>| -> Result<(), Halt> {
+                rows.sort_unstable_by_key(Row::key);
+                for same_token in rows.chunk_by(|left, right| left.token == right.token) {
+                    let slot = self.slots.slot(holder, same_token[0].token);
+                    pieces(same_token, &mut |piece: Piece<A>| {
                         let from = piece.from.max(self.window.from);
                         if piece.to > from {
                             let hold = Held {
@@ -494,15 +501,11 @@ impl Run<'_> {
                             tally.add(slot, self.accrue(piece.weight, hold))?;
                         }
                         Ok(())
-                    };
-                    let spans = same_token.iter().map(|record| record.span);
-                    if self.overlap == Overlap::Union {
-                        runs(spans.map(|span| (span.start, span.end)), one, &mut add)?;
-                    } else {
-                        heaviest(spans, &mut add)?;
-                    }
+                    })?;
                 }
-            }
+                Ok(())
+            })?;
+            tally.updated = updated;
             Ok(tally)
         });
         merged(parts)
@@ -526,6 +529,41 @@ impl Run<'_> {
                     rows: row..high.min(row + BLOCK),
                 })
             })
+    }
+}
+
+/// What grouping keeps of a row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Row<W> {
+    holder: u32,
+    token: u32,
+    start: i64,
+    end: i64,
+    weight: W,
+}
+
+impl<W> OfHolder for Row<W> {
+    #[inline]
+    fn holder(&self) -> u32 {
+        self.holder
+    }
+}
+
+impl<W> Row<W> {
+    /// Token, then start, as one number.
+    #[inline]
+    fn key(&self) -> u128 {
+        u128::from(self.token) << 64 | u128::from(self.start.cast_unsigned() ^ 1 << 63)
+    }
+}
+
+impl<A: Copy> Row<A> {
+    fn span(&self) -> Span<A> {
+        Span {
+            start: self.start,
+            end: self.end,
+            weight: self.weight,
+        }
     }
 }
 
