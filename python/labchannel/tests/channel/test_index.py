@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from labchannel.channel import layout
 from labchannel.channel.archive import PackageInfo
 from labchannel.channel.index import build_index, channeldata
+from labchannel.channel.publish import publish
 from labchannel.channel.verify import verify
 from labchannel.errors import LabchannelError
 
@@ -94,21 +96,40 @@ def test_run_exports(folder):
     }
 
 
-def test_run_exports_are_the_packages_own(tmp_path):
-    """Of a package that rattler-build made from a recipe, as the toolchain's are."""
+def build_exporting(output: Path) -> Path:
+    """Make a package with run exports by a recipe, as the toolchain's are made."""
     import rattler_build
 
-    recipe = tmp_path / "recipe.yaml"
+    recipe = output.parent / "recipe.yaml"
     recipe.write_text(
         "package: {name: lib, version: '1.0'}\n"
         "build: {noarch: generic, script: 'true'}\n"
         "requirements: {run_exports: {weak: ['lib >=1'], strong: ['base']}}\n"
     )
     (variant,) = rattler_build.Stage0Recipe.from_file(recipe).render(rattler_build.VariantConfig())
-    channel = tmp_path / "channel"
-    variant.run_build(channels=[], output_dir=channel)
+    (package,) = variant.run_build(channels=[], output_dir=output).packages
     for leaving in ("bld", "src_cache"):
-        shutil.rmtree(channel / leaving, ignore_errors=True)
+        shutil.rmtree(output / leaving, ignore_errors=True)
+    return Path(package)
+
+
+def test_run_exports_of_a_published_package_are_no_fault(tmp_path, make_package):
+    """rattler writes them into repodata.json, but not for a package that it indexes anew."""
+    channel = tmp_path / "channel"
+    publish(channel, [build_exporting(tmp_path / "built")])
+    publish(channel, [make_package("other")])
+    assert verify(channel) == []
+    repodata = channel / "noarch" / "repodata.json"
+    data = json.loads(repodata.read_text())
+    (name,) = [name for name in data["packages.conda"] if name.startswith("lib-")]
+    data["packages.conda"][name]["run_exports"] = {"weak": ["another"]}
+    repodata.write_text(json.dumps(data))
+    assert any("run_exports.json and repodata.json differ" in str(f) for f in verify(channel))
+
+
+def test_run_exports_are_the_packages_own(tmp_path):
+    channel = tmp_path / "channel"
+    build_exporting(channel)
     build_index(channel)
     content = json.loads((channel / "noarch" / "run_exports.json").read_text())
     (exports,) = content["packages.conda"].values()

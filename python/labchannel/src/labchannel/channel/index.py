@@ -314,4 +314,7 @@ def _named_shards(folder: Path) -> Iterator[Path]:
 def is_true_shard(data: bytes, known: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether every entry of a shard stands in repodata as it is; ValueError when it is damaged."""
     shard = layout.decode_shard(data)
-    return bool(shard) and all(known.get(name) == entry for name, entry in shard.items())
+    return bool(shard) and all(
+        name in known and layout.without_run_exports(known[name]) == entry
+        for name, entry in shard.items()
+    )

@@ -349,17 +349,25 @@ class ShardIndex:
 def decode_shard(data: bytes) -> dict[str, dict[str, Any]]:
     """File name -> entry of one shard, hashes in hexadecimal as in repodata.json.
 
-    CEP 21 adds `run_exports` to a shard's entries; repodata.json has none, so it is left out.
+    CEP 21 adds `run_exports` to a shard's entries, so it is left out: see `without_run_exports`.
     """
     found = entries(_unpack(data))
     return {
         file_name: {
             key: _hexadecimal(value) if isinstance(value, bytes) else value
-            for key, value in _mapping(entry).items()
-            if key != "run_exports"
+            for key, value in without_run_exports(_mapping(entry)).items()
         }
         for file_name, entry in found.items()
     }
+
+
+def without_run_exports(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Take `run_exports` out of an entry before it is compared with another index's.
+
+    rattler writes it into every shard, and into repodata.json for some packages: those that an
+    earlier index held too.
+    """
+    return {key: value for key, value in entry.items() if key != "run_exports"}
 
 
 def _unpack(data: bytes) -> dict[str, Any]:

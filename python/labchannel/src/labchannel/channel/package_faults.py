@@ -173,6 +173,8 @@ def _check_index_json(index: SubdirIndex, name: str, contents: _Contents) -> Ite
     for key in _SOLVED_BY:
         if _plain(key, inside.get(key)) != _plain(key, entry.get(key)):
             yield f"its info/index.json and repodata.json differ about {key}"
+    if entry.get("run_exports", contents.info.run_exports) != contents.info.run_exports:
+        yield "its info/run_exports.json and repodata.json differ"
 
 
 def _plain(key: str, value: object) -> object:
