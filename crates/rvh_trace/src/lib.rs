@@ -30,6 +30,7 @@ mod layer;
 mod level;
 mod limits;
 mod pipeline;
+mod redaction;
 mod resource;
 mod ring;
 mod sampler;
@@ -47,9 +48,12 @@ pub use layer::{Layer, layer};
 pub use level::Level;
 pub use limits::Limits;
 pub use pipeline::Pipeline;
+pub use redaction::Redaction;
 pub use resource::Resource;
 pub use sampler::Sampler;
-pub use settings::{Batch, ExporterSettings, FromEnv, OtlpSettings, Protocol, Settings};
+pub use settings::{
+    Batch, ExporterSettings, FileSettings, FromEnv, OtlpSettings, Protocol, Settings,
+};
 pub use span::{Event, Extra, Kind, Link, SpanRecord, Status, copy_within, now_ns, set_new};
 pub use stats::Stats;
 pub use tracer::{

@@ -226,6 +226,7 @@ impl Pipeline {
                     left -= batch.len();
                     for record in &mut batch {
                         record.render_exceptions(&mut sources, &self.settings.limits);
+                        self.settings.redaction.clean(record);
                     }
                     self.export(exporter.as_mut(), &mut batch);
                 }

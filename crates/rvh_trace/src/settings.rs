@@ -1,6 +1,6 @@
 //! Everything that can be set, and the standard `OTEL_*` variables that set it.
 
-use crate::{Error, Level, Limits, Resource, Sampler, Value};
+use crate::{Error, Level, Limits, Redaction, Resource, Sampler, Value};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How spans are queued and sent.
     pub batch: Batch,
+    /// Which attributes are cleaned before they leave the process.
+    pub redaction: Redaction,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             resource,
             limits: Limits::default(),
             batch: Batch::default(),
+            redaction: Redaction::default(),
         }
     }
 }
@@ -60,6 +63,8 @@ pub enum ExporterSettings {
     Otlp(OtlpSettings),
     /// To standard output, a line a span.
     Console,
+    /// To a file of OTLP JSON lines.
+    File(FileSettings),
     /// Kept in memory, for [`crate::finished_spans`].
     Memory,
     /// Recorded and discarded.
@@ -69,6 +74,28 @@ pub enum ExporterSettings {
 impl Default for ExporterSettings {
     fn default() -> Self {
         Self::Otlp(OtlpSettings::default())
+    }
+}
+
+/// A file of spans and when it is exchanged for a new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSettings {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Before it grows beyond this, it is moved to `PATH.1`.
+    pub max_bytes: u64,
+    /// How many of the moved ones are kept.
+    pub keep: usize,
+}
+
+impl FileSettings {
+    /// This path, exchanged at 64 MiB, with three old ones kept.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            max_bytes: 64 << 20,
+            keep: 3,
+        }
     }
 }
 
@@ -257,12 +284,17 @@ impl Settings {
             None | Some("otlp") => ExporterSettings::Otlp(otlp),
             Some("console") => ExporterSettings::Console,
             Some("memory") => ExporterSettings::Memory,
+            Some("file") => ExporterSettings::File(FileSettings::new(
+                reader
+                    .text("RVH_TRACE_FILE")
+                    .unwrap_or_else(|| "rvh_trace.jsonl".to_owned()),
+            )),
             Some("none") => ExporterSettings::None,
             Some(other) => {
                 reader.warnings.push(Error::setting(
                     "OTEL_TRACES_EXPORTER",
                     other,
-                    "use otlp, console, memory or none",
+                    "use otlp, console, file, memory or none",
                 ));
                 ExporterSettings::Otlp(otlp)
             }

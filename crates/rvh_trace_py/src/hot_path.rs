@@ -332,18 +332,26 @@ pub(crate) fn enter_span(slf: &Bound<'_, Span>) {
     }
 }
 
-/// Makes a span current that was suspended, or starts it.
+/// Makes a span current that was suspended, or starts it. What was current below it when it was
+/// suspended is so again.
 pub(crate) fn resume_span(slf: &Bound<'_, Span>) {
     enter_span(slf);
+    let py = slf.py();
     let Ok(mut span) = slf.try_borrow_mut() else {
         return;
     };
-    let Some(current) = current::get(slf.py()) else {
+    if span.phase != Phase::Open || span.token.is_some() {
+        return;
+    }
+    let Some(current) = current::get(py) else {
         return;
     };
-    if span.phase == Phase::Open && current.as_ptr() != slf.as_ptr() {
-        current::adopt(&current);
-        make_current(slf, &mut span, current);
+    current::adopt(&current);
+    let inner = span.inner.take();
+    make_current(slf, &mut span, current);
+    drop(span);
+    if let Some(inner) = inner {
+        current::set(py, still_open(inner.into_bound(py)).as_ptr());
     }
 }
 
@@ -372,11 +380,36 @@ pub(crate) fn exit_span(slf: &Bound<'_, Span>, exception: Option<&Bound<'_, PyAn
     }
 }
 
-/// Makes current again what was before a span.
+/// Makes current again what was before `resume_span`, also when a span below it is open: that one
+/// waits for the next `resume_span`. In another context than that of `resume_span` nothing happens.
 pub(crate) fn suspend_span(slf: &Bound<'_, Span>) {
-    if let Ok(span) = slf.try_borrow_mut() {
-        restore_previous(slf, span);
+    let py = slf.py();
+    let Ok(mut span) = slf.try_borrow_mut() else {
+        return;
+    };
+    let (Some(token), Some(current)) = (span.token.take(), current::get(py)) else {
+        return;
+    };
+    let previous = span.previous.take().map(|previous| previous.into_bound(py));
+    if !current.is(slf) {
+        span.inner = Some(current.unbind());
     }
+    drop(span);
+    let parent_ended = previous.as_ref().is_some_and(left_by_child);
+    let was_reset = current::reset(py, token.bind(py));
+    if let (true, true, Some(previous)) = (was_reset, parent_ended, previous) {
+        current::set(py, still_open(previous).as_ptr());
+    }
+}
+
+/// Tells a parent that a child of it is no longer current. True when the parent has ended.
+#[inline]
+fn left_by_child(parent: &Bound<'_, PyAny>) -> bool {
+    let Ok(Ok(mut parent)) = parent.cast::<Span>().map(|parent| parent.try_borrow_mut()) else {
+        return false;
+    };
+    parent.open_children = parent.open_children.saturating_sub(1);
+    parent.phase == Phase::Ended
 }
 
 /// When a child is open, or the token is of another context, something else may be current than
@@ -396,13 +429,7 @@ fn restore_previous<'py>(slf: &Bound<'py, Span>, mut span: PyRefMut<'py, Span>) 
         return;
     };
     drop(span);
-    let mut parent_ended = false;
-    if let Ok(parent) = previous.cast::<Span>()
-        && let Ok(mut parent) = parent.try_borrow_mut()
-    {
-        parent.open_children = parent.open_children.saturating_sub(1);
-        parent_ended = parent.phase == Phase::Ended;
-    }
+    let parent_ended = left_by_child(&previous);
     let token = token.into_bound(py);
     let was_reset = !parent_ended && current::reset(py, &token);
     if !was_reset && current::get(py).is_some_and(|current| current.as_ptr() == slf.as_ptr()) {

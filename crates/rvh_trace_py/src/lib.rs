@@ -31,7 +31,8 @@ mod _native {
     use super::hot_path::initialise_by_first_span;
     #[pymodule_export]
     use super::setup::{
-        after_fork_in_child, build_info, finished_spans, flush, install, is_set_up, shutdown, stats,
+        after_fork_in_child, build_info, call_in_rust_span, finished_spans, flush, install,
+        is_set_up, shutdown, stats,
     };
     #[pymodule_export]
     use super::span::{Ready, Scope, Span, current_context, current_span, start_span};

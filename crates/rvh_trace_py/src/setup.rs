@@ -6,7 +6,11 @@ use crate::values::attributes;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use rvh_trace::{Error, ExporterSettings, OtlpSettings, Protocol, Sampler, Settings, Value};
+use rvh_trace::{
+    Error, ExporterSettings, FileSettings, OtlpSettings, Protocol, Redaction, Sampler, Settings,
+    Value,
+};
+use std::path::PathBuf;
 use std::time::Duration;
 
 fn to_py_err(error: Error) -> PyErr {
@@ -26,7 +30,8 @@ fn seconds(seconds: f64) -> Duration {
 /// Returns the warnings about variables that were ignored.
 #[pyfunction]
 #[pyo3(signature = (*, level, service_name, exporter, exporter_object, endpoint, protocol, headers,
-                    timeout, sampler, sampler_argument, resource, reconfigure))]
+                    timeout, file, sampler, sampler_argument, resource, redact_defaults,
+                    redact_keys, redact_values, reconfigure))]
 #[allow(
     clippy::too_many_arguments,
     reason = "one for each keyword of init_tracing"
@@ -41,9 +46,13 @@ pub(crate) fn install(
     protocol: Option<&str>,
     headers: Option<Vec<(String, String)>>,
     timeout: Option<f64>,
+    file: Option<PathBuf>,
     sampler: Option<&str>,
     sampler_argument: Option<&str>,
     resource: Option<&Bound<'_, PyAny>>,
+    redact_defaults: bool,
+    redact_keys: Vec<String>,
+    redact_values: Vec<String>,
     reconfigure: bool,
 ) -> PyResult<Vec<String>> {
     let from_env = Settings::from_env();
@@ -85,9 +94,16 @@ pub(crate) fn install(
         Some("otlp") => settings.exporter = ExporterSettings::Otlp(otlp),
         Some("console") => settings.exporter = ExporterSettings::Console,
         Some("memory") => settings.exporter = ExporterSettings::Memory,
+        Some("file") => {
+            let of_env = match settings.exporter {
+                ExporterSettings::File(file) => file,
+                _ => FileSettings::new("rvh_trace.jsonl"),
+            };
+            settings.exporter = ExporterSettings::File(file.map_or(of_env, FileSettings::new));
+        }
         Some("none") => settings.exporter = ExporterSettings::None,
         Some(other) => {
-            let mend = "use otlp, console, memory, none, or an object with export(spans)";
+            let mend = "use otlp, console, file, memory, none, or an object with export(spans)";
             return Err(to_py_err(Error::setting("exporter", other, mend)));
         }
         None if matches!(settings.exporter, ExporterSettings::Otlp(_)) => {
@@ -95,6 +111,8 @@ pub(crate) fn install(
         }
         None => {}
     }
+    settings.redaction =
+        Redaction::new(redact_defaults, &redact_keys, &redact_values).map_err(to_py_err)?;
     if let Some(name) = sampler {
         settings.sampler = Sampler::from_name(name, sampler_argument).map_err(to_py_err)?;
     }
@@ -169,4 +187,11 @@ pub(crate) fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     dict.set_item("version", rvh_trace::VERSION)?;
     dict.set_item("target", env!("RVH_TRACE_TARGET"))?;
     Ok(dict)
+}
+
+/// Calls a function of no arguments in a span that is opened by the Rust API: how a Rust library
+/// that calls back into Python is seen from there.
+#[pyfunction]
+pub(crate) fn call_in_rust_span(name: &str, function: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    rvh_trace::in_span(name, |_| function.call0().map(Bound::unbind))
 }

@@ -38,6 +38,8 @@ pub struct Span {
     pub(crate) previous: Option<Py<PyAny>>,
     /// Takes it back from being current.
     pub(crate) token: Option<Py<PyAny>>,
+    /// What was current when it was suspended, where that was a span opened below it.
+    pub(crate) inner: Option<Py<PyAny>>,
     /// How many of its children are open.
     pub(crate) open_children: u32,
     /// Set for a span of OpenTelemetry's API, whose rules for exceptions are its own.
@@ -54,6 +56,7 @@ impl Span {
             recording: true,
             previous: None,
             token: None,
+            inner: None,
             open_children: 0,
             api: None,
             recorded_exception: (0, 0),

@@ -141,3 +141,29 @@ def test_wrap_and_executor_carry_the_span(memory):
         pool.submit(work, "c").result()
     spans = memory()
     assert {spans[n].parent_span_id for n in "abc"} == {spans["root"].span_id}
+
+
+def test_a_span_that_is_open_over_a_yield_does_not_leak(memory):
+    @trace("steps")
+    def steps():
+        with span("inside"):
+            yield 1
+            with span("second step"):
+                pass
+            yield 2
+
+    generator = steps()
+    with span("caller") as caller:
+        next(generator)
+        assert rvh_trace.current_span() is caller
+        with span("between"):
+            pass
+        next(generator)
+        assert rvh_trace.current_span() is caller
+        assert next(generator, None) is None
+        assert rvh_trace.current_span() is caller
+    spans = memory()
+    assert spans["between"].parent_span_id == spans["caller"].span_id
+    assert spans["second step"].parent_span_id == spans["inside"].span_id
+    assert spans["inside"].parent_span_id == spans["steps"].span_id
+    assert rvh_trace.current_context() is None

@@ -1,6 +1,8 @@
 //! Where finished spans go.
 
 pub mod console;
+#[cfg(feature = "otlp")]
+pub mod file;
 pub mod memory;
 #[cfg(feature = "otlp")]
 pub mod otlp;
@@ -64,8 +66,10 @@ pub(crate) fn make(
     Ok(match settings {
         #[cfg(feature = "otlp")]
         ExporterSettings::Otlp(otlp) => Box::new(otlp::OtlpExporter::new(otlp)?),
+        #[cfg(feature = "otlp")]
+        ExporterSettings::File(file) => Box::new(file::FileExporter::new(file)?),
         #[cfg(not(feature = "otlp"))]
-        ExporterSettings::Otlp(_) => {
+        ExporterSettings::Otlp(_) | ExporterSettings::File(_) => {
             return Err(Error::Export(
                 "this build has no OTLP exporter: enable the cargo feature `otlp`".to_owned(),
             ));

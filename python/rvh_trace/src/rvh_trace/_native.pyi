@@ -2,6 +2,7 @@
 # types of what Python objects are passed through. tests/test_stubs.py compares it to the module.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from logging import Logger
+from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Self, final
 
@@ -188,11 +189,16 @@ def install(
     protocol: str | None,
     headers: list[tuple[str, str]] | None,
     timeout: float | None,
+    file: str | PathLike[str] | None,
     sampler: str | None,
     sampler_argument: str | None,
     resource: Mapping[str, object] | None,
+    redact_defaults: bool,
+    redact_keys: list[str],
+    redact_values: list[str],
     reconfigure: bool,
 ) -> list[str]: ...
+def call_in_rust_span[T](name: str, function: Callable[[], T]) -> T: ...
 def is_set_up() -> bool: ...
 def flush(timeout: float = 5.0) -> bool: ...
 def shutdown(timeout: float = 2.0) -> bool: ...

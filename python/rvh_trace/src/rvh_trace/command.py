@@ -1,10 +1,11 @@
-"""The command ``rvh_trace``: send a test span, check the way to the collector."""
+"""The command ``rvh_trace``: send a test span, check the way to the collector, view a file."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from pathlib import Path
 
 import rvh_trace
 
@@ -12,7 +13,8 @@ import rvh_trace
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="rvh_trace", description="Send a test span, or check the way to the collector."
+        prog="rvh_trace",
+        description="Send a test span, check the way to the collector, or view a file of spans.",
     )
     parser.add_argument(
         "--version",
@@ -35,9 +37,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     doctor = commands.add_parser("doctor", help="can the collector be reached?")
     doctor.add_argument("--endpoint", help="the collector's URL (default: by OTEL_* variables)")
+    viewed = commands.add_parser("view", help="show a file that the exporter 'file' wrote")
+    viewed.add_argument("file", type=Path, help="the file of OTLP JSON lines")
+    viewed.add_argument(
+        "-o", "--output", type=Path, metavar="PAGE", help="write a page of HTML in place of text"
+    )
     for command in (emit, doctor):
         command.add_argument("--json", action="store_true", help="print the outcome as JSON")
     options = parser.parse_args(arguments)
+    if options.command == "view":
+        return _view(options.file, options.output)
     attributes = [pair.split("=", 1) for pair in getattr(options, "attribute", [])]
     if any(len(pair) != 2 for pair in attributes):
         parser.error("write an attribute as KEY=VALUE")
@@ -75,3 +84,21 @@ def _send(
         sys.stderr.write(f"rvh_trace: not delivered: {cause}\n")
     rvh_trace.shutdown(0.0)
     return 0 if delivered else 1
+
+
+def _view(file: Path, output: Path | None) -> int:
+    from rvh_trace import view
+
+    try:
+        spans = view.read(file)
+        if output is None:
+            encoding = sys.stdout.encoding or "utf-8"
+            text = view.tree(spans).encode(encoding, "backslashreplace").decode(encoding)
+            sys.stdout.write(f"{text}\n")
+        else:
+            output.write_text(view.page(spans, file.name), encoding="utf-8")
+            sys.stdout.write(f"{len(spans)} spans: {output}\n")
+    except (view.ViewError, OSError) as error:
+        sys.stderr.write(f"rvh_trace: {error}\n")
+        return 2
+    return 0

@@ -9,7 +9,7 @@ from rvh_trace import _native
 
 TYPE_CHECKING = False  # as type checkers know it; see current.py
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rvh_trace._native import FinishedSpan
     from rvh_trace.exporter import SpanExporter
@@ -24,8 +24,12 @@ def init_tracing(
     protocol: str | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float | None = None,
+    file: str | os.PathLike[str] | None = None,
     sampler: str | float | None = None,
     resource: Mapping[str, object] | None = None,
+    redact_defaults: bool = True,
+    redact_keys: Sequence[str] = (),
+    redact_values: Sequence[str] = (),
     reconfigure: bool = False,
 ) -> None:
     """Set up tracing. Before this call spans are no-ops.
@@ -40,8 +44,8 @@ def init_tracing(
     service_name
         What the backend shows these spans under.
     exporter
-        ``"otlp"`` (the default), ``"console"``, ``"memory"`` (see ``finished_spans``), ``"none"``
-        (record and discard), or an object with ``export(spans)``.
+        ``"otlp"`` (the default), ``"console"``, ``"file"``, ``"memory"`` (see ``finished_spans``),
+        ``"none"`` (record and discard), or an object with ``export(spans)``.
     endpoint
         The collector's URL, such as ``http://localhost:4318``, or ``http://localhost:4317`` for
         gRPC.
@@ -51,10 +55,20 @@ def init_tracing(
         Sent with every request to the collector; never shown in logs or errors.
     timeout
         Seconds that one request may take.
+    file
+        Where the exporter ``"file"`` writes: OTLP JSON, a line a batch, which ``rvh_trace view``
+        shows. At 64 MiB it is moved to ``FILE.1``, and three old ones are kept.
     sampler
         A name as in ``OTEL_TRACES_SAMPLER``, or the part of the traces to record, 0.0 to 1.0.
     resource
         Attributes that all spans of the process share.
+    redact_defaults
+        Whether the values of attributes whose keys speak of passwords, tokens, keys, cookies and
+        the like are replaced by ``[redacted]`` before any exporter sees them.
+    redact_keys
+        Patterns (regular expressions) of further keys of this kind.
+    redact_values
+        Patterns of what is replaced inside of text values.
     reconfigure
         Replace earlier settings; what was recorded under them is flushed first.
 
@@ -80,9 +94,13 @@ def init_tracing(
         protocol=protocol,
         headers=None if headers is None else list(headers.items()),
         timeout=timeout,
+        file=file,
         sampler=name,
         sampler_argument=argument,
         resource=resource,
+        redact_defaults=redact_defaults,
+        redact_keys=list(redact_keys),
+        redact_values=list(redact_values),
         reconfigure=reconfigure,
     )
     _native.initialise_by_first_span(None)

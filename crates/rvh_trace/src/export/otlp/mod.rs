@@ -3,7 +3,7 @@
 #[cfg(feature = "grpc")]
 mod grpc;
 mod http;
-mod messages;
+pub(super) mod messages;
 
 use super::{Exporter, Run};
 use crate::{Error, OtlpSettings, Protocol, SpanRecord};

@@ -1,0 +1,93 @@
+//! A file of OTLP JSON, one message a line (OpenTelemetry's "file exporter"), with rotation.
+
+use super::otlp::messages;
+use super::{Exporter, Run};
+use crate::settings::FileSettings;
+use crate::{Error, SpanRecord};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The file exporter.
+pub struct FileExporter {
+    settings: FileSettings,
+    open: Option<(File, u64)>,
+}
+
+impl FileExporter {
+    /// Opens the file, so that a path that cannot be written is told at once.
+    pub fn new(settings: &FileSettings) -> Result<Self, Error> {
+        let mut exporter = Self {
+            settings: settings.clone(),
+            open: None,
+        };
+        exporter.open()?;
+        Ok(exporter)
+    }
+
+    fn failure(&self, error: &std::io::Error) -> Error {
+        let path = self.settings.path.display();
+        Error::Export(format!(
+            "cannot write spans to {path}: {error}; is there room, and may this user write there?"
+        ))
+    }
+
+    fn open(&mut self) -> Result<(&mut File, u64), Error> {
+        if self.open.is_none() {
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&self.settings.path);
+            let sized = file.and_then(|file| file.metadata().map(|m| (file, m.len())));
+            self.open = Some(sized.map_err(|error| self.failure(&error))?);
+        }
+        match &mut self.open {
+            Some((file, size)) => Ok((file, *size)),
+            None => Err(Error::Export("the file is not open".to_owned())),
+        }
+    }
+
+    /// `spans.jsonl` becomes `spans.jsonl.1`, that becomes `.2`, and so on; the last is removed.
+    fn rotate(&mut self) {
+        self.open = None;
+        let numbered = |number: usize| -> PathBuf {
+            let mut name = self.settings.path.clone().into_os_string();
+            name.push(format!(".{number}"));
+            name.into()
+        };
+        // What cannot be moved stays where it is, and the file goes on growing.
+        let moved = |from: &Path, to: &Path| from.exists().then(|| std::fs::rename(from, to));
+        for number in (1..self.settings.keep).rev() {
+            let _ = moved(&numbered(number), &numbered(number + 1));
+        }
+        if self.settings.keep > 0 {
+            let _ = moved(&self.settings.path, &numbered(1));
+        } else {
+            let _ = std::fs::remove_file(&self.settings.path);
+        }
+    }
+}
+
+impl Exporter for FileExporter {
+    fn export(&mut self, batch: &[SpanRecord], run: &Run<'_>) -> Result<usize, Error> {
+        let request = messages::request(batch, run.resource);
+        let mut line = serde_json::to_vec(&request)
+            .map_err(|error| Error::Export(format!("cannot write spans as JSON: {error}")))?;
+        line.push(b'\n');
+        let (_, size) = self.open()?;
+        if size > 0 && size + line.len() as u64 > self.settings.max_bytes {
+            self.rotate();
+        }
+        let (file, _) = self.open()?;
+        // One write a batch: an interrupted one leaves at most one line incomplete.
+        let written = file.write_all(&line);
+        if let Err(error) = written {
+            self.open = None;
+            return Err(self.failure(&error));
+        }
+        if let Some((_, size)) = &mut self.open {
+            *size += line.len() as u64;
+        }
+        Ok(batch.len())
+    }
+}

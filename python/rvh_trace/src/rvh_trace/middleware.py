@@ -1,0 +1,131 @@
+"""A span for each request of a web application, ASGI or WSGI.
+
+The span continues the caller's trace, is named as OpenTelemetry's conventions for HTTP servers say
+(the method, and the route where the framework tells it), and lasts until the response is sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rvh_trace._native import span
+from rvh_trace.propagation import extract
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+
+    from rvh_trace._native import Span
+
+    type Message = MutableMapping[str, Any]
+    type Send = Callable[[Message], Awaitable[None]]
+    type Receive = Callable[[], Awaitable[Message]]
+    type AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+    type WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+_FAILED = 500
+
+
+class AsgiMiddleware:
+    """Trace an ASGI application: ``app = AsgiMiddleware(app)``."""
+
+    def __init__(self, app: AsgiApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one connection; only HTTP requests and websockets are traced."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in scope.get("headers", [])
+        }
+        method = str(scope.get("method", "WEBSOCKET"))
+        with extract(headers), span(method) as opened:
+            opened.set_kind("server")
+            opened.set_attributes(
+                {
+                    "http.request.method": method,
+                    "url.path": scope.get("path", ""),
+                    "url.scheme": scope.get("scheme", "http"),
+                }
+            )
+
+            async def sending(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    _answered(opened, int(message["status"]))
+                await send(message)
+
+            try:
+                await self.app(scope, receive, sending)
+            finally:
+                # A framework that routes has told the route by now.
+                route = getattr(scope.get("route"), "path", None)
+                if isinstance(route, str):
+                    opened.update_name(f"{method} {route}")
+                    opened.record("http.route", route)
+
+
+class WsgiMiddleware:
+    """Trace a WSGI application: ``app = WsgiMiddleware(app)``."""
+
+    def __init__(self, app: WsgiApp) -> None:
+        self.app = app
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterator[bytes]:
+        """Serve one request."""
+        headers = {
+            name[5:].replace("_", "-"): str(value)
+            for name, value in environ.items()
+            if name.startswith("HTTP_")
+        }
+        method = str(environ.get("REQUEST_METHOD", "GET"))
+        opened = span(method)
+        with extract(headers):
+            opened.resume()
+            opened.suspend()
+        opened.set_kind("server")
+        opened.set_attributes(
+            {
+                "http.request.method": method,
+                "url.path": environ.get("PATH_INFO", ""),
+                "url.scheme": environ.get("wsgi.url_scheme", "http"),
+            }
+        )
+
+        def starting(status: str, *arguments: object) -> object:
+            code = status.split(" ", 1)[0]
+            _answered(opened, int(code) if code.isdigit() else 0)
+            return start_response(status, *arguments)
+
+        body: Iterable[bytes] | None = None
+        try:
+            opened.resume()
+            body = self.app(environ, starting)
+            opened.suspend()
+            parts = iter(body)
+            while True:
+                # Current only while the application works, not while the server sends.
+                opened.resume()
+                part = next(parts, None)
+                opened.suspend()
+                if part is None:
+                    break
+                yield part
+        except BaseException as error:
+            opened.failed(error)
+            raise
+        finally:
+            close = getattr(body, "close", None)
+            if close is not None:
+                close()
+            opened.suspend()
+            opened.end()
+
+
+def _answered(opened: Span, status: int) -> None:
+    opened.record("http.response.status_code", status)
+    if status >= _FAILED:
+        opened.set_status("error")
