@@ -49,6 +49,7 @@ package:
 source:
   path: ../..
   filter:
+    - LICENSE
     - {name}/**
 
 build:
@@ -69,6 +70,7 @@ tests:
 about:
   summary: A tiny package
   license: MIT
+  license_file: LICENSE
 """
 
 
@@ -200,6 +202,7 @@ def checkout(tmp_path: Path, own_cache: Path, patchelf: None) -> Checkout:
     root = tmp_path / "Ein Prüfstand"
     (root / "recipes").mkdir(parents=True)
     made = Checkout(Workspace(root), own_cache)
+    made.write("LICENSE", "Do as you like.\n")
     made.write("pixi.toml", MANIFEST)
     made.write("recipes/variants.yaml", "{}\n")
     publish(own_cache / "toolchain", [])

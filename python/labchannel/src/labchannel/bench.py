@@ -12,7 +12,7 @@ from labchannel.build import build, test_specs
 from labchannel.cache import cache_folder
 from labchannel.channel.layout import Channel
 from labchannel.environment import current_platform, install, solve
-from labchannel.installed import newest_build
+from labchannel.installed import lab_channels, newest_build
 from labchannel.progress import Progressor
 from labchannel.recipe import load_recipes
 from labchannel.workspace import Workspace
@@ -54,7 +54,7 @@ def bench(workspace: Workspace, progress: Progressor) -> list[Figure]:
     with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as folder:
         for run in ("first", "warm"):
             began = time.monotonic()
-            records = solve([workspace.channel], specs, platform)
+            records = solve(lab_channels(workspace.channel), specs, platform)
             solved = time.monotonic()
             install(records, Path(folder) / run, platform, specs)
             measured = f"{solved - began:.2f} s + {time.monotonic() - solved:.2f} s"

@@ -14,7 +14,7 @@ import platformdirs
 from labchannel.errors import LabchannelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def cache_root() -> Path:
@@ -67,10 +67,13 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(name: str, what: str, *, wait: bool = True) -> Iterator[None]:
+def exclusive(
+    name: str, what: str, *, wait: bool = True, say: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Let one process at a time do `what`; others wait, or are refused with `wait=False`.
 
-    The lock dies with its process, so kill -9 leaves nothing to clean up.
+    The lock dies with its process, so kill -9 leaves nothing to clean up. `say` is told when there
+    is somebody to wait for.
 
     Raises
     ------
@@ -79,12 +82,16 @@ def exclusive(name: str, what: str, *, wait: bool = True) -> Iterator[None]:
     """
     lock = filelock.FileLock(cache_folder("locks") / f"{name}.lock")
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise LabchannelError(
-            f"another labchannel is at work on this: {what}",
-            "Wait until it has finished, or stop it, and start again",
-        ) from None
+        if not wait:
+            raise LabchannelError(
+                f"another labchannel is at work on this: {what}",
+                "Wait until it has finished, or stop it, and start again",
+            ) from None
+        if say is not None:
+            say(f"waiting for another labchannel: {what}")
+        lock.acquire()
     try:
         yield
     finally:
@@ -92,7 +99,7 @@ def exclusive(name: str, what: str, *, wait: bool = True) -> Iterator[None]:
 
 
 # What `clean` empties, and what costs a long time to get again: only with `--all`.
-_CHEAP = ("build", "built", "envs", "logs", "scratch")
+_CHEAP = ("build", "built", "envs", "logs", "scratch", "tools")
 _DEAR = ("crates", "jars", "pkgs", "rust", "toolchain", "uv", "venvs", "wheels")
 
 

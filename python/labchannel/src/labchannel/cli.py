@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -167,9 +170,11 @@ def publish(
     from labchannel.build import built_packages
     from labchannel.channel.publish import publish as run
 
-    chosen = packages if packages is not None else built_packages(find_workspace())
-    with Progressor(quiet=quiet).stage("publish") as step:
-        report = run(_channel(channel), chosen, reindex=reindex, on_step=step)
+    progress = Progressor(quiet=quiet)
+    if packages is None:
+        packages = built_packages(find_workspace(), _platform(""), progress)
+    with progress.stage("publish") as step:
+        report = run(_channel(channel), packages, reindex=reindex, on_step=step)
     if as_json:
         _print_json(asdict(report))
     else:
@@ -470,13 +475,30 @@ def main() -> None:
     use_utf8()
     try:
         app()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
     except LabchannelError as error:
         console = error_console()
         console.print("error:", style="bold red", end=" ")
         console.print(str(error), markup=False)
-        sys.exit(1)
+        code = 1
     except KeyboardInterrupt:
         error_console().print("stopped: nothing was published by what was running")
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
-        sys.exit(141)
+        os._exit(141)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End now, without Python's own shutdown.
+
+    rattler's threads may still hand back a last answer, and one that meets an interpreter in its
+    shutdown aborts the process: seen in one of five runs of `env create --lock`.
+    """
+    logging.shutdown()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

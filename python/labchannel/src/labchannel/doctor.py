@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from labchannel.errors import LabchannelError
 from labchannel.toolchain.bootstrap import NEEDED_BYTES, TOOLCHAIN_PLATFORM
 from labchannel.toolchain.lock import read_lock
 from labchannel.toolchain.rust import check_rust
-from labchannel.upstream import conda_forge_answers
+from labchannel.upstream import CONDA_FORGE, VARIABLE, conda_forge_answers
 from labchannel.workspace import Workspace
 
 
@@ -31,7 +32,8 @@ class Finding:
 
 def examine(workspace: Workspace) -> list[Finding]:
     """Look at all that a build on this machine needs."""
-    answers = conda_forge_answers()
+    choice = os.environ.get(VARIABLE, "")
+    answers = conda_forge_answers() if not choice else choice == CONDA_FORGE
     findings = [
         Finding(
             "conda-forge",

