@@ -393,15 +393,7 @@ fn id_codes(array: &ArrayRef, ids: &mut Ids) -> Result<Column<u32>, (usize, Faul
     }
     match array.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            let text = Text::new(array);
-            let code = |row| match text.get(row) {
-                "" => Err((row, Fault::EmptyId)),
-                id => Ok(ids.intern(id)),
-            };
-            Ok((0..array.len())
-                .map(code)
-                .collect::<Result<Vec<u32>, _>>()?
-                .into())
+            text_codes(&Text::new(array), array.len(), ids).map(Into::into)
         }
         DataType::Dictionary(key, _) => match **key {
             DataType::Int8 => dictionary_codes::<Int8Type>(array, ids),
@@ -426,6 +418,56 @@ fn id_codes(array: &ArrayRef, ids: &mut Ids) -> Result<Column<u32>, (usize, Faul
             wrong_type(other, "text, a dictionary of text, or integers"),
         )),
     }
+}
+
+/// Codes of strings, on all processors: each part has its own table of ids, and the tables are put
+/// together in order, so that ids are still in the order of their first row.
+fn text_codes(text: &Text<'_>, rows: usize, ids: &mut Ids) -> Result<Vec<u32>, (usize, Fault)> {
+    const ROWS_PER_THREAD: usize = 100_000;
+    let code = |ids: &mut Ids, row: usize| match text.get(row) {
+        "" => Err((row, Fault::EmptyId)),
+        id => Ok(ids.intern(id)),
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let parts = threads.min(rows / ROWS_PER_THREAD).max(1);
+    if parts == 1 {
+        return (0..rows).map(|row| code(ids, row)).collect();
+    }
+    let mut codes = vec![0u32; rows];
+    let share = rows.div_ceil(parts);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = codes
+            .chunks_mut(share)
+            .enumerate()
+            .map(|(part, codes)| {
+                scope.spawn(move || {
+                    let mut own = Ids::default();
+                    for (place, slot) in codes.iter_mut().enumerate() {
+                        *slot = code(&mut own, part * share + place)?;
+                    }
+                    Ok((own, codes))
+                })
+            })
+            .collect();
+        let mut tables = Vec::new();
+        for worker in workers {
+            let part: Result<(Ids, &mut [u32]), (usize, Fault)> = worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let (own, codes) = part?;
+            let mapping: Vec<u32> = own.iter().map(|id| ids.intern(id)).collect();
+            tables.push((mapping, codes));
+        }
+        for (mapping, codes) in tables {
+            scope.spawn(move || {
+                codes
+                    .iter_mut()
+                    .for_each(|code| *code = mapping[*code as usize])
+            });
+        }
+        Ok(())
+    })?;
+    Ok(codes)
 }
 
 fn integer_codes<T: ArrowPrimitiveType>(array: &ArrayRef, ids: &mut Ids) -> Column<u32>
@@ -468,10 +510,13 @@ fn dictionary_codes<K: ArrowDictionaryKeyType>(
         .iter()
         .enumerate()
         .all(|(entry, code)| *code == Ok(entry as u32));
-    let largest = keys.iter().map(|key| key.as_usize()).max().unwrap_or(0);
-    if same && largest < codes.len() && size_of::<K::Native>() == size_of::<u32>() {
-        // Keys are the codes. They are no less than 0, so their sign does not matter.
-        return Ok(ScalarBuffer::<u32>::new(keys.inner().clone(), 0, keys.len()).into());
+    if same && size_of::<K::Native>() == size_of::<u32>() {
+        // Keys are the codes. One below 0 is beyond any dictionary as an unsigned number.
+        let keys = ScalarBuffer::<u32>::new(keys.inner().clone(), 0, keys.len());
+        let largest = keys.iter().fold(0, |largest, &key| key.max(largest));
+        if (largest as usize) < codes.len() {
+            return Ok(keys.into());
+        }
     }
     let code = |(row, key): (usize, &K::Native)| match codes.get(key.as_usize()) {
         Some(Ok(code)) => Ok(*code),

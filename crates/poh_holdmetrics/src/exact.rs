@@ -109,7 +109,8 @@ impl Total {
     /// The total divided by `10^digits`, every digit, without trailing zeros.
     pub fn to_decimal(self, digits: u32) -> String {
         match self {
-            Total::Narrow(value) => decimal(&value.to_string(), digits),
+            Total::Narrow(value) => narrow_decimal(value.unsigned_abs(), digits)
+                .unwrap_or_else(|| decimal(&value.to_string(), digits)),
             Total::Wide(value) => decimal(&value.to_string(), digits),
         }
     }
@@ -130,6 +131,31 @@ impl Total {
             Total::Wide(value) => value,
         }
     }
+}
+
+/// The usual case of [`decimal`], in one piece.
+fn narrow_decimal(value: u128, digits: u32) -> Option<String> {
+    let power = 10u64.checked_pow(digits)?;
+    // Division of 128 bits is slow, and most totals do not need it.
+    let (whole, fraction) = match u64::try_from(value) {
+        Ok(value) => (u128::from(value / power), value % power),
+        Err(_) => {
+            let whole = value / u128::from(power);
+            (
+                whole,
+                u64::try_from(value - whole * u128::from(power)).ok()?,
+            )
+        }
+    };
+    if fraction == 0 {
+        return Some(whole.to_string());
+    }
+    let (mut fraction, mut width) = (fraction, digits as usize);
+    while fraction.is_multiple_of(10) {
+        fraction /= 10;
+        width -= 1;
+    }
+    Some(format!("{whole}.{fraction:0width$}"))
 }
 
 /// Puts the decimal point into a run of digits and drops trailing zeros after it.
@@ -177,8 +203,9 @@ fn nearest_float(value: u128, digits: u32) -> Option<f64> {
     if digits > 18 {
         return None; // the quotient below could have fewer than 55 bits
     }
-    if value == 0 {
-        return Some(0.0);
+    if value < 1 << 53 {
+        // Both sides are exact floats, so the division rounds once.
+        return Some(value as f64 / 10f64.powi(digits as i32));
     }
     let divisor = 10u128.pow(digits); // < 2^60
     let shift = value.leading_zeros();

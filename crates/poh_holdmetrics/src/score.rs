@@ -589,8 +589,9 @@ impl<A: Copy> Column<'_, A> {
     }
 }
 
-/// What the hot path keeps of one slot: half a cache line.
+/// What the hot path keeps of one slot: half a cache line, never across two.
 #[derive(Clone, Copy)]
+#[repr(align(32))]
 struct Cell {
     sum: i128,
     micros: u64,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt  # noqa: TC003 # pydantic reads the annotations at run time
+import datetime as dt  # pydantic reads the annotations at run time
 from dataclasses import dataclass
 
 
