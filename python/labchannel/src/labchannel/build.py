@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -156,8 +157,7 @@ def _build_all(
                     Outcome(recipe.name, "not built", reason=f"needs {', '.join(failed)}")
                 )
                 continue
-            context = [upstream.identity, platform, *(digests[name] for name in sorted(needs))]
-            digest = digests[recipe.name] = inputs_digest(recipe, workspace, context)
+            digest = digests[recipe.name] = _digest(workspace, recipe, digests, upstream, platform)
             newest = _newest(present, recipe)
             if newest is not None and _inputs_of(target / newest.location) == digest:
                 outcomes.append(Outcome(recipe.name, "skipped", newest.file_name, size=newest.size))
@@ -248,7 +248,7 @@ def _build_one(
         platform=platform,
         output=str(folder / "out"),
         channels=channels,
-        timestamp=source_time(recipe),
+        timestamp=source_time(workspace, recipe),
     )
     try:
         built = run_isolated(request, log, progress, recipe.name)
@@ -265,10 +265,29 @@ def _build_one(
     return Outcome(recipe.name, "built", built.name, seconds, package.stat().st_size), package
 
 
-def source_time(recipe: Recipe) -> int:
-    """Seconds since 1970 that stand for the sources: the newest of their times."""
-    paths = [path for _name, path in recipe.source_files()] or [recipe.path]
+def source_time(workspace: Workspace, recipe: Recipe) -> int:
+    """Seconds since 1970 that stand for the sources.
+
+    The time of their last commit, so that every clone builds the same bytes; with uncommitted
+    changes, or without git, the newest of the files' own times.
+    """
+    paths = [recipe.path, *(path for _name, path in recipe.source_files())]
+    git = ["git", "-C", str(workspace.root)]
+    named = ["--", *(str(path.relative_to(workspace.root)) for path in paths)]
+    try:
+        changed = _said([*git, "status", "--porcelain", *named])
+        committed = _said([*git, "log", "-1", "--format=%ct", *named])
+    except (OSError, subprocess.CalledProcessError):
+        changed, committed = "", ""
+    if committed and not changed:
+        return int(committed)
     return max(int(path.stat().st_mtime) for path in paths)
+
+
+def _said(command: Sequence[str]) -> str:
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, encoding="utf-8"
+    ).stdout.strip()
 
 
 def snapshot(workspace: Workspace, recipe: Recipe, digest: str, number: int, folder: Path) -> Path:
@@ -349,24 +368,38 @@ def _closure(
     return [files[name] for name in sorted(files)]
 
 
-def built_packages(workspace: Workspace) -> list[Path]:
+def built_packages(workspace: Workspace, platform: str, progress: Progressor) -> list[Path]:
     """The packages in the cache that were built from the checkout as it is now.
 
     Raises
     ------
     LabchannelError
-        None is there.
+        One of them has not been built.
     """
-    names = set(workspace.own_packages())
-    newest: dict[str, Path] = {}
-    for package in cache_folder("built").glob("*/*.conda"):
-        name = str(read_info(package).index["name"])
-        if name in names and (
-            name not in newest or package.stat().st_mtime > newest[name].stat().st_mtime
-        ):
-            newest[name] = package
-    if not newest:
-        raise LabchannelError(
-            "nothing has been built yet", "Build first: `./pixiw run build-recipes`"
-        )
-    return [newest[name] for name in sorted(newest)]
+    upstream = find_upstream(workspace, progress)
+    recipes = load_recipes(workspace, platform)
+    digests: dict[str, str] = {}
+    packages = []
+    for recipe in recipes:
+        digest = digests[recipe.name] = _digest(workspace, recipe, digests, upstream, platform)
+        built = _kept(digest, 0)
+        if built is None:
+            raise LabchannelError(
+                f"{recipe.name} has not been built from the checkout as it is now",
+                "Build and publish it with `./pixiw run build-recipes`",
+            )
+        packages.append(built)
+    return packages
+
+
+def _digest(
+    workspace: Workspace,
+    recipe: Recipe,
+    digests: Mapping[str, str],
+    upstream: Upstream,
+    platform: str,
+) -> str:
+    """The digest of a recipe's inputs; `digests` holds those of all recipes before it."""
+    needs = sorted(needed_recipes(recipe, digests))
+    context = [upstream.identity, platform, *(digests[name] for name in needs)]
+    return inputs_digest(recipe, workspace, context)
