@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +34,15 @@ env_app = typer.Typer(help="Make environments from a channel.", no_args_is_help=
 app.add_typer(env_app, name="env")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+# Trouble that can come at any write, so that no single place can say more about it.
+_DISK_TROUBLE = {
+    errno.ENOSPC: "Free some space (labchannel clean), then start again",
+    errno.EDQUOT: "Free some of your quota, then start again",
+    errno.EROFS: "Use a folder that can be written",
+    errno.EACCES: "Mend its permissions",
+    errno.EPERM: "Mend its permissions",
+}
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 Platform = Annotated[
     str, typer.Option("--platform", help="The conda platform; this machine's by default.")
@@ -470,25 +481,54 @@ def bench(as_json: Json = False) -> None:
         Console(soft_wrap=True).print(table)
 
 
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM: what a service manager or a CI runner sends ends like Ctrl-C, cleaned up."""
+
+
+def _terminate(_signal: int, _frame: object) -> NoReturn:
+    raise _TerminatedError
+
+
 def main() -> None:
     """Run the command line; expected trouble is one sentence on stderr and exit code 1."""
     use_utf8()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
+        # typer takes a KeyboardInterrupt for a wish to end without a word.
+        interrupt = _interrupt_behind(stop)
+        if interrupt is not None:
+            error_console().print("stopped: nothing was published by what was running")
+            code = 143 if isinstance(interrupt, _TerminatedError) else 130
     except LabchannelError as error:
-        console = error_console()
-        console.print("error:", style="bold red", end=" ")
-        console.print(str(error), markup=False)
+        _say_error(str(error))
         code = 1
-    except KeyboardInterrupt:
-        error_console().print("stopped: nothing was published by what was running")
-        code = 130
     except BrokenPipeError:
         os._exit(141)
+    except OSError as error:
+        if error.errno not in _DISK_TROUBLE:
+            raise
+        name = error.filename or "a file"
+        _say_error(f"{name} can't be written ({error.strerror}). {_DISK_TROUBLE[error.errno]}.")
+        code = 1
     _leave(code)
+
+
+def _say_error(message: str) -> None:
+    console = error_console()
+    console.print("error:", style="bold red", end=" ")
+    console.print(message, markup=False)
+
+
+def _interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The KeyboardInterrupt that led to `error`, if one did."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _leave(code: int) -> NoReturn:
