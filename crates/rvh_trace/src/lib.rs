@@ -37,6 +37,7 @@ mod sampler;
 mod settings;
 mod span;
 mod stats;
+mod tail;
 mod tracer;
 
 pub use context::{SAMPLED, SpanContext};
@@ -50,12 +51,13 @@ pub use limits::Limits;
 pub use pipeline::Pipeline;
 pub use redaction::Redaction;
 pub use resource::Resource;
-pub use sampler::Sampler;
+pub use sampler::{RateLimit, Sampler};
 pub use settings::{
     Batch, ExporterSettings, FileSettings, FromEnv, OtlpSettings, Protocol, Settings,
 };
 pub use span::{Event, Extra, Kind, Link, SpanRecord, Status, copy_within, now_ns, set_new};
 pub use stats::Stats;
+pub use tail::Tail;
 pub use tracer::{
     EnterGuard, ForeignContext, Guard, InSpan, Span, after_fork_in_child, child_of, count_coerced,
     current_context, discard, enabled, finished_spans, flush, in_span, in_span_async, init,

@@ -5,6 +5,7 @@ use crate::export::memory::Store;
 use crate::export::{self, Exporter, Run};
 use crate::ring::Ring;
 use crate::stats::{Counters, count};
+use crate::tail::TailBuffer;
 use crate::{Error, Settings, SpanRecord, Stats};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -184,6 +185,7 @@ impl Pipeline {
             exported: of(&self.counters.exported),
             dropped: of(&self.counters.dropped),
             failed: of(&self.counters.failed),
+            sampled_out: of(&self.counters.sampled_out),
             coerced: of(&self.counters.coerced),
             queue_depth: self.ring.len(),
             last_error: self.lock().last_error.clone(),
@@ -201,6 +203,8 @@ impl Pipeline {
 
     fn work(&self, mut exporter: Box<dyn Exporter>) {
         let mut batch = Vec::with_capacity(self.settings.batch.size);
+        let (mut popped, mut lost) = (Vec::new(), Vec::new());
+        let mut tail = self.settings.tail.clone().map(TailBuffer::new);
         let mut sources = Sources::default();
         let mut due = Instant::now() + self.settings.batch.delay;
         loop {
@@ -219,16 +223,29 @@ impl Pipeline {
                 let everything = wanted.is_some() || closing.is_some() || now >= due;
                 while left > 0 && (everything || left >= self.settings.batch.size) {
                     let size = left.min(self.settings.batch.size);
-                    batch.extend(std::iter::from_fn(|| self.ring.pop()).take(size));
-                    if batch.is_empty() {
+                    popped.extend(std::iter::from_fn(|| self.ring.pop()).take(size));
+                    if popped.is_empty() {
                         break;
                     }
-                    left -= batch.len();
-                    for record in &mut batch {
-                        record.render_exceptions(&mut sources, &self.settings.limits);
-                        self.settings.redaction.clean(record);
+                    left -= popped.len();
+                    match &mut tail {
+                        None => std::mem::swap(&mut batch, &mut popped),
+                        Some(tail) => {
+                            for record in popped.drain(..) {
+                                tail.offer(record, now, &mut batch, &mut lost);
+                            }
+                        }
                     }
-                    self.export(exporter.as_mut(), &mut batch);
+                    self.finish(exporter.as_mut(), &mut batch, &mut sources);
+                }
+                if let Some(tail) = &mut tail {
+                    let all = wanted.is_some() || closing.is_some();
+                    tail.release(all, now, &mut batch, &mut lost);
+                    self.finish(exporter.as_mut(), &mut batch, &mut sources);
+                }
+                count(&self.counters.sampled_out, lost.len() as u64);
+                for record in lost.drain(..) {
+                    self.ring.recycle(record.fields.into_buffer());
                 }
                 sources.forget();
                 due = Instant::now() + self.settings.batch.delay;
@@ -246,6 +263,27 @@ impl Pipeline {
             } else {
                 thread::park_timeout(due - now);
             }
+        }
+    }
+
+    /// Does what is left to do for finished spans, and exports them, a batch at a time.
+    fn finish(
+        &self,
+        exporter: &mut dyn Exporter,
+        finished: &mut Vec<SpanRecord>,
+        sources: &mut Sources,
+    ) {
+        for record in finished.iter_mut() {
+            record.render_exceptions(sources, &self.settings.limits);
+            self.settings.redaction.clean(record);
+        }
+        while finished.len() > self.settings.batch.size {
+            let rest = finished.split_off(self.settings.batch.size);
+            self.export(exporter, finished);
+            *finished = rest;
+        }
+        if !finished.is_empty() {
+            self.export(exporter, finished);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which traces are recorded.
 
-use crate::{Error, SpanContext, SpanRecord, TraceId};
+use crate::{Error, SpanContext, SpanRecord, TraceId, now_ns};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Decides, when a span starts, whether it is recorded.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,57 @@ pub enum Sampler {
     Ratio(f64),
     /// As the parent was; for a root, as the inner sampler says.
     ParentBased(Box<Sampler>),
+    /// At most this many a second, evenly; of those, as the inner sampler says.
+    RateLimited(Box<RateLimit>),
+}
+
+/// A number of traces a second, and what else decides.
+#[derive(Debug)]
+pub struct RateLimit {
+    per_second: f64,
+    inner: Sampler,
+    /// When the next one may begin, in nanoseconds of `now_ns`.
+    next: AtomicU64,
+}
+
+impl RateLimit {
+    /// At most `per_second` traces a second, of those that `inner` samples.
+    pub fn new(per_second: f64, inner: Sampler) -> Self {
+        Self {
+            per_second,
+            inner,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether there is room now. The unused room of one second may be used at once.
+    fn admits(&self) -> bool {
+        const SECOND: u64 = 1_000_000_000;
+        if self.per_second <= 0.0 {
+            return false;
+        }
+        let now = now_ns();
+        let step = (1e9 / self.per_second) as u64;
+        let admit = |next: u64| {
+            let from = next.max(now.saturating_sub(SECOND));
+            (from <= now).then(|| from.saturating_add(step))
+        };
+        self.next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit)
+            .is_ok()
+    }
+}
+
+impl Clone for RateLimit {
+    fn clone(&self) -> Self {
+        Self::new(self.per_second, self.inner.clone())
+    }
+}
+
+impl PartialEq for RateLimit {
+    fn eq(&self, other: &Self) -> bool {
+        self.per_second == other.per_second && self.inner == other.inner
+    }
 }
 
 impl Default for Sampler {
@@ -33,6 +85,7 @@ impl Sampler {
                 Some(parent) => parent.is_sampled(),
                 None => root.samples(None, record),
             },
+            Self::RateLimited(limit) => limit.inner.samples(parent, record) && limit.admits(),
         }
     }
 
@@ -45,6 +98,7 @@ impl Sampler {
                 Self::AlwaysOff => Some(0),
                 Self::Ratio(ratio) => Some(bound(*ratio)),
                 Self::ParentBased(_) => root.root_bound(),
+                Self::RateLimited(_) => None,
             },
             _ => None,
         }
@@ -89,7 +143,7 @@ impl Sampler {
 }
 
 /// The part `ratio` of 2^64; all of it is `u64::MAX`, which [`in_bound`] takes for "every".
-fn bound(ratio: f64) -> u64 {
+pub(crate) fn bound(ratio: f64) -> u64 {
     // Casting saturates.
     (ratio * 18_446_744_073_709_551_616.0) as u64
 }

@@ -1,6 +1,6 @@
 //! Everything that can be set, and the standard `OTEL_*` variables that set it.
 
-use crate::{Error, Level, Limits, Redaction, Resource, Sampler, Value};
+use crate::{Error, Level, Limits, Redaction, Resource, Sampler, Tail, Value};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How spans are queued and sent.
     pub batch: Batch,
+    /// Which of the recorded traces are kept when it is known how they went; `None` for all.
+    pub tail: Option<Tail>,
     /// Which attributes are cleaned before they leave the process.
     pub redaction: Redaction,
 }
@@ -41,6 +43,7 @@ impl Default for Settings {
             resource,
             limits: Limits::default(),
             batch: Batch::default(),
+            tail: None,
             redaction: Redaction::default(),
         }
     }

@@ -13,6 +13,8 @@ pub struct Stats {
     pub dropped: u64,
     /// Spans that the exporter could not deliver.
     pub failed: u64,
+    /// Spans of traces that the tail rules did not keep.
+    pub sampled_out: u64,
     /// Values that had no type of their own and were recorded as text, or not at all.
     pub coerced: u64,
     /// Spans that wait for export now.
@@ -27,6 +29,7 @@ pub(crate) struct Counters {
     pub(crate) exported: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) failed: AtomicU64,
+    pub(crate) sampled_out: AtomicU64,
     pub(crate) coerced: AtomicU64,
 }
 

@@ -142,6 +142,7 @@ fn differing(current: &Settings, wanted: &Settings) -> String {
         ),
         ("limits", current.limits != wanted.limits),
         ("batch", current.batch != wanted.batch),
+        ("tail", current.tail != wanted.tail),
         ("redaction", current.redaction != wanted.redaction),
     ];
     let names: Vec<&str> = pairs

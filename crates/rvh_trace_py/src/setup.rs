@@ -7,8 +7,8 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rvh_trace::{
-    Error, ExporterSettings, FileSettings, OtlpSettings, Protocol, Redaction, Sampler, Settings,
-    Value,
+    Error, ExporterSettings, FileSettings, OtlpSettings, Protocol, RateLimit, Redaction, Sampler,
+    Settings, Tail, Value,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,11 +26,21 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).unwrap_or_default()
 }
 
+/// A sampler with a limit; a child of a sampled parent does not count.
+fn limited(sampler: Sampler, per_second: f64) -> Sampler {
+    let limit = |inner| Sampler::RateLimited(Box::new(RateLimit::new(per_second, inner)));
+    match sampler {
+        Sampler::ParentBased(root) => Sampler::ParentBased(Box::new(limit(*root))),
+        other => limit(other),
+    }
+}
+
 /// Sets the tracer up from the environment and then from the arguments, those that are not None.
 /// Returns the warnings about variables that were ignored.
 #[pyfunction]
 #[pyo3(signature = (*, level, service_name, exporter, exporter_object, endpoint, protocol, headers,
-                    timeout, file, sampler, sampler_argument, resource, redact_defaults,
+                    timeout, file, sampler, sampler_argument, rate_limit, tail_ratio,
+                    tail_slower_than, resource, redact_defaults,
                     redact_keys, redact_values, reconfigure))]
 #[allow(
     clippy::too_many_arguments,
@@ -49,6 +59,9 @@ pub(crate) fn install(
     file: Option<PathBuf>,
     sampler: Option<&str>,
     sampler_argument: Option<&str>,
+    rate_limit: Option<f64>,
+    tail_ratio: Option<f64>,
+    tail_slower_than: Option<f64>,
     resource: Option<&Bound<'_, PyAny>>,
     redact_defaults: bool,
     redact_keys: Vec<String>,
@@ -116,6 +129,32 @@ pub(crate) fn install(
     if let Some(name) = sampler {
         settings.sampler = Sampler::from_name(name, sampler_argument).map_err(to_py_err)?;
     }
+    if let Some(per_second) = rate_limit {
+        if !per_second.is_finite() || per_second < 0.0 {
+            let mend = "give a number of traces a second, 0 or more";
+            return Err(to_py_err(Error::setting(
+                "rate_limit",
+                per_second.to_string(),
+                mend,
+            )));
+        }
+        settings.sampler = limited(settings.sampler, per_second);
+    }
+    if tail_ratio.is_some() || tail_slower_than.is_some() {
+        let ratio = tail_ratio.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&ratio) {
+            let mend = "give a number from 0.0 to 1.0";
+            return Err(to_py_err(Error::setting(
+                "tail_ratio",
+                ratio.to_string(),
+                mend,
+            )));
+        }
+        settings.tail = Some(Tail {
+            ratio,
+            slower_than: tail_slower_than.map(seconds),
+        });
+    }
     if from_env.disabled {
         return Ok(Vec::new());
     }
@@ -167,6 +206,7 @@ pub(crate) fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     dict.set_item("exported", stats.exported)?;
     dict.set_item("dropped", stats.dropped)?;
     dict.set_item("failed", stats.failed)?;
+    dict.set_item("sampled_out", stats.sampled_out)?;
     dict.set_item("coerced", stats.coerced)?;
     dict.set_item("queue_depth", stats.queue_depth)?;
     dict.set_item("last_error", stats.last_error)?;

@@ -26,6 +26,9 @@ def init_tracing(
     timeout: float | None = None,
     file: str | os.PathLike[str] | None = None,
     sampler: str | float | None = None,
+    rate_limit: float | None = None,
+    tail_ratio: float | None = None,
+    tail_slower_than: float | None = None,
     resource: Mapping[str, object] | None = None,
     redact_defaults: bool = True,
     redact_keys: Sequence[str] = (),
@@ -60,6 +63,14 @@ def init_tracing(
         shows. At 64 MiB it is moved to ``FILE.1``, and three old ones are kept.
     sampler
         A name as in ``OTEL_TRACES_SAMPLER``, or the part of the traces to record, 0.0 to 1.0.
+    rate_limit
+        At most so many new traces a second are recorded.
+    tail_ratio
+        The part of the recorded traces that is sent when nothing is remarkable about them: a trace
+        is decided when its first span has ended, and always sent with an error in it. 0.0 when
+        only ``tail_slower_than`` is given; without either every trace is sent.
+    tail_slower_than
+        Seconds; a trace with a span that takes as long is always sent.
     resource
         Attributes that all spans of the process share.
     redact_defaults
@@ -97,6 +108,9 @@ def init_tracing(
         file=file,
         sampler=name,
         sampler_argument=argument,
+        rate_limit=rate_limit,
+        tail_ratio=tail_ratio,
+        tail_slower_than=tail_slower_than,
         resource=resource,
         redact_defaults=redact_defaults,
         redact_keys=list(redact_keys),
@@ -162,6 +176,7 @@ def stats() -> dict[str, int | str | None]:
     """Count what has happened since ``init_tracing``.
 
     ``recorded``, ``exported``, ``dropped`` (the queue was full), ``failed`` (the exporter could not
-    deliver), ``coerced`` (values recorded as text), ``queue_depth`` and ``last_error``.
+    deliver), ``sampled_out`` (not kept by the tail rules), ``coerced`` (values recorded as text),
+    ``queue_depth`` and ``last_error``.
     """
     return _native.stats()
