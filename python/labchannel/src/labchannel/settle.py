@@ -1,8 +1,8 @@
 """Take out of a built package what tells when and where it was built.
 
-rattler-build writes its channels, its folders and the time of day into info/. Without these two
-builds of the same sources are the same bytes, and no path of the build machine leaves it. The
-payload (pkg-*) is copied as it is.
+rattler-build writes its channels and its folders into info/, and the time of day into info/ and
+beside every file of the payload. Without these two builds of the same sources are the same bytes,
+and no path of the build machine leaves it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def settle(built: Path, settled: Path, timestamp: int) -> None:
                 data = source.read(name)
                 if name.startswith("info-"):
                     data = _settle_info(data, stamp)
+                elif name.startswith("pkg-"):
+                    data = _settle_payload(data, stamp)
                 target.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_STORED)
         partial.replace(settled)
     except (OSError, zipfile.BadZipFile, tarfile.TarError, zstandard.ZstdError) as error:
@@ -64,26 +67,51 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _settle_info(data: bytes, stamp: int) -> bytes:
-    raw = zstandard.ZstdDecompressor().decompressobj().decompress(data)
-    output = io.BytesIO()
-    with (
-        tarfile.open(fileobj=io.BytesIO(raw)) as source,
-        tarfile.open(fileobj=output, mode="w", format=tarfile.GNU_FORMAT) as target,
-    ):
+    def edit(name: str, content: bytes) -> bytes:
+        if name == "info/index.json":
+            return _edited(content, {"timestamp": stamp * 1000})
+        if name == "info/about.json":
+            return _edited(content, {"channels": None})
+        return content
+
+    with _opened(data) as source:
         members = [member for member in source.getmembers() if member.name not in _DROPPED]
-        for member in sorted(members, key=lambda entry: entry.name):
-            file = source.extractfile(member)
-            content = file.read() if file is not None else b""
-            if member.name == "info/index.json":
-                content = _edited(content, {"timestamp": stamp * 1000})
-            elif member.name == "info/about.json":
-                content = _edited(content, {"channels": None})
+        members.sort(key=lambda member: member.name)
+        return _written(source, members, stamp, edit, level=19)
+
+
+def _settle_payload(data: bytes, stamp: int) -> bytes:
+    with _opened(data) as source:
+        # In its own order: a hard link comes after the file that it names. Level 15 is as small
+        # as what rattler-build writes; 19 takes several times as long.
+        return _written(source, source.getmembers(), stamp, lambda _name, content: content, 15)
+
+
+def _opened(data: bytes) -> tarfile.TarFile:
+    raw = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return tarfile.open(fileobj=io.BytesIO(raw))
+
+
+def _written(
+    source: tarfile.TarFile,
+    members: Iterable[tarfile.TarInfo],
+    stamp: int,
+    edit: Callable[[str, bytes], bytes],
+    level: int,
+) -> bytes:
+    """The compressed tar of these members, all of one time and of nobody."""
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w", format=tarfile.GNU_FORMAT) as target:
+        for member in members:
+            content = b""
+            if member.isfile():
+                content = edit(member.name, source.extractfile(member).read())  # type: ignore[union-attr]
             member.size = len(content)
             member.mtime = stamp
             member.uid = member.gid = 0
             member.uname = member.gname = ""
             target.addfile(member, io.BytesIO(content) if member.isfile() else None)
-    return zstandard.ZstdCompressor(level=19).compress(output.getvalue())
+    return zstandard.ZstdCompressor(level=level).compress(output.getvalue())
 
 
 def _edited(content: bytes, changes: dict[str, Any]) -> bytes:
