@@ -23,6 +23,7 @@ from labchannel.channel.publish import publish
 from labchannel.channel.verify import verify
 from labchannel.environment import current_platform
 from labchannel.errors import LabchannelError
+from labchannel.progress import Progressor
 from labchannel.recipe import load_recipes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tiny recipes are sh scripts")
@@ -30,6 +31,10 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tiny recipe
 
 def files(checkout) -> list[str]:
     return [record.file_name for record in Channel.read(checkout.channel)]
+
+
+def built_now(checkout) -> list[Path]:
+    return built_packages(checkout.workspace, current_platform(), Progressor(quiet=True))
 
 
 def test_a_recipe_is_built_tested_and_published(checkout):
@@ -211,6 +216,7 @@ def test_a_patch_or_a_script_beside_the_recipe_is_there_in_the_build(checkout):
 def test_a_source_in_another_folder_of_the_checkout(checkout):
     path = checkout.recipe("alpha")
     checkout.write("sub/folder/alpha/data.txt", "from the sub-folder\n")
+    checkout.write("sub/folder/LICENSE", "Do as you like.\n")
     text = path.read_text(encoding="utf-8").replace("path: ../..", "path: ../../sub/folder")
     text = text.replace("- true", "- grep sub-folder $PREFIX/share/alpha/data.txt")
     path.write_text(text, encoding="utf-8")
@@ -220,10 +226,9 @@ def test_a_source_in_another_folder_of_the_checkout(checkout):
 def test_a_recipe_without_a_source(checkout):
     path = checkout.recipe("alpha")
     text = path.read_text(encoding="utf-8")
-    text = re.sub(r"source:\n.*\n.*\n.*\n", "", text).replace("cp -r alpha $PREFIX/share/", "true")
-    path.write_text(
-        text.replace("    - true\n", "    - echo a > $PREFIX/share/a\n", 1), encoding="utf-8"
-    )
+    text = re.sub(r"source:\n(  .*\n)+", "", text).replace("  license_file: LICENSE\n", "")
+    text = text.replace("cp -r alpha $PREFIX/share/", "echo a > $PREFIX/share/a")
+    path.write_text(text, encoding="utf-8")
     assert checkout.statuses() == {"alpha": "built"}
 
 
@@ -261,7 +266,11 @@ def test_the_channel_gets_the_run_time_closure_for_each_python(checkout, tiny_pa
         tiny_package("python", f"{version}.1", build=f"h0_{place}", number=place)
         for place, version in enumerate(("3.12", "3.13", "3.14"))
     ]
-    needed = [tiny_package("pip"), tiny_package("lib", depends=["lib-core"]), tiny_package("lib-core")]
+    needed = [
+        tiny_package("pip"),
+        tiny_package("lib", depends=["lib-core"]),
+        tiny_package("lib-core"),
+    ]
     publish(checkout.cache / "toolchain", [*pythons, *needed, tiny_package("compiler")])
     checkout.recipe("alpha", run=["lib"])
     checkout.build(closure=True)
@@ -288,18 +297,15 @@ def test_a_package_that_was_cut_short_in_the_cache_is_built_anew(checkout):
     assert verify(checkout.root / "other") == []
 
 
-def test_packages_built_last_are_published_by_themselves(checkout):
+def test_what_was_built_from_the_checkout_as_it_is_now(checkout):
     checkout.recipe("alpha")
-    checkout.build()
+    (first,) = checkout.build().outcomes
+    assert [path.name for path in built_now(checkout)] == [first.file]
     checkout.write("alpha/data.txt", "second\n")
-    (newest,) = checkout.build().outcomes
-    assert [path.name for path in built_packages(checkout.workspace)] == [newest.file]
-
-
-def test_nothing_built_yet(checkout):
-    checkout.recipe("alpha")
-    with pytest.raises(LabchannelError, match="nothing has been built yet"):
-        built_packages(checkout.workspace)
+    with pytest.raises(LabchannelError, match=r"alpha.*build"):
+        built_now(checkout)
+    (second,) = checkout.build().outcomes
+    assert [path.name for path in built_now(checkout)] == [second.file]
 
 
 # From the command line.
