@@ -491,3 +491,89 @@ def test_two_builds_for_two_channels_at_once_build_a_recipe_once(checkout, gate)
     one, two = checkout.root / "one", checkout.root / "two"
     assert verify(one) == verify(two) == []
     assert [r.file_name for r in Channel.read(one)] == [r.file_name for r in Channel.read(two)]
+
+
+# A full disk and a read-only channel, real ones: in a mount namespace of their own.
+
+MOUNTS = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+def can_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    trial = [*MOUNTS, "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(trial, capture_output=True, check=False).returncode == 0
+
+
+needs_mounts = pytest.mark.skipif(
+    not can_mount(), reason="needs unprivileged user namespaces to mount a small disk in"
+)
+
+ON_A_DISK = """
+set -eu
+eval "$prepare"
+status=0
+"$python" -m labchannel build --no-closure --quiet || status=$?
+exit $status
+"""
+
+
+def build_with_mounts(checkout, prepare: str) -> subprocess.CompletedProcess[str]:
+    """Build where `prepare` (sh) has mounted something over a folder of the checkout's."""
+    return subprocess.run(
+        [*MOUNTS, "sh", "-c", ON_A_DISK],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=checkout.root,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "python": sys.executable,
+            "prepare": prepare,
+            "cache": str(checkout.cache),
+        },
+    )
+
+
+@needs_mounts
+def test_a_read_only_channel(checkout, contents):
+    checkout.recipe("alpha")
+    checkout.build()
+    before = contents(checkout.channel)
+    checkout.write("alpha/data.txt", "second\n")
+    done = build_with_mounts(
+        checkout, "mount --bind channel channel; mount -o remount,ro,bind channel"
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "channel" in done.stderr
+    assert "can't be written" in done.stderr
+    assert contents(checkout.channel) == before
+    # Nothing was lost: the next build takes what was built.
+    assert checkout.statuses() == {"alpha": "cached"}
+
+
+@needs_mounts
+@pytest.mark.parametrize(
+    ("folder", "size", "told"),
+    [
+        ("build", "1m", "a build needs about 2.0 GB"),
+        ("built", "100k", "No space left on device"),
+        ("logs", "4k", "No space left on device"),
+    ],
+)
+def test_no_room_in_the_cache(checkout, contents, folder, size, told):
+    checkout.recipe("alpha")
+    checkout.build()
+    before = contents(checkout.channel)
+    checkout.recipe("alpha", script=["head -c 200000 /dev/urandom > $PREFIX/share/big", "seq 3000"])
+    done = build_with_mounts(
+        checkout, f'mount -t tmpfs -o size={size},nr_inodes=10 none "$cache/{folder}"'
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1, done.stderr
+    assert told in done.stderr
+    assert contents(checkout.channel) == before
+    assert not list((checkout.cache / "built").glob("*/*.partial"))
