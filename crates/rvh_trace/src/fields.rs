@@ -243,6 +243,17 @@ impl Fields {
         None
     }
 
+    /// The keys, without the work of decoding the values.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        let mut reader = self.reader();
+        std::iter::from_fn(move || {
+            let tag = reader.byte()?;
+            let key = text(reader.sized()?);
+            reader.skip_value(tag)?;
+            Some(key)
+        })
+    }
+
     /// The attributes in the order in which they were set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Value)> {
         let mut reader = self.reader();

@@ -3,6 +3,7 @@
 use crate::exception::Sources;
 use crate::export::memory::Store;
 use crate::export::{self, Exporter, Run};
+use crate::redaction::KnownKeys;
 use crate::ring::Ring;
 use crate::stats::{Counters, count};
 use crate::tail::TailBuffer;
@@ -205,7 +206,7 @@ impl Pipeline {
         let mut batch = Vec::with_capacity(self.settings.batch.size);
         let (mut popped, mut lost) = (Vec::new(), Vec::new());
         let mut tail = self.settings.tail.clone().map(TailBuffer::new);
-        let mut sources = Sources::default();
+        let mut memory = (Sources::default(), KnownKeys::default());
         let mut due = Instant::now() + self.settings.batch.delay;
         loop {
             let (wanted, closing) = {
@@ -236,18 +237,18 @@ impl Pipeline {
                             }
                         }
                     }
-                    self.finish(exporter.as_mut(), &mut batch, &mut sources);
+                    self.finish(exporter.as_mut(), &mut batch, &mut memory);
                 }
                 if let Some(tail) = &mut tail {
                     let all = wanted.is_some() || closing.is_some();
                     tail.release(all, now, &mut batch, &mut lost);
-                    self.finish(exporter.as_mut(), &mut batch, &mut sources);
+                    self.finish(exporter.as_mut(), &mut batch, &mut memory);
                 }
                 count(&self.counters.sampled_out, lost.len() as u64);
                 for record in lost.drain(..) {
                     self.ring.recycle(record.fields.into_buffer());
                 }
-                sources.forget();
+                memory.0.forget();
                 due = Instant::now() + self.settings.batch.delay;
                 let mut control = self.lock();
                 if let Some(wanted) = wanted {
@@ -271,11 +272,11 @@ impl Pipeline {
         &self,
         exporter: &mut dyn Exporter,
         finished: &mut Vec<SpanRecord>,
-        sources: &mut Sources,
+        (sources, known): &mut (Sources, KnownKeys),
     ) {
         for record in finished.iter_mut() {
             record.render_exceptions(sources, &self.settings.limits);
-            self.settings.redaction.clean(record);
+            self.settings.redaction.clean(record, known);
         }
         while finished.len() > self.settings.batch.size {
             let rest = finished.split_off(self.settings.batch.size);

@@ -2,6 +2,7 @@
 
 use crate::{Error, Fields, SpanRecord, Value};
 use regex_lite::Regex;
+use std::collections::HashMap;
 
 /// What stands in place of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
@@ -95,12 +96,16 @@ impl Redaction {
         cleaned
     }
 
-    fn clean_fields(&self, fields: &mut Fields) {
+    fn clean_fields(&self, fields: &mut Fields, known: &mut KnownKeys) {
+        let secret = fields.keys().any(|key| known.is_secret(key, self));
+        if !secret && self.values.is_empty() {
+            return;
+        }
         let mut changes: Vec<(String, Value)> = Vec::new();
         for (key, value) in fields.iter() {
-            if self.is_secret(key) {
+            if known.is_secret(key, self) {
                 changes.push((key.to_owned(), Value::Str(REDACTED.to_owned())));
-            } else if !self.values.is_empty() {
+            } else {
                 let changed = match value {
                     Value::Str(text) => self.cleaned(&text).map(Value::Str),
                     Value::List(items) => self.clean_list(&items),
@@ -133,20 +138,40 @@ impl Redaction {
     }
 
     /// Cleans a span, its events and links, and the message of its status.
-    pub(crate) fn clean(&self, record: &mut SpanRecord) {
-        self.clean_fields(&mut record.fields);
+    pub(crate) fn clean(&self, record: &mut SpanRecord, known: &mut KnownKeys) {
+        self.clean_fields(&mut record.fields, known);
         let Some(extra) = &mut record.extra else {
             return;
         };
         for event in &mut extra.events {
-            self.clean_fields(&mut event.fields);
+            self.clean_fields(&mut event.fields, known);
         }
         for link in &mut extra.links {
-            self.clean_fields(&mut link.fields);
+            self.clean_fields(&mut link.fields, known);
         }
         if let Some(cleaned) = self.cleaned(&extra.status_message) {
             extra.status_message = cleaned;
         }
+    }
+}
+
+/// What was found out about keys: programs use the same ones again and again.
+#[derive(Default)]
+pub(crate) struct KnownKeys(HashMap<String, bool>);
+
+/// Keys that are remembered; a program that makes more makes them up as it goes.
+const MOST_KNOWN: usize = 4096;
+
+impl KnownKeys {
+    fn is_secret(&mut self, key: &str, redaction: &Redaction) -> bool {
+        if let Some(known) = self.0.get(key) {
+            return *known;
+        }
+        let secret = redaction.is_secret(key);
+        if self.0.len() < MOST_KNOWN && key.len() <= 256 {
+            self.0.insert(key.to_owned(), secret);
+        }
+        secret
     }
 }
 
@@ -159,7 +184,7 @@ mod tests {
         for (key, value) in pairs {
             fields.set(key, (*value).into(), usize::MAX);
         }
-        redaction.clean_fields(&mut fields);
+        redaction.clean_fields(&mut fields, &mut KnownKeys::default());
         let mut pairs: Vec<_> = fields.iter().map(|(k, v)| (k.to_owned(), v)).collect();
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
         pairs
