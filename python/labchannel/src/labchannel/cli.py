@@ -302,6 +302,7 @@ def env_create(
         read_environment_lock,
         records_of_lock,
         solve,
+        write_environment_lock,
     )
 
     sources = channels or [str(find_workspace().channel)]
@@ -325,7 +326,7 @@ def env_create(
         records = solve(sources, requested, target)
     install(records, prefix, target, requested)
     if write_lock is not None:
-        write_lock.write_text(lock_of(records, target), encoding="utf-8", newline="\n")
+        write_environment_lock(write_lock, records, target)
     if as_json:
         _print_json(json.loads(lock_of(records, target)))
     else:

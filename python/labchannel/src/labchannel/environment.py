@@ -25,7 +25,7 @@ from labchannel.cache import cache_folder
 from labchannel.errors import LabchannelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
 LOCK_VERSION = 1
 
@@ -90,7 +90,13 @@ def channel_source(channel: str | Path) -> rattler.Channel:
 
 
 def virtual_packages(platform: str) -> list[rattler.GenericVirtualPackage]:
-    """What the target system offers: detected here, or the least of it for another system."""
+    """What the target system offers: detected here, or the least of it for another system.
+
+    Raises
+    ------
+    LabchannelError
+        The platform is not served.
+    """
     if platform == current_platform():
         return [package.into_generic() for package in rattler.VirtualPackage.detect()]
     if platform not in _OTHER_SYSTEMS:
@@ -125,6 +131,7 @@ def solve(
         A spec can't be parsed, a channel can't be read, or there is no solution (with the reason).
     """
     sources = [channel_source(channel) for channel in channels]
+    offered = virtual_packages(platform)
 
     async def run() -> list[rattler.RepoDataRecord]:
         # A gateway of its own: a channel folder may have been published to a moment ago.
@@ -135,11 +142,11 @@ def solve(
                 specs=[rattler.MatchSpec(spec) for spec in specs],
                 gateway=gateway,
                 platforms=[rattler.Subdir(platform), rattler.Subdir("noarch")],
-                virtual_packages=virtual_packages(platform),
+                virtual_packages=offered,
             )
 
     try:
-        return sorted(asyncio.run(run()), key=lambda record: record.name.normalized)
+        return sorted(_ask(run()), key=lambda record: record.name.normalized)
     except rattler.exceptions.SolverError as error:
         raise LabchannelError(
             f"no environment on {platform} can hold {', '.join(specs)}:\n{str(error).strip()}",
@@ -149,6 +156,14 @@ def solve(
         raise LabchannelError(
             f"not a package spec: {error}", 'Write it like "rvh_trace" or "python >=3.12"'
         ) from error
+
+
+def _ask(
+    question: Coroutine[None, None, list[rattler.RepoDataRecord]],
+) -> list[rattler.RepoDataRecord]:
+    """Ask channels; one that can't be read is told in a sentence."""
+    try:
+        return asyncio.run(question)
     except _CHANNEL_ERRORS as error:
         raise LabchannelError(
             f"the channel can't be read ({' '.join(str(error).split())})",
@@ -167,7 +182,7 @@ def install(
         A package has other bytes than its channel says, the folder is no environment, no space,
         no permission.
     """
-    if prefix.exists() and not (prefix / "conda-meta").is_dir() and any(prefix.iterdir()):
+    if _holds_something_else(prefix):
         raise LabchannelError(
             f"{prefix} is not empty and is no environment",
             "Choose an empty or a new folder",
@@ -194,6 +209,13 @@ def install(
             f"the environment {prefix} can't be made ({' '.join(str(error).split())})",
             "Mend that (space, permissions, a file in use), then run the same command again",
         ) from error
+
+
+def _holds_something_else(prefix: Path) -> bool:
+    """Whether something is there that is neither an environment nor an empty folder."""
+    if not prefix.is_dir():
+        return prefix.exists()
+    return not (prefix / "conda-meta").is_dir() and any(prefix.iterdir())
 
 
 def record_file(record: rattler.RepoDataRecord) -> Path | None:
@@ -242,6 +264,25 @@ def lock_of(records: Sequence[rattler.RepoDataRecord], platform: str) -> str:
     )
 
 
+def write_environment_lock(
+    path: Path, records: Sequence[rattler.RepoDataRecord], platform: str
+) -> None:
+    """Write an environment's lock.
+
+    Raises
+    ------
+    LabchannelError
+        The file can't be written.
+    """
+    try:
+        path.write_text(lock_of(records, platform), encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise LabchannelError(
+            f"the lock {path} can't be written ({error.strerror})",
+            "Name a file in a folder that is there and can be written",
+        ) from error
+
+
 def read_environment_lock(path: Path) -> tuple[str, list[LockedPackage]]:
     """The platform and the packages of a lock.
 
@@ -275,8 +316,10 @@ def records_of_lock(
     Raises
     ------
     LabchannelError
-        The channel has no package of that name, build and sha256.
+        The channel has no package of that name, build and sha256, or can't be read; the platform
+        is not served.
     """
+    virtual_packages(platform)
     sources = [channel_source(channel) for channel in channels]
 
     async def query() -> list[rattler.RepoDataRecord]:
@@ -291,7 +334,7 @@ def records_of_lock(
 
     available = {
         (record.subdir, record.file_name, (record.sha256 or b"").hex()): record
-        for record in asyncio.run(query())
+        for record in _ask(query())
     }
     chosen = []
     for package in packages:
