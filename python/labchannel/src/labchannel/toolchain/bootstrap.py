@@ -93,8 +93,8 @@ def bootstrap(workspace: Workspace, progress: Progressor) -> Toolchain:
                         pack(job.contents, stage, channel)
                         shutil.rmtree(work)
         kept = {job.contents.channel_path.as_posix() for job in jobs}
-        if missing or not (channel / "noarch" / "repodata.json").is_file():
-            _remove_others(channel, kept)
+        removed = _remove_others(channel, kept)
+        if missing or removed or not (channel / "noarch" / "repodata.json").is_file():
             build_index(channel)
     identity = hashlib.sha256("\n".join(sorted(kept)).encode()).hexdigest()
     return Toolchain(channel, identity)
@@ -127,11 +127,17 @@ def _refuse_stale(lock: ToolchainLock, wants: Wants) -> None:
         )
 
 
-def _remove_others(channel: Path, kept: Iterable[str]) -> None:
+def _remove_others(channel: Path, kept: Iterable[str]) -> bool:
+    """Remove what the lock does not name, so that no build takes it; whether there was any."""
     keep = set(kept)
-    for path in [*channel.glob("*/*.conda"), *channel.glob("*/*.partial")]:
-        if path.relative_to(channel).as_posix() not in keep:
-            path.unlink()
+    others = [
+        path
+        for path in [*channel.glob("*/*.conda"), *channel.glob("*/*.partial")]
+        if path.relative_to(channel).as_posix() not in keep
+    ]
+    for path in others:
+        path.unlink()
+    return bool(others)
 
 
 def _jobs(lock: ToolchainLock, wants: Wants) -> list[_Job]:

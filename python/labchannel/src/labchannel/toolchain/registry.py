@@ -148,16 +148,21 @@ def fetch_artifact(entry: LockedArtifact, folder: Path) -> Path:
 def download_artifact(artifact: str, folder: Path) -> Path:
     """Let Maven bring one artifact, whatever its hash."""
     _group, name, version, extension, classifier = artifact.split(":")
+    mend = (
+        "Install Maven (apt-get install maven) and check that it reaches its repository "
+        "(its settings.xml), then start again"
+    )
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         run_client(
             [
                 *("mvn", "--quiet", "--batch-mode", MAVEN_COPY),
                 *(f"-Dartifact={artifact}", f"-DoutputDirectory={scratch}"),
             ],
-            "Install Maven (apt-get install maven) and check that it reaches its repository "
-            "(its settings.xml), then start again",
+            mend,
         )
         arrived = Path(scratch) / f"{name}-{version}-{classifier}.{extension}"
+        if not arrived.is_file():
+            raise LabchannelError(f"Maven brought no {arrived.name}", mend)
         path = folder / arrived.name
         arrived.replace(path)
     return path

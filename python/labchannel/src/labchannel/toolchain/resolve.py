@@ -112,11 +112,28 @@ def pypi_specifier(spec: str) -> str:
     --------
     >>> pypi_specifier(">=1.9.4,<2"), pypi_specifier("2.1.*"), pypi_specifier("*")
     ('>=1.9.4,<2', '==2.1.*', '')
+
+    Raises
+    ------
+    LabchannelError
+        PyPI has no word for it.
     """
     spec = spec.split(" ")[0]
     if spec in ("", "*"):
         return ""
-    return ",".join(part if re.match(r"[<>=!~]", part) else f"=={part}" for part in spec.split(","))
+    if "|" in spec:
+        raise LabchannelError(
+            f"the version {spec!r} has an alternative, which PyPI's requirements can't say",
+            "Write it with one range in the recipe or in pixi.toml",
+        )
+    return ",".join(map(_pypi_clause, spec.split(",")))
+
+
+def _pypi_clause(clause: str) -> str:
+    if re.match(r"=[^=]", clause):
+        # conda's single `=` is a beginning.
+        return f"={clause.removesuffix('.*')}.*"
+    return clause if re.match(r"[<>=!~]", clause) else f"=={clause}"
 
 
 def _uv(scratch: Path) -> str:

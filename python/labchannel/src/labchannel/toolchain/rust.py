@@ -46,10 +46,20 @@ def sysroot() -> Path:
 
 
 def rust_version() -> str:
-    """The machine's Rust version, like `1.95.0`."""
-    done = subprocess.run(
-        [sysroot() / "bin" / "rustc", "--version"], check=True, capture_output=True, text=True
-    )
+    """The machine's Rust version, like `1.95.0`.
+
+    Raises
+    ------
+    LabchannelError
+        There is no rustc, or it does not tell its version.
+    """
+    rustc = sysroot() / "bin" / "rustc"
+    try:
+        done = subprocess.run([rustc, "--version"], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise LabchannelError(
+            f"the Rust on this machine is not whole ({error})", NO_RUST
+        ) from error
     match = re.match(r"rustc (\d+\.\d+\.\d+)", done.stdout)
     if match is None:
         raise LabchannelError(f"rustc says {done.stdout.strip()!r} of its version", NO_RUST)
@@ -79,9 +89,7 @@ def toolchain_digest(root: Path, memory: Path) -> str:
     stamp = hashlib.sha256(
         json.dumps([[n, s.st_size, s.st_mtime_ns] for n, s in facts]).encode()
     ).hexdigest()
-    known: dict[str, str] = {}
-    if memory.is_file():
-        known = json.loads(memory.read_text(encoding="utf-8"))
+    known = _remembered(memory)
     if stamp in known:
         return known[stamp]
     digest = hashlib.sha256()
@@ -92,6 +100,15 @@ def toolchain_digest(root: Path, memory: Path) -> str:
     known[stamp] = digest.hexdigest()
     memory.write_text(json.dumps(known), encoding="utf-8")
     return known[stamp]
+
+
+def _remembered(memory: Path) -> dict[str, str]:
+    """The digests known so far; none from a file that was cut short."""
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def check_rust(entry: LockedRust, memory: Path) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email import message_from_string
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import installer
 from installer.destinations import SchemeDictionaryDestination
@@ -80,10 +80,10 @@ def read_wheel(path: Path) -> WheelMetadata:
             points_name = metadata_name.replace("METADATA", "entry_points.txt")
             points = archive.read(points_name).decode() if points_name in names else ""
             headers = message_from_string(archive.read(metadata_name).decode(errors="replace"))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise LabchannelError(
             f"{path.name} can't be read as a wheel ({error})",
-            "Empty the download cache with `labchannel clean` and start again",
+            "Empty the download cache with `labchannel clean --all` and start again",
         ) from error
     try:
         requires = tuple(Requirement(text) for text in raw.get("requires_dist", []))
