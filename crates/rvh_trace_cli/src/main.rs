@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rvh_trace::{Error, ExporterSettings, Level, OtlpSettings, Settings};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Send a test span, or check the way to the collector.
 #[derive(Parser)]
@@ -113,15 +113,21 @@ fn send(
         }
         None => {}
     }
-    let _guard = rvh_trace::init(settings)?;
+    let mut guard = rvh_trace::init(settings)?;
     let mut span = rvh_trace::new_span_at(name, level);
     for (key, value) in attributes {
         span.record(key, value);
     }
     let trace_id = span.context().map(|context| context.trace_id.to_string());
     span.end();
-    let flushed = rvh_trace::flush(Duration::from_secs(5));
+    // The first answer counts, good or bad: a person waits, so no retries.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut flushed = false;
+    while !flushed && Instant::now() < deadline && rvh_trace::stats().last_error.is_none() {
+        flushed = rvh_trace::flush(Duration::from_millis(100));
+    }
     let stats = rvh_trace::stats();
+    guard.timeout = Duration::ZERO;
     let delivered = flushed && stats.exported == 1;
     let cause = match (stats.last_error, flushed) {
         _ if delivered => None,

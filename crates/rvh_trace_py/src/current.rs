@@ -190,15 +190,34 @@ pub(crate) fn context_of(object: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanCon
 struct Converters {
     to_api: Py<PyAny>,
     from_api: Py<PyAny>,
+    kind_to_api: Py<PyAny>,
 }
 
 static CONVERTERS: PyOnceLock<Converters> = PyOnceLock::new();
 
-/// Gives the two functions that convert span contexts: ours to OpenTelemetry's, and back.
+/// Gives the functions that convert: span contexts of ours to OpenTelemetry's, and back, and the
+/// name of a kind to its kind.
 #[pyfunction]
-#[pyo3(signature = (to_api, from_api, /))]
-pub(crate) fn convert_contexts_by(py: Python<'_>, to_api: Py<PyAny>, from_api: Py<PyAny>) {
-    CONVERTERS.get_or_init(py, || Converters { to_api, from_api });
+#[pyo3(signature = (to_api, from_api, kind_to_api, /))]
+pub(crate) fn convert_contexts_by(
+    py: Python<'_>,
+    to_api: Py<PyAny>,
+    from_api: Py<PyAny>,
+    kind_to_api: Py<PyAny>,
+) {
+    CONVERTERS.get_or_init(py, || Converters {
+        to_api,
+        from_api,
+        kind_to_api,
+    });
+}
+
+/// A kind as OpenTelemetry's API has it where that is in use, else its name.
+pub(crate) fn kind_to_api(py: Python<'_>, kind: rvh_trace::Kind) -> PyResult<Py<PyAny>> {
+    match CONVERTERS.get(py) {
+        Some(converters) => converters.kind_to_api.call1(py, (kind.as_str(),)),
+        None => Ok(kind.as_str().into_pyobject(py)?.into_any().unbind()),
+    }
 }
 
 /// A context as OpenTelemetry's API has it where that is in use, else ours.

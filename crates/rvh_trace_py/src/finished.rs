@@ -6,7 +6,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rvh_trace::{Fields, SpanRecord};
 
-fn attributes_dict<'py>(py: Python<'py>, fields: &Fields) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn attributes_dict<'py>(
+    py: Python<'py>,
+    fields: &Fields,
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (key, value) in fields.iter() {
         dict.set_item(key, to_python(py, &value)?)?;

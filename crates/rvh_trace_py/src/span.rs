@@ -1,12 +1,14 @@
 //! The span object, but for opening and closing it, which is in `hot_path`.
 
 use crate::current::{self, SpanContext};
+use crate::finished::attributes_dict;
 use crate::values::{attributes, each_attribute, shown, with_text, with_value};
 use crate::{exceptions, hot_path};
 use pyo3::exceptions::{
     PyBaseException, PyException, PyGeneratorExit, PyStopIteration, PySystemExit,
 };
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use rvh_trace::{Fields, Kind, Limits, SAMPLED, SpanRecord, Status, count_coerced as coerced};
 
 /// Where a span is in its life.
@@ -370,6 +372,18 @@ impl Span {
             Some(kind) => self.record.kind = kind,
             None => coerced(1),
         }
+    }
+
+    /// Which side of a call it is: a name, or a kind of OpenTelemetry's API where that is in use.
+    #[getter]
+    fn kind(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        current::kind_to_api(py, self.record.kind)
+    }
+
+    /// Its attributes so far, as a copy; none for a span that is over or not recorded.
+    #[getter]
+    fn attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        attributes_dict(py, &self.record.fields)
     }
 
     /// Whether what is said about it is kept.

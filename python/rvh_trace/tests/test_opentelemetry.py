@@ -196,3 +196,78 @@ def test_a_span_that_is_not_sampled_has_a_context():
         assert spans() == {}
         """
     )
+
+
+def test_the_sqlite3_instrumentation_records_here():
+    pytest.importorskip(
+        "opentelemetry.instrumentation.sqlite3", reason="the instrumentation is not installed"
+    )
+    run(
+        """
+        import sqlite3
+        from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
+        SQLite3Instrumentor().instrument()
+        with rvh_trace.span("ours"):
+            connection = sqlite3.connect(":memory:")
+            cursor = connection.cursor()
+            cursor.execute("create table t (a)")
+            try:
+                cursor.execute("nonsense")
+            except sqlite3.OperationalError:
+                pass
+        s = spans()
+        assert s["create"].parent_span_id == s["ours"].span_id, s
+        assert s["create"].kind == "client"
+        assert s["create"].attributes["db.statement"] == "create table t (a)"
+        assert s["nonsense"].status == "error"
+        """
+    )
+
+
+def test_the_requests_instrumentation_propagates(collector):
+    pytest.importorskip(
+        "opentelemetry.instrumentation.requests", reason="the instrumentation is not installed"
+    )
+    run(
+        f"""
+        import requests
+        from opentelemetry.instrumentation.requests import RequestsInstrumentor
+        RequestsInstrumentor().instrument()
+        with rvh_trace.span("ours"):
+            requests.post({collector.endpoint!r}, data=b"")
+        s = spans()
+        assert s["POST"].parent_span_id == s["ours"].span_id, s
+        print(s["POST"].trace_id, s["POST"].span_id)
+        """
+    )
+    ((_, headers),) = collector.requests
+    sent = {name.lower(): value for name, value in headers.items()}
+    assert sent["traceparent"].startswith("00-")
+
+
+def test_the_asgi_instrumentation_serves():
+    pytest.importorskip(
+        "opentelemetry.instrumentation.asgi", reason="the instrumentation is not installed"
+    )
+    run(
+        """
+        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+        async def app(scope, receive, send):
+            with rvh_trace.span("work"):
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+        header = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        scope = {
+            "type": "http", "method": "GET", "path": "/x", "headers": [(b"traceparent", header)],
+            "query_string": b"", "scheme": "http", "server": ("h", 80), "http_version": "1.1",
+        }
+        async def receive():
+            return {"type": "http.request"}
+        async def send(message):
+            pass
+        asyncio.run(OpenTelemetryMiddleware(app)(scope, receive, send))
+        server = next(s for s in rvh_trace.finished_spans() if s.kind == "server")
+        assert server.parent_span_id == "b7ad6b7169203331"
+        assert server.trace_id == spans()["work"].trace_id
+        """
+    )

@@ -103,6 +103,13 @@ def test_str_of_a_value_may_use_the_same_span(memory):
     assert memory()["s"].attributes == {"a": "nosy", "b": "nosy", "inner": 1}
 
 
+def test_an_open_span_says_what_it_has(memory):
+    with span("s", a=1) as opened:
+        opened.record("b", "x")
+        assert (opened.name, opened.attributes) == ("s", {"a": 1, "b": "x"})
+    assert opened.attributes == {}
+
+
 def test_an_attribute_is_replaced(memory):
     with span("s", a=1, b=2) as opened:
         opened.record("a", "new")

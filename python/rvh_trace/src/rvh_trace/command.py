@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 
 import rvh_trace
@@ -71,7 +72,11 @@ def _send(
     with rvh_trace.span(name) as opened:
         opened.set_attributes(attributes)
         trace_id = opened.trace_id
-    flushed = rvh_trace.flush(5.0)
+    # The first answer counts, good or bad: a person waits, so no retries.
+    deadline = time.monotonic() + 5.0
+    flushed = False
+    while not flushed and time.monotonic() < deadline and not rvh_trace.stats()["last_error"]:
+        flushed = rvh_trace.flush(0.1)
     stats = rvh_trace.stats()
     delivered = flushed and stats["exported"] == 1
     if as_json:

@@ -41,7 +41,13 @@ def _to_api(context: _native.SpanContext | None) -> trace_api.SpanContext:
     )
 
 
-_native.convert_contexts_by(_to_api, _from_api)
+def _kind_to_api(name: str) -> trace_api.SpanKind:
+    from opentelemetry import trace
+
+    return trace.SpanKind[name.upper()]
+
+
+_native.convert_contexts_by(_to_api, _from_api, _kind_to_api)
 
 
 def parent_in(span: Any) -> object:
