@@ -4,7 +4,8 @@ use poh_holdmetrics::Field;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::arguments::{Amount, Duration, Steps};
+use crate::arguments::{Amount, Dump, Duration, Steps};
+use crate::bundle::boost_parameters;
 use crate::errors::{Place, to_py};
 use crate::values::{days, weight};
 
@@ -121,6 +122,23 @@ impl Boost {
             boost,
             shown: format!("Boost.half_life({})", half_life.0.repr()?),
         })
+    }
+
+    #[pyo3(signature = () -> "tuple[object, ...]")]
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let py = slf.py();
+        let boost = slf.get();
+        let parts = (boost_parameters(py, &boost.boost)?, boost.shown.as_str());
+        (slf.get_type().getattr("_from_parts")?, parts).into_pyobject(py)
+    }
+
+    /// A boost from what pickle kept of one.
+    #[staticmethod]
+    fn _from_parts(parameters: Dump<'_>, shown: String) -> PyResult<Self> {
+        match crate::bundle::boost(&parameters.0)? {
+            Some(boost) => Ok(Boost { boost, shown }),
+            None => Err(pyo3::exceptions::PyValueError::new_err("no boost")),
+        }
     }
 
     fn __repr__(&self) -> &str {

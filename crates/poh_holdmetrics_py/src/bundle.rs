@@ -50,34 +50,37 @@ pub(crate) fn parameters<'py>(
     parameters.set_item("by", by)?;
     parameters.set_item("overlap", overlap)?;
     parameters.set_item("scale", scale)?;
-    let boost = PyDict::new(py);
-    match query.boost.as_ref().map(Boost::parts) {
-        None => parameters.set_item("boost", py.None())?,
-        Some(parts) => {
-            match parts {
-                BoostParts::Steps { steps, cap } => {
-                    let steps: Vec<(i64, String)> = steps
-                        .into_iter()
-                        .map(|(age, multiplier)| (age, multiplier.to_string()))
-                        .collect();
-                    let table = PyList::empty(py);
-                    for (age, multiplier) in steps {
-                        table.append(PyList::new(
-                            py,
-                            [
-                                age.into_pyobject(py)?.into_any(),
-                                multiplier.into_pyobject(py)?.into_any(),
-                            ],
-                        )?)?;
-                    }
-                    boost.set_item("steps_us", table)?;
-                    boost.set_item("cap", cap.map(|cap| cap.to_string()))?;
-                }
-                BoostParts::Linear(over) => boost.set_item("linear_us", over)?,
-                BoostParts::HalfLife(micros) => boost.set_item("half_life_us", micros)?,
+    let boost = query
+        .boost
+        .as_ref()
+        .map(|boost| boost_parameters(py, boost))
+        .transpose()?;
+    parameters.set_item("boost", boost)?;
+    Ok(parameters)
+}
+
+/// What a boost was made from.
+pub(crate) fn boost_parameters<'py>(
+    py: Python<'py>,
+    boost: &Boost,
+) -> PyResult<Bound<'py, PyDict>> {
+    let parameters = PyDict::new(py);
+    match boost.parts() {
+        BoostParts::Steps { steps, cap } => {
+            let table = PyList::empty(py);
+            for (age, multiplier) in steps {
+                let multiplier = multiplier.to_string();
+                let step = [
+                    age.into_pyobject(py)?.into_any(),
+                    multiplier.into_pyobject(py)?.into_any(),
+                ];
+                table.append(PyList::new(py, step)?)?;
             }
-            parameters.set_item("boost", boost)?;
+            parameters.set_item("steps_us", table)?;
+            parameters.set_item("cap", cap.map(|cap| cap.to_string()))?;
         }
+        BoostParts::Linear(over) => parameters.set_item("linear_us", over)?,
+        BoostParts::HalfLife(micros) => parameters.set_item("half_life_us", micros)?,
     }
     Ok(parameters)
 }
@@ -116,7 +119,8 @@ pub(crate) fn recompute(events: Leaves<'_>, parameters: Json<'_>) -> PyResult<Sc
     Ok(Scores::new(scores))
 }
 
-fn boost(parts: &Bound<'_, PyAny>) -> PyResult<Option<Boost>> {
+/// A boost from what [`boost_parameters`] gave.
+pub(crate) fn boost(parts: &Bound<'_, PyAny>) -> PyResult<Option<Boost>> {
     let py = parts.py();
     if parts.is_none() {
         return Ok(None);

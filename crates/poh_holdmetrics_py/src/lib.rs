@@ -18,6 +18,7 @@ mod input;
 mod interrupt;
 mod merkle;
 mod options;
+mod partial;
 mod scores;
 mod table;
 mod transfers;
@@ -43,6 +44,8 @@ mod native {
     use crate::holds::Holds;
     #[pymodule_export]
     use crate::merkle::{MerkleDistributor, StandardMerkleTree};
+    #[pymodule_export]
+    use crate::partial::merge;
     #[pymodule_export]
     use crate::scores::Scores;
     #[pymodule_export]

@@ -11,7 +11,7 @@ use pyo3::types::{PyDateTime, PyDict};
 use crate::arguments::{Amount, Capsule, Dump, Frame, Leaves, Record, Shares};
 use crate::bundle::{events, parameters};
 use crate::errors::{Place, to_py};
-use crate::table::{capsule, instant, to_pandas, to_polars, write_whole};
+use crate::table::{Table, capsule, instant, to_pandas, to_polars, write_whole};
 use crate::values::{WideInt, datetime, weight, wide_int};
 
 /// The answer to a question: one row for each holder (token, pair), in order of first appearance.
@@ -280,6 +280,14 @@ impl Scores {
             .detach(|| self.scores.to_batch())
             .map_err(|error| to_py(py, error))?;
         capsule(py, batch, requested_schema)
+    }
+
+    /// The exact sums as a table that `merge_states` adds to those of other parts of the holds.
+    fn to_state(&self, py: Python<'_>) -> PyResult<Table> {
+        let state = py
+            .detach(|| self.scores.to_state())
+            .map_err(|error| to_py(py, error))?;
+        Ok(Table::new(state))
     }
 
     /// Write the rows as a Parquet file, which is there whole or not at all.

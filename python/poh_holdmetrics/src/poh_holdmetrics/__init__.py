@@ -29,6 +29,7 @@ from poh_holdmetrics._native import (
     Table,
     build_info,
     from_transfers,
+    merge_states,
 )
 from poh_holdmetrics._score import score
 from poh_holdmetrics._stat import HoldStat
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "build_info",
     "from_transfers",
+    "merge_states",
     "score",
 ]
 

@@ -5,7 +5,7 @@ from os import PathLike
 from poh_holdmetrics.typing import By, Capsule, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Record, Rounding, Seconds, Shares, Standard, Steps, Weight, Zone
 from typing import SupportsIndex, final
 
-__all__ = ["Boost", "HoldAggregator", "HoldEvent", "HoldMetricsError", "Holds", "MerkleDistributor", "Scores", "StandardMerkleTree", "Table", "build_info", "calculate_score", "from_transfers", "recompute"]
+__all__ = ["Boost", "HoldAggregator", "HoldEvent", "HoldMetricsError", "Holds", "MerkleDistributor", "Scores", "StandardMerkleTree", "Table", "build_info", "calculate_score", "from_transfers", "merge_states", "recompute"]
 
 @final
 class Boost:
@@ -36,7 +36,13 @@ class Boost:
     12096000.0
     """
     def __new__(cls, /, steps: Steps, *, cap: Weight | None = None) -> Boost: ...
+    def __reduce__(self, /) -> "tuple[object, ...]": ...
     def __repr__(self, /) -> str: ...
+    @staticmethod
+    def _from_parts(parameters: Json, shown: str) -> Boost:
+        """
+        A boost from what pickle kept of one.
+        """
     @staticmethod
     def half_life(half_life: Days, /) -> Boost:
         """
@@ -606,6 +612,10 @@ class Scores:
         """
         The rows as dicts.
         """
+    def to_state(self, /) -> Table:
+        """
+        The exact sums as a table that `merge_states` adds to those of other parts of the holds.
+        """
     def top_n(self, /, n: SupportsIndex) -> Scores:
         """
         The `n` rows with the highest scores, the highest first; equal scores in order of id.
@@ -783,6 +793,32 @@ def from_transfers(data: Data, *, standard: Standard = ..., lots: Lots = ..., on
     >>> [(row["holder_id"], row["weighted_score_exact"])
     ...  for row in holds.score(at=200).to_pylist()]
     [('0xa', '1600'), ('0xb', '400')]
+    """
+
+def merge_states(states: Leaves, *, at: Instant) -> Scores:
+    """
+    Adds up states that `Scores.to_state` made of parts of the holds.
+
+    With overlap "union" and "max" all holds of one holder must have been in one part.
+
+    Parameters
+    ----------
+    states
+        Tables with the Arrow PyCapsule interface, in any order.
+    at
+        The instant of the answer, the same as in every part.
+
+    Returns
+    -------
+    Scores
+        In order of holder, then token id: the same bits for any parts.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import merge_states, score
+    >>> parts = [[{"holder_id": "a", "token_id": "t", "start": n, "end": n + 2}] for n in range(3)]
+    >>> merge_states([score(part, at=9).to_state() for part in parts], at=9)[0]["total_seconds"]
+    6.0
     """
 
 def recompute(events: Leaves, parameters: Json) -> Scores:

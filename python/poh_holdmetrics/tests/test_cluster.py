@@ -1,0 +1,132 @@
+"""Parts, in any order and number, have the same bits as one machine; also on Dask and Spark."""
+
+import os
+import random
+import signal
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poh_holdmetrics import Boost, HoldEvent, HoldMetricsError, Holds, merge_states, score
+
+QUERIES = [
+    {"by": "holder", "overlap": "sum"},
+    {"by": "token", "overlap": "union"},
+    {"by": "both", "overlap": "max", "start": 20},
+    {"by": "holder", "overlap": "sum", "boost": Boost([(0, 1), (1, "1.5")])},
+    {"by": "holder", "overlap": "max", "boost": Boost.half_life(30)},
+]
+
+
+def keyed(scores):
+    return sorted(tuple(row.items()) for row in scores.to_pylist())
+
+
+events = st.lists(
+    st.builds(
+        lambda token, holder, start, length, weight: HoldEvent(
+            token, holder, start, None if length is None else start + length, weight
+        ),
+        st.sampled_from("tu"),
+        st.sampled_from("abcde"),
+        st.integers(0, 50),
+        st.none() | st.integers(0, 20),
+        st.sampled_from([1, "0.5", 3, 2**200]),
+    ),
+    max_size=15,
+)
+
+
+@settings(max_examples=150)
+@given(events, st.sampled_from(QUERIES), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_parts_add_up_to_the_whole(rows, query, parts, chance):
+    piles = [[] for _ in range(parts)]
+    for event in rows:
+        # With sum any part will do; else a holder's holds stay together.
+        pile = (
+            chance.randrange(parts) if query["overlap"] == "sum" else ord(event.holder_id) % parts
+        )
+        piles[pile].append(event)
+    states = [score(pile, at=100, **query).to_state() for pile in piles]
+    chance.shuffle(states)
+    merged = merge_states(states, at=100)
+    assert keyed(merged) == keyed(score(rows, at=100, **query))
+    again = merge_states([merge_states(states[:2], at=100).to_state(), *states[2:]], at=100)
+    assert again.to_pylist() == merged.to_pylist()
+
+
+def test_what_is_no_state():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    with pytest.raises(HoldMetricsError, match="not a state"):
+        merge_states([pa.table({"x": [1]})], at=1)
+    state = pa.table(score([HoldEvent("t", "a", 0, 1)], at=1).to_state())
+    cut = state.set_column(2, "micros", pa.array([b"short"]))
+    with pytest.raises(HoldMetricsError, match="not a state"):
+        merge_states([cut], at=1)
+
+
+def frame_of(pandas, count=4000):
+    make = random.Random(5)
+    start = [make.randrange(10**6) for _ in range(count)]
+    return pandas.DataFrame(
+        {
+            "holder_id": [f"h{make.randrange(50)}" for _ in range(count)],
+            "token_id": [f"t{make.randrange(5)}" for _ in range(count)],
+            "start": [datetime.fromtimestamp(at, UTC) for at in start],
+            "end": [datetime.fromtimestamp(at + make.randrange(10**5), UTC) for at in start],
+            "weight": [make.randrange(100) / 4 for _ in range(count)],
+        }
+    )
+
+
+@pytest.mark.slow
+def test_dask_also_when_a_worker_is_killed(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    dask_frames = pytest.importorskip("dask.dataframe", reason="dask is not installed")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    import poh_holdmetrics.dask
+
+    def die_once(part, marker):
+        """Kill the worker that takes the first partition, once; a local function travels whole."""
+        from pathlib import Path
+
+        if not Path(marker).exists():
+            Path(marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return part
+
+    whole = frame_of(pandas)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        frame = dask_frames.from_pandas(whole, npartitions=40)
+        for query in QUERIES:
+            found = poh_holdmetrics.dask.score(frame, at=2 * 10**6, **query)
+            assert keyed(found) == keyed(Holds(whole).score(at=2 * 10**6, **query))
+        hurt = frame.map_partitions(die_once, str(tmp_path / "died"), meta=whole)
+        found = poh_holdmetrics.dask.score(hurt, at=2 * 10**6)
+        assert (tmp_path / "died").exists()
+        assert keyed(found) == keyed(Holds(whole).score(at=2 * 10**6))
+
+
+@pytest.mark.slow
+def test_spark():
+    pyspark = pytest.importorskip("pyspark.sql", reason="pyspark is not installed")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    import poh_holdmetrics.spark
+
+    whole = frame_of(pandas)
+    builder = pyspark.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    session = builder.config("spark.sql.shuffle.partitions", "4").getOrCreate()
+    try:
+        frame = session.createDataFrame(whole).repartition(7)
+        for query in QUERIES:
+            found = poh_holdmetrics.spark.score(frame, at=2 * 10**6, **query)
+            assert keyed(found) == keyed(Holds(whole).score(at=2 * 10**6, **query))
+    finally:
+        session.stop()
