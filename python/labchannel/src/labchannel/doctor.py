@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from labchannel.cache import available_bytes, cache_root
+from labchannel.cache import available_bytes, cache_folder, cache_root
 from labchannel.environment import current_platform
 from labchannel.errors import LabchannelError
 from labchannel.toolchain.bootstrap import NEEDED_BYTES, TOOLCHAIN_PLATFORM
@@ -88,8 +88,7 @@ def _platform() -> Finding:
 
 def _rust(workspace: Workspace) -> Finding:
     try:
-        memory = cache_root() / "rust" / "digests.json"
-        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory = cache_folder("rust") / "digests.json"
         for entry in read_lock(workspace.toolchain_lock).rust:
             check_rust(entry, memory)
     except LabchannelError as error:
