@@ -19,6 +19,7 @@ from labchannel.channel.publish import publish
 from labchannel.environment import record_file, solve
 from labchannel.errors import LabchannelError
 from labchannel.isolated import BuildRequest, run_isolated
+from labchannel.manifest import read_manifest
 from labchannel.progress import OnStep, Progressor
 from labchannel.recipe import Recipe, inputs_digest, load_recipes, needed_recipes
 from labchannel.settle import settle
@@ -94,8 +95,10 @@ def build(
     Raises
     ------
     LabchannelError
-        A recipe can't be rendered, another build is running, no room on the disk, no toolchain.
+        The platform is not served, a recipe can't be rendered, another build is running, no room
+        on the disk, no toolchain.
     """
+    read_manifest(workspace.manifest).require_platform(platform)
     target = (channel or workspace.channel).resolve()
     recipes = _chosen(load_recipes(workspace, platform), names)
     for recipe in recipes:
