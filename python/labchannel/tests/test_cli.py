@@ -1,0 +1,299 @@
+"""The command line: help, version, JSON, exit codes, errors of one sentence, no colour in a log."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import labchannel
+import pytest
+from labchannel.channel.publish import publish
+from labchannel.cli import app
+
+COMMANDS = [
+    "bench",
+    "bootstrap",
+    "build",
+    "clean",
+    "doctor",
+    "env",
+    "new-package",
+    "prune",
+    "publish",
+    "run",
+    "serve",
+    "test-installed",
+    "verify",
+    "wheels",
+]
+
+
+def test_the_commands_are_those_of_the_tests():
+    shown = {
+        command.name or command.callback.__name__.replace("_", "-")
+        for command in app.registered_commands
+        if not command.hidden
+    }
+    assert sorted(shown | {"env"}) == COMMANDS
+
+
+@pytest.fixture(scope="session")
+def helps() -> dict[str, subprocess.CompletedProcess[str]]:
+    """Every command's help, all asked for at once."""
+    asked = {
+        words: subprocess.Popen(
+            [sys.executable, "-m", "labchannel", *words.split(), "--help"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        for words in ["", *COMMANDS, "env create"]
+    }
+    answers = {}
+    for words, process in asked.items():
+        output, errors = process.communicate(timeout=120)
+        answers[words] = subprocess.CompletedProcess(words, process.returncode, output, errors)
+    return answers
+
+
+@pytest.mark.parametrize("words", ["", *COMMANDS, "env create"])
+def test_every_command_explains_itself(helps, words):
+    shown = helps[words]
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "Usage:" in shown.stdout
+    assert f"{words} [OPTIONS]".strip() in shown.stdout
+    # A sentence about what it does, and one for each option.
+    assert re.search(r"^ [A-Z][^\n]+[.:]?\s*$", shown.stdout, re.MULTILINE)
+
+
+def test_the_help_names_every_command(helps):
+    for name in COMMANDS:
+        assert re.search(rf"\b{name}\b", helps[""].stdout)
+
+
+def test_version(tool):
+    done = tool("--version")
+    assert (done.returncode, done.stdout) == (0, f"labchannel {labchannel.__version__}\n")
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", labchannel.__version__)
+
+
+def test_the_version_is_the_repositorys(repository):
+    from labchannel.workspace import Workspace
+
+    assert labchannel.__version__ == Workspace(repository).version
+
+
+@pytest.mark.parametrize("arguments", [["no-such-command"], ["verify", "--no-such-option"]])
+def test_a_wrong_word_is_exit_code_2(tool, arguments):
+    done = tool(*arguments)
+    assert done.returncode == 2
+    assert arguments[-1] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_option_is_named(tool):
+    done = tool("env", "create", "alpha")
+    assert done.returncode == 2
+    assert "--prefix" in done.stderr
+
+
+@pytest.fixture
+def channel(tmp_path, tiny_package):
+    folder = tmp_path / "chännel"
+    publish(folder, [tiny_package("alpha"), tiny_package("beta")])
+    return folder
+
+
+def test_outside_of_a_checkout(tool, tmp_path):
+    done = tool("build", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: {tmp_path} is not inside a checkout with pixi.toml and recipes/. "
+        "Change into the repository first.\n"
+    )
+
+
+def test_a_checkout_is_found_from_any_of_its_folders(checkout, tool):
+    done = tool("run", cwd=checkout.write("a/b/file", "").parent)
+    assert done.returncode == 0
+
+
+def test_verify_needs_no_checkout(channel, tool, tmp_path):
+    done = tool("verify", channel, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == f"{channel}: 2 packages, no fault\n"
+
+
+def test_faults_are_lines_and_exit_code_1(channel, tool, tmp_path):
+    (channel / "noarch" / "alpha-1.0-h0_0.conda").unlink()
+    done = tool("verify", channel, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "noarch/alpha-1.0-h0_0.conda" in done.stdout
+    told = tool("verify", channel, "--json", "--quiet", cwd=tmp_path)
+    assert (told.returncode, told.stderr) == (1, "")
+    faults = json.loads(told.stdout)
+    assert faults[0].keys() == {"path", "check", "message"}
+
+
+@pytest.mark.parametrize("command", [["verify"], ["publish", "--channel"], ["serve"]])
+def test_what_is_no_channel(command, tool, tmp_path):
+    (tmp_path / "file").touch()
+    done = tool(*command, tmp_path / "file", *(["x.conda"] if command[0] == "publish" else []))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_publish_and_its_json(tmp_path, tiny_package, tool):
+    package = tiny_package("alpha")
+    done = tool("publish", package, "--channel", tmp_path / "new", "--json", "-q")
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert [record["name"] for record in report["added"]] == ["alpha"]
+    again = tool("publish", package, "--channel", tmp_path / "new", "-q")
+    assert again.stdout.startswith("0 added (0 B), 1 were there already: ")
+
+
+def test_prune_and_its_json(checkout, tiny_package, tool):
+    checkout.recipe("alpha")
+    builds = [tiny_package("alpha", number=number) for number in range(3)]
+    publish(checkout.channel, [*builds, tiny_package("other")])
+    done = tool("prune", "--keep", "1", cwd=checkout.root)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(" (")[0] for line in lines[:2]] == [
+        "removed noarch/alpha-1.0-h0_0.conda",
+        "removed noarch/alpha-1.0-h0_1.conda",
+    ]
+    assert re.fullmatch(r"freed \d+(\.\d)? k?B", lines[2])
+    told = tool("prune", "--json", cwd=checkout.root)
+    assert json.loads(told.stdout)["removed"] == []
+    assert tool("prune", "--keep", "0", cwd=checkout.root).returncode == 2
+
+
+def test_clean_says_what_it_frees_and_leaves_the_channel(checkout, tool, contents):
+    checkout.recipe("alpha")
+    checkout.build()
+    before = contents(checkout.channel)
+    done = tool("clean", "--json", cwd=checkout.root)
+    freed = json.loads(done.stdout)
+    assert freed["built"] > 0
+    assert not (checkout.cache / "built").exists()
+    assert (checkout.cache / "toolchain").is_dir()
+    everything = tool("clean", "--all", cwd=checkout.root)
+    assert everything.stdout.splitlines()[-1].startswith("freed ")
+    assert not (checkout.cache / "toolchain").exists()
+    assert contents(checkout.channel) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["build", "--no-closure"], ["verify"], ["build", "nothing"], ["env"]]
+)
+def test_a_log_has_no_colour(checkout, tool, arguments):
+    checkout.recipe("alpha")
+    publish(checkout.channel, [])
+    done = tool(*arguments, cwd=checkout.root)
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_has_colour(tmp_path):
+    import pty
+
+    parent, child = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "labchannel", "verify", str(tmp_path)],
+        stdout=child,
+        stderr=child,
+        env={**os.environ, "TERM": "xterm-256color", "NO_COLOR": ""},
+    ) as process:
+        os.close(child)
+        shown = b""
+        while True:
+            try:
+                data = os.read(parent, 4096)
+            except OSError:
+                break
+            if not data:
+                break
+            shown += data
+    os.close(parent)
+    assert process.returncode == 1
+    assert b"\x1b[1;31merror:" in shown
+
+
+def test_an_upstream_that_nobody_knows(checkout, tool):
+    checkout.recipe("alpha")
+    done = tool("build", cwd=checkout.root, LABCHANNEL_UPSTREAM="bioconda")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: LABCHANNEL_UPSTREAM is 'bioconda'. "
+        "Set it to conda-forge or toolchain, or not at all."
+    )
+
+
+@pytest.mark.parametrize("platform", ["osx-arm64", "linux-aarch64", "amiga-68k"])
+def test_a_platform_that_is_not_served(checkout, tool, platform):
+    checkout.recipe("alpha")
+    done = tool("build", "--platform", platform, cwd=checkout.root)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"{platform} is not served" in done.stderr
+    assert not checkout.channel.exists()
+
+
+def test_output_that_nobody_reads_any_more(checkout):
+    """labchannel run | head"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "labchannel", "--help"],
+        check=False,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_completion_scripts(shell):
+    done = complete(f"source_{shell}")
+    assert done.returncode == 0, done.stderr
+    assert "_LABCHANNEL_COMPLETE" in done.stdout
+
+
+def test_completion_of_a_command():
+    done = complete("complete_bash", COMP_WORDS="labchannel ver", COMP_CWORD="1")
+    assert done.stdout.split() == ["verify"]
+
+
+def complete(instruction: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a shell asks of the installed program."""
+    start = "import sys; from labchannel.cli import main; sys.argv[0] = 'labchannel'; main()"
+    return subprocess.run(
+        [sys.executable, "-c", start],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "_LABCHANNEL_COMPLETE": instruction, **variables},
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_that_has_not_all_letters(channel, tool, tmp_path, encoding):
+    renamed = channel.with_name("канал")
+    channel.rename(renamed)
+    done = subprocess.run(
+        [sys.executable, "-m", "labchannel", "verify", renamed],
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"2 packages, no fault" in done.stdout

@@ -1,0 +1,131 @@
+"""doctor: what this machine lacks, and the one command that mends each lack."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from labchannel.doctor import examine
+from labchannel.environment import current_platform
+from labchannel.toolchain.lock import LockedRust, ToolchainLock, write_lock
+from labchannel.toolchain.rust import toolchain_digest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins are sh scripts")
+
+
+def program(folder: Path, name: str, text: str = "exit 0") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def machine(checkout, tmp_path, monkeypatch) -> Path:
+    """A machine that has all a build needs; a test takes something away."""
+    programs, root = tmp_path / "programs", tmp_path / "rust"
+    for name in ("cc", "mvn", "cargo"):
+        program(programs, name)
+    answer = f'case "$1" in --print) echo "{root}";; *) echo "rustc 1.95.0 (a 2026)";; esac'
+    program(root / "bin", "rustc", answer)
+    program(programs, "rustc", answer)
+    (programs / "sh").symlink_to(shutil.which("sh"))
+    digest = toolchain_digest(root, tmp_path / "memory.json")
+    lock = ToolchainLock("w", (), (LockedRust("1.95.0", digest, "linux-64"),), (), ())
+    write_lock(checkout.workspace.toolchain_lock, lock)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("LABCHANNEL_UPSTREAM", "toolchain")
+    # pip is asked whether it reaches an index; no test may depend on the internet.
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return programs
+
+
+def found(checkout) -> dict[str, tuple[bool, str, str]]:
+    return {f.subject: (f.good, f.detail, f.mend) for f in examine(checkout.workspace)}
+
+
+def test_a_machine_that_has_all(checkout, machine):
+    findings = examine(checkout.workspace)
+    lacking = {f.subject for f in findings if f.needed and not f.good}
+    served = current_platform() == "linux-64"
+    # An index is out of reach here on purpose.
+    assert lacking == {"package index"} | (set() if served else {"system"})
+    for finding in findings:
+        assert finding.detail
+
+
+def test_every_lack_has_a_mend(checkout, machine):
+    for name in ("cc", "mvn", "cargo", "rustc"):
+        (machine / name).unlink()
+    findings = {f.subject: f for f in examine(checkout.workspace)}
+    for subject in ("cc", "mvn", "cargo", "Rust", "package index"):
+        assert not findings[subject].good, subject
+        assert findings[subject].needed, subject
+        assert findings[subject].mend, subject
+    assert "apt-get install maven" in findings["mvn"].mend
+    assert "rustup" in findings["Rust"].mend
+
+
+def test_another_rust(checkout, machine):
+    answer = (machine / "rustc").read_text().replace("1.95.0", "1.80.1")
+    root = machine.parent / "rust" / "bin" / "rustc"
+    root.write_text(answer)
+    good, detail, mend = found(checkout)["Rust"]
+    assert not good
+    assert "1.80.1" in detail
+    assert "rustup toolchain install 1.95.0" in mend
+
+
+def test_no_lock(checkout, machine):
+    checkout.workspace.toolchain_lock.unlink()
+    good, detail, mend = found(checkout)["Rust"]
+    assert not good
+    assert "toolchain.lock is missing" in detail
+    assert "bootstrap --update" in mend
+
+
+def test_where_conda_forge_answers_nothing_else_is_needed(checkout, monkeypatch):
+    monkeypatch.setenv("LABCHANNEL_UPSTREAM", "conda-forge")
+    subjects = [finding.subject for finding in examine(checkout.workspace)]
+    assert subjects == ["conda-forge", "pixi", "disk"]
+
+
+def test_conda_forge_out_of_reach(checkout, monkeypatch, machine, no_network):
+    monkeypatch.delenv("LABCHANNEL_UPSTREAM")
+    good, detail, _mend = found(checkout)["conda-forge"]
+    assert not good
+    assert "toolchain channel" in detail
+
+
+def test_a_cache_that_cannot_be_written(checkout, machine, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LABCHANNEL_CACHE", str(tmp_path / "file" / "cache"))
+    good, detail, mend = found(checkout)["Rust"]
+    assert not good
+    assert "can't be made" in detail
+    assert "LABCHANNEL_CACHE" in mend
+
+
+def test_from_the_command_line(checkout, machine, tool):
+    (machine / "mvn").unlink()
+    done = tool("doctor", cwd=checkout.root)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    place = lines.index("missing  mvn: not on PATH")
+    assert lines[place + 1] == "         mend: apt-get install maven"
+    assert any(line.startswith("ok       cc: ") for line in lines)
+    assert "absent   pixi: not on PATH" in lines
+    told = tool("doctor", "--json", cwd=checkout.root)
+    assert told.returncode == 1
+    assert {"subject", "good", "needed", "detail", "mend"} == set(json.loads(told.stdout)[0])
+
+
+def test_all_is_well_is_exit_code_0(checkout, tool):
+    done = tool("doctor", cwd=checkout.root, LABCHANNEL_UPSTREAM="conda-forge")
+    enough = shutil.disk_usage(checkout.cache).free > 4_000_000_000
+    assert done.returncode == (0 if enough else 1)
+    assert os.linesep + "missing" not in done.stdout or not enough
