@@ -51,7 +51,7 @@ pub fn epoch_boundaries(
             "no time zone named {zone:?}; give an IANA name such as \"Europe/Paris\""
         ))
     })?;
-    let first = Timestamp::from_microsecond(start).map(|instant| instant.to_zoned(zone));
+    let first = Timestamp::from_microsecond(start).map(|instant| instant.to_zoned_datetime(zone));
     let mut boundaries = vec![start];
     for number in 1.. {
         let last = boundaries[number - 1];

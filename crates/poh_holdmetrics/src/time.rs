@@ -76,7 +76,7 @@ pub fn micros_from_text(text: &str) -> Result<i64, Fault> {
     let instant = zoned.or_else(|| {
         let local = text.parse::<jiff::civil::DateTime>().ok()?;
         local
-            .to_zoned(jiff::tz::TimeZone::UTC)
+            .to_zoned_datetime(jiff::tz::TimeZone::UTC)
             .ok()
             .map(|zoned| zoned.timestamp())
     });
