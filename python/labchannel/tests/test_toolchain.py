@@ -46,6 +46,7 @@ from labchannel.toolchain.wheel import (
     unpack_wheel,
     wheel_contents,
 )
+from labchannel.workspace import SERVED_PYTHONS
 from packaging.specifiers import SpecifierSet
 from rattler import Version as CondaVersion
 from rattler import VersionSpec
@@ -191,7 +192,20 @@ def wanting(checkout):
 
 def test_what_recipes_and_environments_ask_for_in_pypis_words(wanting):
     wants = read_wants(wanting.workspace, "linux-64")
-    assert wants.requirements == ("lib>=1.2,<2", "msgpack", "pip", "tool")
+    for_all = ("lib>=1.2,<2", "msgpack", "pip", "tool")
+    assert wants.requirements == dict.fromkeys(SERVED_PYTHONS, for_all)
+
+
+def test_an_environments_own_packages_are_for_its_python_alone(wanting):
+    wanting.write(
+        "pixi.toml",
+        '[workspace]\nname = "x"\nchannels = []\nplatforms = ["linux-64"]\n'
+        '[feature.new.dependencies]\npython = "3.13.*"\npeer = "*"\n'
+        '[environments]\ndefault = ["new"]\n',
+    )
+    requirements = read_wants(wanting.workspace, "linux-64").requirements
+    assert "peer" in requirements["3.13"]
+    assert "peer" not in requirements["3.12"]
 
 
 def test_a_lock_that_is_older_than_the_recipes(wanting, monkeypatch):

@@ -85,11 +85,18 @@ class Manifest:
             merged.update(self.features[name])
         return [f"{name} {version}" for name, version in sorted(merged.items())]
 
-    def all_specs(self) -> set[str]:
-        """Every spec of the file for the platforms that a toolchain channel is made for."""
-        tables = [self.dependencies, *self.features.values()]
-        tables += [self.targets.get("linux-64", {}).get("dependencies", {})]
-        return {f"{name} {version}" for table in tables for name, version in table.items()}
+    def specs_by_python(self, platform: str) -> dict[str, set[str]]:
+        """From each Python (`3.12`) to the specs of all environments that hold it.
+
+        Environments that leave the Python open are under the empty text.
+        """
+        found: dict[str, set[str]] = {}
+        for environment in self.environments:
+            specs = self.specs(environment, platform)
+            pinned = [re.fullmatch(r"python (\d+\.\d+)\.\*", spec) for spec in specs]
+            python = next((match[1] for match in pinned if match), "")
+            found.setdefault(python, set()).update(specs)
+        return found
 
     def activation_env(self, platform: str) -> dict[str, str]:
         """The environment variables to set, `$NAME` not yet replaced."""

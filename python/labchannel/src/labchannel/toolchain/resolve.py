@@ -58,8 +58,8 @@ class Wants:
     compiler: dict[str, str]
     pypi_of: dict[str, str]
     """conda-forge's name to PyPI's, where they differ."""
-    requirements: tuple[str, ...]
-    """PyPI requirements, sorted."""
+    requirements: dict[str, tuple[str, ...]]
+    """From each served Python to its PyPI requirements, sorted."""
 
     @property
     def digest(self) -> str:
@@ -85,23 +85,30 @@ def read_wants(workspace: Workspace, platform: str) -> Wants:
     table = read_toml(workspace.toolchain_wants)
     pypi_of: dict[str, str] = dict(table.get("names", {}))
     own = set(workspace.own_packages())
-    specs: set[str] = {"pip"}
+    everywhere: set[str] = {"pip"}
     for recipe in load_recipes(workspace, platform):
-        specs.update(recipe.needs_to_build, recipe.needs_to_run, recipe.needs_to_test)
-    specs.update(read_manifest(workspace.manifest).all_specs())
-    requirements = set()
-    for spec in specs:
-        name = spec_name(spec)
-        if name in own or MADE_HERE.match(name):
-            continue
-        rest = spec[len(name) :].strip()
-        requirements.add(f"{pypi_of.get(name, name)}{pypi_specifier(rest)}")
+        everywhere.update(recipe.needs_to_build, recipe.needs_to_run, recipe.needs_to_test)
+    environments = read_manifest(workspace.manifest).specs_by_python(platform)
+    everywhere |= environments.get("", set())
+
+    def requirements(specs: set[str]) -> tuple[str, ...]:
+        found = set()
+        for spec in specs:
+            name = spec_name(spec)
+            if name not in own and not MADE_HERE.match(name):
+                rest = spec[len(name) :].strip()
+                found.add(f"{pypi_of.get(name, name)}{pypi_specifier(rest)}")
+        return tuple(sorted(found))
+
     return Wants(
         pythons=dict(table["pythons"]),
         crates=dict(table["crates"]),
         compiler=dict(table["compiler"]),
         pypi_of=pypi_of,
-        requirements=tuple(sorted(requirements)),
+        requirements={
+            python: requirements(everywhere | environments.get(python, set()))
+            for python in SERVED_PYTHONS
+        },
     )
 
 
@@ -185,7 +192,7 @@ def resolve_wheels(
     constraint_file.write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
     options += ["--constraint", str(constraint_file)]
     compiler = [f"{name}{spec}" for name, spec in wants.compiler.items()]
-    text = compile_requirements([*wants.requirements, *compiler], python, options, scratch)
+    text = compile_requirements([*wants.requirements[python], *compiler], python, options, scratch)
     resolved = scratch / "resolved.txt"
     resolved.write_text(text, encoding="utf-8")
     folder = cache_folder("wheels")
