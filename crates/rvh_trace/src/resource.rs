@@ -13,8 +13,11 @@ impl Resource {
     /// Sets an attribute; one of the same key is replaced.
     pub fn set(&mut self, key: impl Into<String>, value: Value) {
         let key = key.into();
-        self.attributes.retain(|(k, _)| *k != key);
-        self.attributes.push((key, value));
+        // In place: the order must not tell two equal resources apart.
+        match self.attributes.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, current)) => *current = value,
+            None => self.attributes.push((key, value)),
+        }
     }
 
     /// The value of a key.

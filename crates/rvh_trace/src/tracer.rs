@@ -211,7 +211,13 @@ pub fn after_fork_in_child() {
         return;
     };
     // The old pipeline's mutex may be held by a thread that no longer exists: never touch it.
-    let renewed = Pipeline::start(old.settings.clone()).ok();
+    let mut settings = old.settings.clone();
+    if settings.resource.get("process.pid").is_some() {
+        settings
+            .resource
+            .set("process.pid", Value::Int(i64::from(std::process::id())));
+    }
+    let renewed = Pipeline::start(settings).ok();
     if renewed.is_none() {
         LEAST_LEVEL.store(Level::Off as u8, Ordering::Release);
     }

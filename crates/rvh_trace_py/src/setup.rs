@@ -40,7 +40,7 @@ fn limited(sampler: Sampler, per_second: f64) -> Sampler {
 #[pyfunction]
 #[pyo3(signature = (*, level, service_name, exporter, exporter_object, endpoint, protocol, headers,
                     timeout, file, sampler, sampler_argument, rate_limit, tail_ratio,
-                    tail_slower_than, resource, redact_defaults,
+                    tail_slower_than, detected, resource, redact_defaults,
                     redact_keys, redact_values, reconfigure))]
 #[allow(
     clippy::too_many_arguments,
@@ -62,6 +62,7 @@ pub(crate) fn install(
     rate_limit: Option<f64>,
     tail_ratio: Option<f64>,
     tail_slower_than: Option<f64>,
+    detected: &Bound<'_, PyAny>,
     resource: Option<&Bound<'_, PyAny>>,
     redact_defaults: bool,
     redact_keys: Vec<String>,
@@ -76,6 +77,13 @@ pub(crate) fn install(
     settings
         .resource
         .set("telemetry.sdk.language", Value::Str("python".to_owned()));
+    let (pairs, _) = attributes(Some(detected));
+    for (key, value) in pairs {
+        // What the environment says counts more than what was found out.
+        if settings.resource.get(&key).is_none() {
+            settings.resource.set(key, value);
+        }
+    }
     let (pairs, _) = attributes(resource);
     for (key, value) in pairs {
         settings.resource.set(key, value);

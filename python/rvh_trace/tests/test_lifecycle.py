@@ -58,6 +58,7 @@ def test_a_fork_loses_nothing_and_sends_nothing_twice(collector):
     by_name = {item["name"]: item for item in collector.spans}
     assert by_name["in child"]["parent_span_id"] == by_name["across"]["span_id"]
     assert len({item["span_id"] for item in collector.spans}) == 4
+    assert len({resource["process.pid"] for resource in collector.resources}) == 2
 
 
 @needs_fork

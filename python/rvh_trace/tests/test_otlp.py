@@ -44,6 +44,22 @@ def test_what_arrives_is_what_was_recorded(collector):
     assert headers["x-team"] == "a"
 
 
+def test_the_resource_says_who_records(collector, monkeypatch):
+    import os
+
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "host.name=mine,team=a%2Cb")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
+    rvh_trace.init_tracing(endpoint=collector.endpoint, resource={"team": "c"})
+    with span("s"):
+        pass
+    assert rvh_trace.flush(10.0)
+    resource = collector.resources[0]
+    assert resource["process.pid"] == os.getpid()
+    assert resource["process.runtime.name"] == sys.implementation.name
+    assert (resource["host.name"], resource["team"]) == ("mine", "c")
+    assert (resource["service.name"], resource["telemetry.sdk.language"]) == ("shop", "python")
+
+
 def test_the_official_messages_decode_it(collector):
     trace_service = pytest.importorskip(
         "opentelemetry.proto.collector.trace.v1.trace_service_pb2",

@@ -202,6 +202,7 @@ def install(
     rate_limit: float | None,
     tail_ratio: float | None,
     tail_slower_than: float | None,
+    detected: Mapping[str, object],
     resource: Mapping[str, object] | None,
     redact_defaults: bool,
     redact_keys: list[str],

@@ -95,6 +95,8 @@ def init_tracing(
     >>> import rvh_trace
     >>> rvh_trace.init_tracing("debug", exporter="memory", service_name="shop", reconfigure=True)
     """
+    from rvh_trace import detectors, lifecycle, log_records
+
     name, argument = _sampler(sampler)
     ignored = _native.install(
         level=level,
@@ -111,6 +113,7 @@ def init_tracing(
         rate_limit=rate_limit,
         tail_ratio=tail_ratio,
         tail_slower_than=tail_slower_than,
+        detected=detectors.detected(),
         resource=resource,
         redact_defaults=redact_defaults,
         redact_keys=list(redact_keys),
@@ -118,8 +121,6 @@ def init_tracing(
         reconfigure=reconfigure,
     )
     _native.initialise_by_first_span(None)
-    from rvh_trace import lifecycle, log_records
-
     log_records.install()
     for sentence in ignored:
         warnings.warn(sentence, RuntimeWarning, stacklevel=2)
