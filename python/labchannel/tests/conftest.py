@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import itertools
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -196,8 +197,16 @@ class Checkout:
         return {o.name: o.status for o in self.build(*names, **options).outcomes}
 
 
+@pytest.fixture(scope="session")
+def empty_channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Published once, to be copied."""
+    channel = tmp_path_factory.mktemp("empty") / "channel"
+    publish(channel, [])
+    return channel
+
+
 @pytest.fixture
-def checkout(tmp_path: Path, own_cache: Path, patchelf: None) -> Checkout:
+def checkout(tmp_path: Path, own_cache: Path, patchelf: None, empty_channel: Path) -> Checkout:
     """A checkout with no recipe, on a path that needs quoting."""
     root = tmp_path / "Ein Prüfstand"
     (root / "recipes").mkdir(parents=True)
@@ -205,7 +214,7 @@ def checkout(tmp_path: Path, own_cache: Path, patchelf: None) -> Checkout:
     made.write("LICENSE", "Do as you like.\n")
     made.write("pixi.toml", MANIFEST)
     made.write("recipes/variants.yaml", "{}\n")
-    publish(own_cache / "toolchain", [])
+    shutil.copytree(empty_channel, own_cache / "toolchain")
     return made
 
 

@@ -223,7 +223,7 @@ def test_what_the_filter_excludes_is_no_input(checkout):
     text = path.read_text(encoding="utf-8")
     path.write_text(
         text.replace(
-            "    - alpha/**\n",
+            "    - LICENSE\n    - alpha/**\n",
             "    include:\n      - alpha/**\n    exclude:\n      - alpha/notes/**\n",
         ),
         encoding="utf-8",

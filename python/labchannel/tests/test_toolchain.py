@@ -249,7 +249,7 @@ def test_one_wheel_that_several_pythons_chose_is_one_entry():
     ],
 )
 def test_conda_names(pypi, conda):
-    wants = Wants({}, {}, {}, {"msgpack-python": "msgpack"}, ())
+    wants = Wants({}, {}, {}, {"msgpack-python": "msgpack"}, {})
     assert wants.conda_name(pypi) == conda
 
 
