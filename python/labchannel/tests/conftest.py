@@ -277,6 +277,7 @@ def tool() -> Callable[..., subprocess.CompletedProcess[str]]:
             stdin=subprocess.DEVNULL,
             cwd=cwd,
             env={**os.environ, **variables},
+            timeout=120,
         )
 
     return run

@@ -187,14 +187,14 @@ def test_a_build_does_not_see_the_tools_and_settings_of_the_machine(checkout, mo
     (folder / "secret-tool").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CARGO_HOME", "/elsewhere")
-    monkeypatch.setenv("PYTHONHOME_OF_SOMEONE", "/elsewhere")
+    monkeypatch.setenv("PYTHONHOME", "/elsewhere")
     monkeypatch.setenv("CC", "no-such-compiler")
     checkout.recipe(
         "alpha",
         script=[
             "if command -v secret-tool; then exit 1; fi",
             'test -z "${CARGO_HOME:-}"',
-            'test -z "${PYTHONHOME_OF_SOMEONE:-}"',
+            'test -z "${PYTHONHOME:-}"',
             'test "${CC:-}" != no-such-compiler',
         ],
     )
