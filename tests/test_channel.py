@@ -131,10 +131,10 @@ def _contents(prefix: Path) -> Iterator[tuple[str, bytes]]:
         if b"\0" in data:
             # A binary keeps its length: a shorter path is followed by zeros.
             data = re.sub(re.escape(where) + rb"[^\0]*\0+", b"@\0", data)
-        # A long path with spaces gets a launcher of two lines instead of one.
-        data = re.sub(
-            rb"\A#!/bin/sh\n'''exec' \"?" + re.escape(where) + rb"/bin/\S+ .*\n' '''", b"#!@", data
-        )
+        # A path with spaces gets a launcher of two lines instead of one.
+        quoted = rb"\"?" + re.escape(where) + rb"/bin/[^\s\"]+\"?"
+        launcher = rb"\A#!/bin/sh\n'''exec' " + quoted + rb" \"\$0\" \"\$@\" #'''"
+        data = re.sub(launcher, b"#!@", data)
         data = re.sub(rb"\A#!" + re.escape(where) + rb"/bin/\S+", b"#!@", data)
         yield name, data.replace(where, b"@")
 
