@@ -1,7 +1,9 @@
-"""One build in a process of its own: it sees no tool of this machine, and ends with its starter.
+"""One build in processes of its own: it sees no tool of this machine, and ends with its starter.
 
-Ctrl-C ends the whole build, and so does any other end of the process that started it, kill -9 too:
-the build holds one end of a pipe (the lifeline), and ends itself when the other end is closed.
+A supervisor holds one end of a pipe (the lifeline), whose other end the starter holds; the build
+itself runs in a process group below it. When the starter closes its end, or ends in any way, kill
+-9 too, the supervisor ends that whole group. It has to be a process: rattler-build does not let
+another thread run while it waits for a script.
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,10 +65,10 @@ def run_isolated(request: BuildRequest, log: Path, progress: Progressor, title: 
     command = [sys.executable, "-m", "labchannel.isolated", json.dumps(asdict(request))]
     with (
         log.open("w", encoding="utf-8") as file,
-        _lifeline() as lifeline,
+        _Lifeline() as lifeline,
         subprocess.Popen(
-            [*command, *map(str, lifeline)],
-            pass_fds=lifeline,
+            [*command, *map(str, lifeline.held)],
+            pass_fds=lifeline.held,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -74,9 +76,10 @@ def run_isolated(request: BuildRequest, log: Path, progress: Progressor, title: 
             encoding="utf-8",
             errors="replace",
             env=_environment(),
+            # Out of reach of the terminal's Ctrl-C: the starter gets it, and ends the build.
             start_new_session=True,
         ) as process,
-        _ended(process),
+        _ended(process, lifeline),
     ):
         package = None
         with progress.stage(title) as step:
@@ -98,43 +101,67 @@ def run_isolated(request: BuildRequest, log: Path, progress: Progressor, title: 
     return package
 
 
+class _Lifeline:
+    """A pipe; Windows has no such inheritance, and none is held there."""
+
+    def __init__(self) -> None:
+        self.held: tuple[int, ...] = ()
+        """What the supervisor inherits."""
+        self._ours: tuple[int, ...] = ()
+        if sys.platform != "win32":
+            held, ours = os.pipe()
+            self.held, self._ours = (held,), (ours,)
+
+    def cut(self) -> None:
+        """Have the build ended."""
+        for end in self._ours:
+            os.close(end)
+        self._ours = ()
+
+    def __enter__(self) -> _Lifeline:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.cut()
+        for end in self.held:
+            os.close(end)
+
+
 @contextlib.contextmanager
-def _lifeline() -> Iterator[tuple[int, ...]]:
-    """The end of a pipe that the build is to hold; Windows has no such inheritance: none."""
-    if sys.platform == "win32":
-        yield ()
-        return
-    held, ours = os.pipe()
-    try:
-        yield (held,)
-    finally:
-        os.close(held)
-        os.close(ours)
-
-
-def _end_with_starter(held: int) -> None:
-    """End this build with all its processes as soon as the lifeline's other end is closed."""
-    os.set_inheritable(held, False)
-
-    def wait() -> None:
-        os.read(held, 1)
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
-    """End the process and all that it started, however the block is left."""
+def _ended(process: subprocess.Popen[str], lifeline: _Lifeline) -> Iterator[None]:
+    """End the build and all that it started, if the block is left by an exception."""
     try:
         yield
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            if sys.platform == "win32":
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
+        lifeline.cut()
+        if sys.platform == "win32":
+            process.kill()
         raise
+
+
+def _supervise(held: int) -> None:
+    """Return in a process that is to build, and stay behind to end it in time.
+
+    Whatever the build's scripts leave running in the background ends with it.
+    """
+    if sys.platform == "win32":
+        return
+    ended, end = os.pipe()
+    build = os.fork()
+    if build == 0:
+        os.setpgid(0, 0)
+        os.close(held)
+        os.close(ended)
+        return
+    # By both, so that the group is there for whoever is first; in vain if the build is over.
+    with contextlib.suppress(OSError):
+        os.setpgid(build, build)
+    os.close(end)
+    select.select([held, ended], [], [])
+    with contextlib.suppress(OSError):
+        os.killpg(build, signal.SIGKILL)
+    _pid, status = os.waitpid(build, 0)
+    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
 
 
 def _environment() -> dict[str, str]:
@@ -247,7 +274,7 @@ def main(argument: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
-        _end_with_starter(int(sys.argv[2]))
+        _supervise(int(sys.argv[2]))
     try:
         main(sys.argv[1])
     except LabchannelError as error:
