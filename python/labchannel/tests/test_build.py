@@ -415,25 +415,40 @@ def started(checkout, *arguments: str, **options):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def is_running(pid: int) -> bool:
+def life(pid: int) -> str:
+    """When the process began, which tells it from a later one of the same number; "" if it is over.
+
+    And its name, for the message of a failure.
+    """
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
-        return False
-    return state not in "ZX"
+        return ""
+    name, _, rest = text.rpartition(")")
+    state, *fields = rest.split()
+    return "" if state in "ZX" else f"{name}) group {fields[2]} began {fields[18]}"
 
 
-def wait_for_the_end(*pids: int) -> None:
+def wait_for_the_end(*lives: tuple[int, str]) -> None:
     """Until the kernel has ended them; a killed process may take a moment to go."""
-    deadline = threading.Event()
     for _ in range(200):
-        if not any(is_running(pid) for pid in pids):
+        left = [began for pid, began in lives if began and life(pid) == began]
+        if not left:
             return
-        deadline.wait(0.05)
-    left = [pid for pid in pids if is_running(pid)]
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
+        threading.Event().wait(0.05)
     pytest.fail(f"still running: {left}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("ending", ["true", "exit 3"])
+def test_what_a_script_leaves_in_the_background_ends_with_the_build(checkout, ending):
+    pid_file = checkout.root / "pid"
+    checkout.recipe(
+        "alpha", script=["sleep 1000 > /dev/null 2>&1 &", f"echo $! > '{pid_file}'", ending]
+    )
+    checkout.build()
+    pid = int(pid_file.read_text(encoding="utf-8"))
+    wait_for_the_end((pid, life(pid)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -443,8 +458,8 @@ def test_a_build_that_is_stopped_leaves_no_process_and_the_channel_as_it_was(
 ):
     before = contents(checkout.channel)
     with started(checkout) as process:
-        pids = gate.wait(process)
-        assert all(is_running(pid) for pid in pids)
+        lives = [(pid, life(pid)) for pid in gate.wait(process)]
+        assert all(began for _pid, began in lives)
         match how:
             case "group":
                 os.killpg(process.pid, signal.SIGINT)
@@ -455,7 +470,7 @@ def test_a_build_that_is_stopped_leaves_no_process_and_the_channel_as_it_was(
             case "killed":
                 process.kill()
         _output, errors = process.communicate(timeout=60)
-    wait_for_the_end(*pids)
+    wait_for_the_end(*lives)
     assert contents(checkout.channel) == before
     assert "Traceback" not in errors
     if how != "killed":
