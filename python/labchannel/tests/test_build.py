@@ -364,6 +364,8 @@ class Gate:
     @property
     def script(self) -> list[str]:
         return [
+            # Without a word: who writes to a starter that has gone is ended by that alone.
+            "set +x",
             "sleep 1000 & sleeper=$!",
             f"echo $$ $sleeper > '{self.fifo}'",
             f"until test -f '{self.go_on}'; do sleep 0.05; done",
