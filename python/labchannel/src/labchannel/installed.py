@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import rattler
 import rattler_build
 
 from labchannel.cache import cache_folder
@@ -88,7 +89,7 @@ def newest_build(content: Channel, name: str) -> Record:
             f"the channel {content.path} has no {name} for {current_platform()}",
             "Build it with `./pixiw run build-recipes`",
         )
-    return max(builds, key=lambda record: (record.timestamp, record.build_number))
+    return max(builds, key=lambda record: (rattler.Version(record.version), record.build_number))
 
 
 def lab_channels(channel: Path) -> list[str | Path]:

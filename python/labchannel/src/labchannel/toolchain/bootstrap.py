@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,15 @@ from labchannel.channel.index import build_index
 from labchannel.errors import LabchannelError
 from labchannel.toolchain import registry
 from labchannel.toolchain.compiler import compiler_contents, stage_compiler
-from labchannel.toolchain.interpreter import (
-    minor,
-    python_companions,
-    python_contents,
-    stage_python,
+from labchannel.toolchain.interpreter import python_companions, python_contents, stage_python
+from labchannel.toolchain.lock import (
+    LockedArtifact,
+    LockedCrate,
+    LockedWheel,
+    ToolchainLock,
+    read_lock,
+    write_lock,
 )
-from labchannel.toolchain.lock import LockedWheel, ToolchainLock, read_lock, write_lock
 from labchannel.toolchain.package import Contents, pack
 from labchannel.toolchain.resolve import Wants, make_lock, read_wants, tool_requirements
 from labchannel.toolchain.rust import check_rust, rust_contents, stage_rust
@@ -142,92 +145,68 @@ def _remove_others(channel: Path, kept: Iterable[str]) -> bool:
 
 def _jobs(lock: ToolchainLock, wants: Wants) -> list[_Job]:
     cache = cache_folder("build")
-    jars = cache_folder("jars")
-    jobs = [
-        _Job(
-            python_contents(entry),
-            lambda stage, entry=entry: stage_python(  # type: ignore[misc]
-                registry.fetch_artifact(entry, jars), entry, stage
-            ),
-        )
-        for entry in lock.pythons
-    ]
+    jobs = [_Job(python_contents(entry), partial(_stage_python, entry)) for entry in lock.pythons]
     versions = [entry.version for entry in lock.pythons]
     jobs += [
-        _Job(contents, lambda _stage: None)
+        _Job(contents, _stage_nothing)
         for contents in python_companions(versions, TOOLCHAIN_PLATFORM)
     ]
     for rust in lock.rust:
         root = check_rust(rust, cache_folder("rust") / "digests.json")
         jobs += [
-            _Job(
-                contents,
-                lambda stage, contents=contents, root=root: stage_rust(  # type: ignore[misc]
-                    contents, root, stage
-                ),
-            )
+            _Job(contents, partial(stage_rust, contents, root))
             for contents in rust_contents(rust, cache)
         ]
-    jobs += _crate_jobs(lock)
-    jobs += _wheel_jobs(lock, wants, cache)
-    return jobs
-
-
-def _crate_jobs(lock: ToolchainLock) -> list[_Job]:
-    def stage_program(stage: Path, number: int) -> None:
-        entry = lock.crates[number]
-        binary = registry.build_crate(entry, cache_folder("crates"))
-        (stage / "bin").mkdir()
-        shutil.copy2(binary, stage / "bin" / entry.name)
-
-    return [
-        _Job(
-            Contents(
-                name=entry.name,
-                version=entry.version,
-                source=entry.sha256,
-                subdir=TOOLCHAIN_PLATFORM,
-                license="MIT OR Apache-2.0",
-                summary=f"{entry.name} of crates.io, built on this machine",
-            ),
-            lambda stage, number=number: stage_program(stage, number),  # type: ignore[misc]
-        )
-        for number, entry in enumerate(lock.crates)
-    ]
-
-
-def _wheel_jobs(lock: ToolchainLock, wants: Wants, cache: Path) -> list[_Job]:
-    wheels = cache_folder("wheels")
-    paths = registry.fetch_wheels(lock.wheels, wheels)
-    compilers = set(wants.compiler)
-    jobs = []
+    jobs += [_Job(_crate_contents(entry), partial(_stage_crate, entry)) for entry in lock.crates]
+    paths = registry.fetch_wheels(lock.wheels, cache_folder("wheels"))
     for wheel in lock.wheels:
         path = paths[wheel.file]
-        if wheel.name in compilers:
-            jobs += _compiler_jobs(wheel, path, cache)
-            continue
-        contents = wheel_contents(
-            path, wheel.sha256, wheel.pythons, wheel.platform, wants.conda_name
-        )
-        jobs.append(
-            _Job(
-                contents,
-                lambda stage, path=path, contents=contents, wheel=wheel: unpack_wheel(  # type: ignore[misc]
-                    path, contents, stage, wheel.pythons[0]
-                ),
+        if wheel.name in wants.compiler:
+            jobs += [
+                _Job(contents, partial(_stage_compiler, contents, wheel, path, cache))
+                for contents in compiler_contents(wheel, cache)
+            ]
+        else:
+            contents = wheel_contents(
+                path, wheel.sha256, wheel.pythons, wheel.platform, wants.conda_name
             )
-        )
+            jobs.append(_Job(contents, partial(_stage_wheel, contents, wheel, path)))
     return jobs
 
 
-def _compiler_jobs(wheel: LockedWheel, path: Path, cache: Path) -> list[_Job]:
-    def stage(contents: Contents, folder: Path) -> None:
-        unpacked = folder.parent / "wheel"
-        if contents.name == "zig":
-            unpack_wheel(path, contents, unpacked, minor(wheel.pythons[0] + ".0"))
-        stage_compiler(contents, unpacked, cache, folder)
+def _stage_nothing(stage: Path) -> None:
+    """A package of metadata alone has no files."""
 
-    return [
-        _Job(contents, lambda folder, contents=contents: stage(contents, folder))  # type: ignore[misc]
-        for contents in compiler_contents(wheel, cache)
-    ]
+
+def _stage_python(entry: LockedArtifact, stage: Path) -> None:
+    stage_python(registry.fetch_artifact(entry, cache_folder("jars")), entry, stage)
+
+
+def _crate_contents(entry: LockedCrate) -> Contents:
+    return Contents(
+        name=entry.name,
+        version=entry.version,
+        source=entry.sha256,
+        subdir=TOOLCHAIN_PLATFORM,
+        license="MIT OR Apache-2.0",
+        summary=f"{entry.name} of crates.io, built on this machine",
+    )
+
+
+def _stage_crate(entry: LockedCrate, stage: Path) -> None:
+    binary = registry.build_crate(entry, cache_folder("crates"))
+    (stage / "bin").mkdir()
+    shutil.copy2(binary, stage / "bin" / entry.name)
+
+
+def _stage_wheel(contents: Contents, wheel: LockedWheel, path: Path, stage: Path) -> None:
+    unpack_wheel(path, contents, stage, wheel.pythons[0])
+
+
+def _stage_compiler(
+    contents: Contents, wheel: LockedWheel, path: Path, cache: Path, stage: Path
+) -> None:
+    unpacked = stage.parent / "wheel"
+    if contents.name == "zig":
+        _stage_wheel(contents, wheel, path, unpacked)
+    stage_compiler(contents, unpacked, cache, stage)
