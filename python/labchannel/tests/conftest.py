@@ -7,6 +7,7 @@ import datetime
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,11 @@ from labchannel.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+# A runner that starts the tests in the background hands them an ignored SIGINT, and every program
+# that they start would inherit it: Ctrl-C is tested as a person presses it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BUILT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 

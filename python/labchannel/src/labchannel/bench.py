@@ -72,10 +72,12 @@ def _one_file_changed(workspace: Workspace, quiet: Progressor) -> Figure:
     """Change one Python file in a copy of the checkout, and see what is built again."""
     with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as folder:
         copy = Path(folder) / "checkout"
+        # git's records come along: packages take the time of the sources' last commit from them.
+        left_out = {workspace.channel, workspace.dist, workspace.root / "target"}
         shutil.copytree(
             workspace.root,
             copy,
-            ignore=shutil.ignore_patterns(".git", "channel", "target", "dist", ".pixi"),
+            ignore=lambda folder, names: [n for n in names if Path(folder, n) in left_out],
         )
         shutil.copytree(workspace.channel, copy / "channel")
         changed = Workspace(copy)
