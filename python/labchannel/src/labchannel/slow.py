@@ -25,8 +25,6 @@ _INPUTS = (
 )
 _LEFTOVERS = {"__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", "target"}
 
-NO_TESTS_COLLECTED = 5
-
 
 def test_slow(workspace: Workspace, *, force: bool) -> int:
     """Run every test marked slow, unless the same inputs passed before on this machine.
