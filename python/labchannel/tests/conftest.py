@@ -22,6 +22,7 @@ from labchannel.build import BuildReport, build
 from labchannel.channel.publish import publish
 from labchannel.environment import current_platform
 from labchannel.progress import Progressor
+from labchannel.toolchain.bootstrap import toolchain_folder
 from labchannel.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -156,6 +157,11 @@ class Checkout:
     def channel(self) -> Path:
         return self.workspace.channel
 
+    @property
+    def toolchain(self) -> Path:
+        """The toolchain channel that LABCHANNEL_UPSTREAM names."""
+        return toolchain_folder(os.environ["LABCHANNEL_UPSTREAM"].removeprefix("toolchain:"))
+
     def write(self, path: str, text: str) -> Path:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -220,7 +226,7 @@ def checkout(tmp_path: Path, own_cache: Path, patchelf: None, empty_channel: Pat
     made.write("LICENSE", "Do as you like.\n")
     made.write("pixi.toml", MANIFEST)
     made.write("recipes/variants.yaml", "{}\n")
-    shutil.copytree(empty_channel, own_cache / "toolchain")
+    shutil.copytree(empty_channel, made.toolchain)
     return made
 
 

@@ -119,7 +119,9 @@ def test_a_changed_recipe_builds_those_that_need_it_anew(checkout):
 def test_another_toolchain_builds_everything_anew(checkout, monkeypatch):
     checkout.recipe("alpha")
     checkout.build()
+    first = checkout.toolchain
     monkeypatch.setenv("LABCHANNEL_UPSTREAM", "toolchain:second")
+    shutil.copytree(first, checkout.toolchain)
     (outcome,) = checkout.build().outcomes
     assert outcome.status == "built"
     assert outcome.file.endswith("_1.conda")
@@ -271,7 +273,7 @@ def test_the_channel_gets_the_run_time_closure_for_each_python(checkout, tiny_pa
         tiny_package("lib", depends=["lib-core"]),
         tiny_package("lib-core"),
     ]
-    publish(checkout.cache / "toolchain", [*pythons, *needed, tiny_package("compiler")])
+    publish(checkout.toolchain, [*pythons, *needed, tiny_package("compiler")])
     checkout.recipe("alpha", run=["lib"])
     checkout.build(closure=True)
     names = sorted(record.name for record in Channel.read(checkout.channel))
@@ -280,7 +282,7 @@ def test_the_channel_gets_the_run_time_closure_for_each_python(checkout, tiny_pa
 
 
 def test_the_closure_can_be_left_out(checkout, tiny_package):
-    publish(checkout.cache / "toolchain", [tiny_package("lib")])
+    publish(checkout.toolchain, [tiny_package("lib")])
     checkout.recipe("alpha", run=["lib"])
     checkout.build(closure=False)
     assert [record.name for record in Channel.read(checkout.channel)] == ["alpha"]

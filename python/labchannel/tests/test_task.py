@@ -83,7 +83,7 @@ def lab(checkout, tiny_package):
     checkout.write("pixi.toml", MANIFEST)
     checkout.write("data/here.txt", "")
     publish(
-        checkout.cache / "toolchain",
+        checkout.toolchain,
         [
             tiny_package("programs", programs=PROGRAMS),
             tiny_package("more", programs={"bin/more": "#!/bin/sh\necho more\n"}),
@@ -190,8 +190,9 @@ def test_an_environment_is_made_once_and_anew_when_its_packages_change(
     run("show")
     assert (prefix / "conda-meta" / "labchannel.json").stat().st_mtime_ns == made
     newer = {**PROGRAMS, "bin/show": "#!/bin/sh\necho newer\n"}
-    publish(lab.cache / "toolchain", [tiny_package("programs", "2.0", programs=newer)])
     monkeypatch.setenv("LABCHANNEL_UPSTREAM", "toolchain:second")
+    more = tiny_package("more", programs={"bin/more": "#!/bin/sh\necho more\n"})
+    publish(lab.toolchain, [tiny_package("programs", "2.0", programs=newer), more])
     assert run("show") == (0, ["newer"])
 
 

@@ -781,9 +781,14 @@ def test_a_toolchain_channel_from_its_lock(checkout, locked, monkeypatch):
     # Again: nothing to do, the same identity, and no registry is asked.
     monkeypatch.delenv("PIP_FIND_LINKS")
     assert bootstrap(checkout.workspace, Progressor(quiet=True)) == made
-    # What the lock no longer names goes.
+    # Another lock, as another checkout has it: a channel of its own, the first one stays whole.
     write_lock(checkout.workspace.toolchain_lock, replace(lock, wheels=()))
     emptied = bootstrap(checkout.workspace, Progressor(quiet=True))
     assert emptied.identity != made.identity
-    assert not list(made.path.glob("*/tiny-*"))
+    assert not list(emptied.path.glob("*/tiny-*"))
+    assert verify(emptied.path) == []
+    assert list(made.path.glob("*/tiny-*"))
     assert verify(made.path) == []
+    # What both name is there once.
+    (shared,) = emptied.path.glob("*/_python_abi3_support-*")
+    assert shared.samefile(made.path / shared.relative_to(emptied.path))

@@ -120,9 +120,9 @@ def clean(*, everything: bool) -> dict[str, int]:
     for name in (*_CHEAP, *(_DEAR if everything else ())):
         folder = cache_root() / name
         if folder.is_dir():
-            freed[name] = sum(
-                path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()
-            )
+            # A file with several names (hard links between toolchain channels) is freed once.
+            files = [path.lstat() for path in folder.rglob("*") if not path.is_dir()]
+            freed[name] = sum({file.st_ino: file.st_size for file in files}.values())
             try:
                 shutil.rmtree(folder)
             except OSError as error:

@@ -11,10 +11,9 @@ from pathlib import Path
 import rattler
 import rattler.exceptions
 
-from labchannel.cache import cache_folder
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
-from labchannel.toolchain.bootstrap import Toolchain, bootstrap
+from labchannel.toolchain.bootstrap import Toolchain, bootstrap, toolchain_folder
 from labchannel.workspace import Workspace
 
 CONDA_FORGE = "conda-forge"
@@ -82,7 +81,8 @@ def find_upstream(workspace: Workspace, progress: Progressor) -> Upstream:
     """
     choice = os.environ.get(VARIABLE, "")
     if choice.startswith(_READY):
-        toolchain = Toolchain(cache_folder("toolchain"), choice.removeprefix(_READY))
+        identity = choice.removeprefix(_READY)
+        toolchain = Toolchain(toolchain_folder(identity), identity)
         return Upstream((toolchain.path.as_uri(),), toolchain.identity, toolchain)
     if choice and choice not in CHOICES:
         raise LabchannelError(

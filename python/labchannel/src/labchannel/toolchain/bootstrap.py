@@ -1,4 +1,8 @@
-"""Make the toolchain channel from its lock. What is already made is kept."""
+"""Make the toolchain channel from its lock. What is already made is kept.
+
+A lock has a folder of its own in the cache, so that two checkouts with different locks never take
+each other's packages away. What both name is one file: a hard link.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ from labchannel.toolchain.rust import check_rust, rust_contents, stage_rust
 from labchannel.toolchain.wheel import unpack_wheel, wheel_contents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from labchannel.progress import Progressor
     from labchannel.workspace import Workspace
@@ -78,29 +82,53 @@ def bootstrap(workspace: Workspace, progress: Progressor) -> Toolchain:
     lock = read_lock(workspace.toolchain_lock)
     wants = read_wants(workspace, platform)
     _refuse_stale(lock, wants)
-    channel = cache_folder("toolchain")
     with exclusive("toolchain", "making the toolchain channel"):
         jobs = _jobs(lock, wants)
+        names = sorted(job.contents.channel_path.as_posix() for job in jobs)
+        identity = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        channel = toolchain_folder(identity)
         missing = [job for job in jobs if not (channel / job.contents.channel_path).is_file()]
-        if missing:
-            require_space(channel, NEEDED_BYTES, "the toolchain channel")
-        with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as scratch:
-            if missing:
-                with progress.stage("toolchain channel", len(missing)) as step:
-                    for number, job in enumerate(missing):
-                        step(f"{job.contents.name} {job.contents.version}")
-                        work = Path(scratch) / str(number)
-                        stage = work / "stage"
-                        stage.mkdir(parents=True)
-                        job.stage(stage)
-                        pack(job.contents, stage, channel)
-                        shutil.rmtree(work)
-        kept = {job.contents.channel_path.as_posix() for job in jobs}
-        removed = _remove_others(channel, kept)
-        if missing or removed or not (channel / "noarch" / "repodata.json").is_file():
-            build_index(channel)
-    identity = hashlib.sha256("\n".join(sorted(kept)).encode()).hexdigest()
+        if missing or not (channel / "noarch" / "repodata.json").is_file():
+            _make(channel, missing, progress)
     return Toolchain(channel, identity)
+
+
+def toolchain_folder(identity: str) -> Path:
+    """Where the toolchain channel of this identity is, made or not."""
+    return cache_folder("toolchain") / identity[:16]
+
+
+def _make(channel: Path, missing: list[_Job], progress: Progressor) -> None:
+    """Make what is missing, or link it from another lock's channel, and index it all."""
+    missing = [job for job in missing if not _link(channel, job.contents.channel_path)]
+    if missing:
+        require_space(channel, NEEDED_BYTES, "the toolchain channel")
+        with (
+            tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as scratch,
+            progress.stage("toolchain channel", len(missing)) as step,
+        ):
+            for number, job in enumerate(missing):
+                step(f"{job.contents.name} {job.contents.version}")
+                work = Path(scratch) / str(number)
+                stage = work / "stage"
+                stage.mkdir(parents=True)
+                job.stage(stage)
+                pack(job.contents, stage, channel)
+                shutil.rmtree(work)
+    for partial_file in channel.glob("*/*.partial"):
+        partial_file.unlink()
+    build_index(channel)
+
+
+def _link(channel: Path, package: Path) -> bool:
+    """Take a package from another lock's channel: equal names are equal bytes."""
+    made = next(channel.parent.glob(f"*/{package.as_posix()}"), None)
+    if made is None:
+        return False
+    target = channel / package
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.hardlink_to(made)
+    return True
 
 
 def update_lock(workspace: Workspace, progress: Progressor) -> ToolchainLock:
@@ -128,19 +156,6 @@ def _refuse_stale(lock: ToolchainLock, wants: Wants) -> None:
             "toolchain.lock is older than what recipes, pixi.toml and toolchain.toml ask for",
             "Make it anew with `./pixiw run labchannel bootstrap --update`",
         )
-
-
-def _remove_others(channel: Path, kept: Iterable[str]) -> bool:
-    """Remove what the lock does not name, so that no build takes it; whether there was any."""
-    keep = set(kept)
-    others = [
-        path
-        for path in [*channel.glob("*/*.conda"), *channel.glob("*/*.partial")]
-        if path.relative_to(channel).as_posix() not in keep
-    ]
-    for path in others:
-        path.unlink()
-    return bool(others)
 
 
 def _jobs(lock: ToolchainLock, wants: Wants) -> list[_Job]:
