@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from labchannel.digest import tree_sha256
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
 from labchannel.workspace import Workspace, read_toml
@@ -69,16 +69,12 @@ def develop(workspace: Workspace, progress: Progressor) -> Iterator[str]:
 
 
 def _inputs(workspace: Workspace, folder: Path) -> str:
-    digest = hashlib.sha256()
     files = [path for pattern in _INPUT_GLOBS for path in sorted(workspace.root.glob(pattern))]
     files += sorted(folder.glob("src/**/*"))
     files += [folder / "pyproject.toml", folder / "README.md"]
-    for path in files:
-        if path.is_file() and path.suffix != ".pyc":
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(workspace.root).as_posix()} {content}\n".encode())
-    return digest.hexdigest()
+    return tree_sha256(
+        workspace.root, [path for path in files if path.is_file() and path.suffix != ".pyc"]
+    )
 
 
 def lint_types(workspace: Workspace) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rattler
 import rattler_build
 
+from labchannel.digest import file_sha256
 from labchannel.errors import LabchannelError
 
 if TYPE_CHECKING:
@@ -324,8 +325,6 @@ def inputs_digest(recipe: Recipe, workspace: Workspace, context: Iterable[str]) 
         ("variants", workspace.variants),
         *((name.as_posix(), path) for name, path in recipe.source_files()),
     ):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
         mode = "x" if path.stat().st_mode & 0o100 else "-"
-        digest.update(f"{label} {mode} {content}\n".encode())
+        digest.update(f"{label} {mode} {file_sha256(path)}\n".encode())
     return digest.hexdigest()

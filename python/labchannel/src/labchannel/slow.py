@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 
 from labchannel.cache import cache_folder
+from labchannel.digest import tree_sha256
 from labchannel.workspace import Workspace
 
 # Everything that a slow test can depend on: the sources, the tests, and how they are run.
@@ -51,11 +51,10 @@ def test_slow(workspace: Workspace, *, force: bool) -> int:
 
 
 def _digest(workspace: Workspace) -> str:
-    digest = hashlib.sha256()
     files = {path for pattern in _INPUTS for path in workspace.root.glob(pattern)}
-    for path in sorted(files):
-        if path.is_file() and not _LEFTOVERS.intersection(path.parts) and path.suffix != ".pyc":
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(workspace.root).as_posix()} {content}\n".encode())
-    return digest.hexdigest()
+    inputs = [
+        path
+        for path in files
+        if path.is_file() and not _LEFTOVERS.intersection(path.parts) and path.suffix != ".pyc"
+    ]
+    return tree_sha256(workspace.root, inputs)

@@ -6,7 +6,6 @@ configuration. What comes back is checked against the lock before anything reads
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labchannel.digest import file_sha256
 from labchannel.errors import LabchannelError
 from labchannel.toolchain.lock import RELOCK, LockedArtifact, LockedCrate, LockedWheel
 
@@ -32,12 +32,6 @@ WHEEL_PLATFORMS = {
     ),
     "win-64": ("win_amd64",),
 }
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_client(command: list[str], mend: str, *, env: Mapping[str, str] | None = None) -> str:

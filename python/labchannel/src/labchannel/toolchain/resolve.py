@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from labchannel.cache import cache_folder
+from labchannel.digest import file_sha256
 from labchannel.errors import LabchannelError
 from labchannel.manifest import read_manifest
 from labchannel.recipe import load_recipes, spec_name
@@ -143,7 +144,7 @@ def _pypi_clause(clause: str) -> str:
     return clause if re.match(r"[<>=!~]", clause) else f"=={clause}"
 
 
-def _uv(scratch: Path) -> str:
+def _uv() -> str:
     """uv: the one on PATH, else one brought by pip into the cache."""
     found = shutil.which("uv")
     if found:
@@ -175,7 +176,7 @@ def compile_requirements(
     source.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
     return registry.run_client(
         [
-            *(_uv(scratch), "pip", "compile", "--quiet", "--no-header", "--no-annotate"),
+            *(_uv(), "pip", "compile", "--quiet", "--no-header", "--no-annotate"),
             *("--generate-hashes", "--only-binary", ":all:", "--python-version", python),
             *("--python", sys.executable, *options, *_index_options(), str(source)),
         ],
@@ -202,7 +203,7 @@ def resolve_wheels(
     locked = []
     for path in sorted(arrived.iterdir()):
         name, version, _build, _tags = parse_wheel_filename(path.name)
-        sha256 = registry.file_sha256(path)
+        sha256 = file_sha256(path)
         path.replace(folder / path.name)
         locked.append(
             LockedWheel(
@@ -259,7 +260,7 @@ def make_lock(workspace: Workspace, platform: str, on_step: OnStep) -> Toolchain
             artifact = f"{wants.pythons[python]}:jar:{MAVEN_CLASSIFIERS[platform]}"
             path = registry.download_artifact(artifact, cache_folder("jars"))
             version = artifact.split(":")[2].split("-")[0]
-            pythons.append(LockedArtifact(version, artifact, registry.file_sha256(path), platform))
+            pythons.append(LockedArtifact(version, artifact, file_sha256(path), platform))
         crates = []
         locked_crates = _locked_crates(workspace)
         for crate, version in wants.crates.items():

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labchannel.digest import tree_sha256
 from labchannel.errors import LabchannelError
 from labchannel.toolchain.package import Contents
 
@@ -92,12 +93,7 @@ def toolchain_digest(root: Path, memory: Path) -> str:
     known = _remembered(memory)
     if stamp in known:
         return known[stamp]
-    digest = hashlib.sha256()
-    for path in files:
-        with (root / path).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{content} {path.as_posix()}\n".encode())
-    known[stamp] = digest.hexdigest()
+    known[stamp] = tree_sha256(root, (root / path for path in files))
     memory.write_text(json.dumps(known), encoding="utf-8")
     return known[stamp]
 
