@@ -24,7 +24,7 @@ use crate::ids::Ids;
 use crate::runs::Run;
 use crate::scores::Scores;
 use crate::time::{OPEN, TimeUnit, micros_from_seconds, micros_from_text, micros_from_unit};
-use crate::transfers::{Transfer, Transfers};
+use crate::transfers::{Transfer, Transfers, missing_column};
 use crate::weight::{Weight, narrow_float_units};
 
 impl Holds {
@@ -230,9 +230,9 @@ impl Transfers {
     pub fn append(&mut self, batch: &RecordBatch) -> Result<(), HoldError> {
         let first_row = self.len();
         let column = |name: &str| {
-            batch.column_by_name(name).ok_or_else(|| {
-                HoldError::Argument(format!("there is no column \"{name}\" of transfers"))
-            })
+            batch
+                .column_by_name(name)
+                .ok_or_else(|| missing_column(name))
         };
         let wrong = |name: &'static str| {
             move |(row, fault): (usize, Fault)| HoldError::Transfer {
@@ -269,11 +269,24 @@ impl Transfers {
         let values = numbers("value", column("value")?)?;
         let blocks = numbers("block_number", column("block_number")?)?;
         let indexes = numbers("log_index", column("log_index")?)?;
-        let ids = batch
-            .column_by_name("token_id")
-            .filter(|array| array.logical_null_count() == 0)
+        let ids = batch.column_by_name("token_id");
+        let nullable = ids.is_some_and(|array| array.logical_null_count() > 0);
+        let all_ids = ids
+            .filter(|_| !nullable)
             .map(|array| numbers("token_id", array))
             .transpose()?;
+        // Logs of several standards in one table: some have an id and some have none.
+        let id = |row: usize| -> Result<Option<U256>, HoldError> {
+            match (&all_ids, ids) {
+                (Some(numbers), _) => Ok(Some(numbers.get(row, 1))),
+                (None, Some(array)) if array.is_valid(row) => {
+                    let one = whole.weights(&array.slice(row, 1));
+                    let one = one.map_err(|(_, fault)| wrong("token_id")((row, fault)))?;
+                    Ok(Some(one.get(0, 1)))
+                }
+                _ => Ok(None),
+            }
+        };
         let times =
             instants(column("block_timestamp")?, false).map_err(wrong("block_timestamp"))?;
         for row in 0..batch.num_rows() {
@@ -282,7 +295,7 @@ impl Transfers {
                 from_address: from.get(row),
                 to_address: to.get(row),
                 value: values.get(row, 1),
-                token_id: ids.as_ref().map(|ids| ids.get(row, 1)),
+                token_id: id(row)?,
                 at: times[row],
                 block_number: blocks.get(row, 1).saturating_to(),
                 log_index: indexes.get(row, 1).saturating_to(),
@@ -293,20 +306,23 @@ impl Transfers {
 }
 
 impl Holds {
-    /// All rows as Arrow columns, with weights in full as text.
+    /// All rows, or those of one holder, as Arrow columns, with weights in full as text.
     ///
     /// # Errors
     /// As [`Holds::check`] and [`Scores::to_batch`].
-    pub fn to_batch(&self) -> Result<RecordBatch, HoldError> {
+    pub fn to_batch(&self, holder: Option<&str>) -> Result<RecordBatch, HoldError> {
         self.check()?;
         let micros = |instants: Vec<Option<i64>>| -> ArrayRef {
             Arc::new(TimestampMicrosecondArray::from(instants).with_timezone("UTC"))
         };
-        let all = || {
-            self.chunks
-                .iter()
-                .flat_map(|chunk| (0..chunk.len()).map(move |row| (chunk, row)))
-        };
+        let wanted = holder.map(|holder| self.holders.code(holder));
+        let rows: Vec<(&Chunk, usize)> = self
+            .chunks
+            .iter()
+            .flat_map(|chunk| (0..chunk.len()).map(move |row| (chunk, row)))
+            .filter(|(chunk, row)| wanted.is_none_or(|code| Some(chunk.holder[*row]) == code))
+            .collect();
+        let all = || rows.iter().copied();
         let one = self.one();
         let weight = |(chunk, row): (&Chunk, usize)| {
             Weight::new(chunk.weights.get(row, one), u32::from(self.digits)).to_string()

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Fault, Field, HoldError};
 use crate::holds::Holds;
-use crate::query::Stop;
+use crate::query::{Counted, Stop};
 use crate::time::{OPEN, micros_from_text};
 use crate::weight::{Weight, excerpt};
 
@@ -76,8 +76,8 @@ impl Holds {
         let format = Format::of(path)?;
         let file = File::open(path).map_err(|error| named(HoldError::File(error.to_string())))?;
         match format {
-            Format::Csv => self.read_csv(file, stop),
-            Format::JsonLines => self.read_json_lines(BufReader::new(file), stop),
+            Format::Csv => self.read_csv(Counted { file, stop }, stop),
+            Format::JsonLines => self.read_json_lines(BufReader::new(Counted { file, stop }), stop),
             Format::Parquet => self.read_parquet(file, stop),
         }
         .map_err(named)
@@ -190,8 +190,10 @@ impl Holds {
     /// As [`read_file`](Self::read_file).
     pub fn read_parquet(&mut self, file: File, stop: &Stop) -> Result<(), HoldError> {
         let wrong = |error: String| HoldError::File(error);
+        let size = file.metadata().map_or(0, |file| file.len());
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)
             .map_err(|error| wrong(error.to_string()))?;
+        let rows = builder.metadata().file_metadata().num_rows().max(1) as f64;
         let names: Vec<String> = FIELDS.iter().map(ToString::to_string).collect();
         let mask =
             ProjectionMask::columns(builder.parquet_schema(), names.iter().map(String::as_str));
@@ -202,7 +204,9 @@ impl Holds {
             .map_err(|error| wrong(error.to_string()))?;
         for batch in reader {
             stop.check()?;
-            self.append(&batch.map_err(|error| wrong(error.to_string()))?)?;
+            let batch = batch.map_err(|error| wrong(error.to_string()))?;
+            stop.advance((size as f64 * batch.num_rows() as f64 / rows) as u64);
+            self.append(&batch)?;
         }
         Ok(())
     }
@@ -254,7 +258,7 @@ pub fn write_parquet(batch: &RecordBatch, file: File) -> Result<(), HoldError> {
 }
 
 /// A JSON string without its escapes, or the digits of a number.
-fn plain(json: &str) -> Result<String, Fault> {
+pub(crate) fn plain(json: &str) -> Result<String, Fault> {
     match json.as_bytes().first() {
         Some(b'"') => serde_json::from_str(json).map_err(|error| Fault::Type(error.to_string())),
         Some(b'-' | b'0'..=b'9') => Ok(json.to_owned()),

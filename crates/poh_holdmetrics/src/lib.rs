@@ -38,6 +38,7 @@ mod scores;
 mod share;
 mod time;
 mod tracker;
+mod transfer_files;
 mod transfers;
 mod weight;
 
@@ -62,5 +63,8 @@ pub use time::{
     MAX_MICROS, MIN_MICROS, OPEN, TimeUnit, micros_from_seconds, micros_from_text, micros_from_unit,
 };
 pub use tracker::{Tracked, Tracker};
-pub use transfers::{Lots, OnNegative, Standard, Transfer, Transfers};
+pub use transfers::{
+    COLUMNS as TRANSFER_COLUMNS, Lots, OnNegative, Standard, Transfer, Transfers,
+    missing_column as missing_transfer_column,
+};
 pub use weight::{MAX_SCALE, Rounding, Weight};

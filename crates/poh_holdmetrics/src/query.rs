@@ -1,6 +1,8 @@
 //! What can be asked of a table of holds.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs::File;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::boost::Boost;
 use crate::error::HoldError;
@@ -108,21 +110,48 @@ impl Window {
     }
 }
 
-/// A request to end the work early, from another thread.
+/// What another thread may ask of long work, and may know of it: that it ends early, and how many
+/// bytes of files it has read.
 #[derive(Debug, Default)]
-pub struct Stop(AtomicBool);
+pub struct Stop {
+    asked: AtomicBool,
+    bytes: AtomicU64,
+}
 
 impl Stop {
     /// Asks for the end.
     pub fn ask(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes of files that have been read so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn advance(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn check(&self) -> Result<(), HoldError> {
-        if self.0.load(Ordering::Relaxed) {
+        if self.asked.load(Ordering::Relaxed) {
             Err(HoldError::Interrupted)
         } else {
             Ok(())
         }
+    }
+}
+
+/// A file that counts what is read of it.
+pub(crate) struct Counted<'a> {
+    pub(crate) file: File,
+    pub(crate) stop: &'a Stop,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let bytes = self.file.read(buffer)?;
+        self.stop.advance(bytes as u64);
+        Ok(bytes)
     }
 }

@@ -63,8 +63,8 @@ pub fn micros_from_seconds(seconds: f64) -> Result<i64, Fault> {
 }
 
 /// An instant as text: RFC 3339 (`2024-05-01T12:00:00Z`, `2024-05-01 14:00+02:00`), a date or a
-/// date and time without a zone (read as UTC), or epoch seconds. Digits below a microsecond are
-/// cut off (towards the past).
+/// date and time without a zone (read as UTC) or followed by ` UTC` (as BigQuery writes it), or
+/// epoch seconds. Digits below a microsecond are cut off (towards the past).
 ///
 /// # Errors
 /// [`Fault::NotAnInstant`], and [`Fault::TimeOutOfRange`] outside the kept range.
@@ -74,7 +74,8 @@ pub fn micros_from_text(text: &str) -> Result<i64, Fault> {
     }
     let zoned = text.parse::<jiff::Timestamp>().ok();
     let instant = zoned.or_else(|| {
-        let local = text.parse::<jiff::civil::DateTime>().ok()?;
+        let local = text.strip_suffix(" UTC").unwrap_or(text);
+        let local = local.parse::<jiff::civil::DateTime>().ok()?;
         local
             .to_zoned_datetime(jiff::tz::TimeZone::UTC)
             .ok()

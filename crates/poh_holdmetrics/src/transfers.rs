@@ -14,6 +14,27 @@ use crate::weight::Weight;
 /// The address that tokens are minted from and burned to.
 const ZERO_ADDRESS: &str = "0x0000000000000000000000000000000000000000";
 
+/// The columns of transfer logs, named as ethereum-etl names them; all but the last must be there.
+pub const COLUMNS: [&str; 8] = [
+    "token_address",
+    "from_address",
+    "to_address",
+    "value",
+    "block_timestamp",
+    "block_number",
+    "log_index",
+    "token_id",
+];
+
+/// That a column of transfers is not there, and what to do.
+pub fn missing_column(name: &str) -> HoldError {
+    let mend = match name {
+        "block_timestamp" => "; join it from ethereum-etl's blocks, by block_number",
+        _ => "; they are those of ethereum-etl's token_transfers",
+    };
+    HoldError::Argument(format!("there is no column \"{name}\" of transfers{mend}"))
+}
+
 /// What a log's value and token id mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Standard {

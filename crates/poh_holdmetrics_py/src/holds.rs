@@ -21,7 +21,7 @@ use crate::boost::Boost;
 use crate::errors::{Place, Refusal, to_py};
 use crate::event::HoldEvent;
 use crate::input::push_all;
-use crate::interrupt::detached;
+use crate::interrupt::{detached, watched};
 use crate::options::{ByWord, OverlapWord, RoundingWord};
 use crate::scores::Scores;
 use crate::table::Table;
@@ -96,23 +96,28 @@ impl Holds {
     ///     digit.
     /// scale, rounding
     ///     As for `Holds`.
+    /// progress
+    ///     Called with the number of bytes read so far, every so often.
     ///
     /// Raises
     /// ------
     /// HoldMetricsError
     ///     With the file, and the row and field or the line that is not valid.
     #[staticmethod]
-    #[pyo3(signature = (*paths: "object", scale: "int"=9, rounding: "str | None"=None))]
+    #[pyo3(signature = (
+        *paths: "object", scale: "int"=9, rounding: "str | None"=None, progress: "object"=None
+    ))]
     fn read(
         py: Python<'_>,
         paths: Vec<PathBuf>,
         scale: u8,
         rounding: Option<RoundingWord>,
+        progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let holds = poh_holdmetrics::Holds::new(scale)
             .map_err(|error| to_py(py, error))?
             .with_rounding(rounding.map_or(Rounding::Refuse, |word| word.0));
-        let holds = detached(py, usize::MAX, |stop| {
+        let holds = watched(py, progress.as_ref(), |stop| {
             let mut holds = holds;
             paths
                 .iter()
@@ -150,10 +155,23 @@ impl Holds {
 
     /// The holds themselves: `holder_id`, `token_id`, `start`, `end` and `weight` (text, every
     /// digit).
-    fn to_table(&self, py: Python<'_>) -> PyResult<Table> {
+    ///
+    /// Parameters
+    /// ----------
+    /// holder_id
+    ///     Only the holds of this holder; none for one that is not known.
+    #[pyo3(signature = (*, holder_id=None))]
+    fn to_table(&self, py: Python<'_>, holder_id: Option<Id<'_>>) -> PyResult<Table> {
         let holds = self.now();
+        let place = Place {
+            row: None,
+            field: Field::HolderId,
+        };
+        let holder = holder_id.as_ref().map(|holder| id(&holder.0, place));
+        let holder = holder.transpose()?;
+        let holder = holder.as_ref().map(AsRef::as_ref);
         Ok(Table::new(detached(py, holds.len(), |_stop| {
-            holds.to_batch()
+            holds.to_batch(holder)
         })?))
     }
 

@@ -18,10 +18,21 @@ pub(crate) fn detached<T: Send>(
     rows: usize,
     work: impl FnOnce(&Stop) -> Result<T, HoldError> + Send,
 ) -> PyResult<T> {
-    let stop = Stop::default();
     if rows < LONG {
+        let stop = Stop::default();
         return py.detach(|| work(&stop)).map_err(|error| to_py(py, error));
     }
+    watched(py, None, work)
+}
+
+/// As [`detached`] for work that may be long; `progress` is called with the bytes read so far, and
+/// ends the work when it raises.
+pub(crate) fn watched<T: Send>(
+    py: Python<'_>,
+    progress: Option<&Bound<'_, PyAny>>,
+    work: impl FnOnce(&Stop) -> Result<T, HoldError> + Send,
+) -> PyResult<T> {
+    let stop = Stop::default();
     let (done, finished) = channel();
     thread::scope(|scope| {
         let stop = &stop;
@@ -41,7 +52,10 @@ pub(crate) fn detached<T: Send>(
             if ended != Err(RecvTimeoutError::Timeout) {
                 break;
             }
-            signal = py.check_signals();
+            signal = py.check_signals().and_then(|()| match progress {
+                Some(progress) => progress.call1((stop.bytes(),)).map(drop),
+                None => Ok(()),
+            });
             if signal.is_err() {
                 stop.ask();
                 break;

@@ -51,7 +51,7 @@ mod native {
     #[pymodule_export]
     use crate::table::Table;
     #[pymodule_export]
-    use crate::transfers::from_transfers;
+    use crate::transfers::{from_transfers, read_transfers};
 
     /// How this module was built: `version`, `profile` ("release" or "debug"), `target` (the
     /// triple) and `panic` ("unwind": a panic reaches Python as an exception).

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use poh_holdmetrics::{Field, Holds, Query, share};
-use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyDict};
 
 use crate::arguments::{Amount, Capsule, Dump, Frame, Leaves, Record, Shares};
 use crate::bundle::{events, parameters};
 use crate::errors::{Place, to_py};
-use crate::table::{Table, capsule, instant, to_pandas, to_polars, write_whole};
+use crate::table::{Table, capsule, instant, place_of, to_pandas, to_polars, write_whole};
 use crate::values::{WideInt, datetime, weight, wide_int};
 
 /// The answer to a question: one row for each holder (token, pair), in order of first appearance.
@@ -85,16 +85,18 @@ impl Scores {
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, row: isize) -> PyResult<Record<'py>> {
-        let rows = self.scores.len();
-        let index = if row < 0 {
-            rows.checked_sub(row.unsigned_abs())
-        } else {
-            Some(row.unsigned_abs())
-        };
-        match index.filter(|&index| index < rows) {
-            Some(index) => self.row(py, index),
-            None => Err(PyIndexError::new_err(format!("row {row} of {rows} rows"))),
-        }
+        self.row(py, place_of(row, self.scores.len())?)
+    }
+
+    /// The names of the columns.
+    #[getter]
+    fn columns(&self) -> Vec<String> {
+        let schema = self.scores.schema();
+        schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect()
     }
 
     fn __repr__(&self) -> String {

@@ -9,6 +9,7 @@ use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType, UInt6
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, Field};
 use poh_holdmetrics::{HoldError, write_parquet};
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyTuple};
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
@@ -30,6 +31,27 @@ impl Table {
     pub(crate) fn new(batch: RecordBatch) -> Self {
         Table { batch }
     }
+
+    fn record<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Record<'py>> {
+        let dict = PyDict::new(py);
+        let schema = self.batch.schema();
+        for (field, column) in schema.fields().iter().zip(self.batch.columns()) {
+            dict.set_item(field.name(), cell(py, column, row)?)?;
+        }
+        Ok(Record(dict))
+    }
+}
+
+/// The row that a Python index means.
+pub(crate) fn place_of(row: isize, rows: usize) -> PyResult<usize> {
+    let place = if row < 0 {
+        rows.checked_add_signed(row)
+    } else {
+        usize::try_from(row).ok()
+    };
+    place
+        .filter(|&place| place < rows)
+        .ok_or_else(|| PyIndexError::new_err(format!("there is no row {row}; there are {rows}")))
 }
 
 #[pymethods]
@@ -59,16 +81,14 @@ impl Table {
 
     /// The rows as dicts.
     fn to_pylist<'py>(&self, py: Python<'py>) -> PyResult<Vec<Record<'py>>> {
-        let schema = self.batch.schema();
         (0..self.batch.num_rows())
-            .map(|row| {
-                let dict = PyDict::new(py);
-                for (field, column) in schema.fields().iter().zip(self.batch.columns()) {
-                    dict.set_item(field.name(), cell(py, column, row)?)?;
-                }
-                Ok(Record(dict))
-            })
+            .map(|row| self.record(py, row))
             .collect()
+    }
+
+    /// One row, a negative number from the end.
+    fn __getitem__<'py>(&self, py: Python<'py>, row: isize) -> PyResult<Record<'py>> {
+        self.record(py, place_of(row, self.batch.num_rows())?)
     }
 
     /// The rows as an Arrow stream (the Arrow PyCapsule interface).
@@ -104,7 +124,12 @@ pub(crate) fn write_whole(py: Python<'_>, batch: &RecordBatch, path: &Path) -> P
         name.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(name);
         let written = File::create(&part)
-            .and_then(|file| write_parquet(batch, file).map_err(std::io::Error::other))
+            .and_then(|file| {
+                let same = file.try_clone()?;
+                write_parquet(batch, file).map_err(std::io::Error::other)?;
+                // On the disk before it has its name: a power cut leaves the old file or the new.
+                same.sync_all()
+            })
             .and_then(|()| std::fs::rename(&part, path));
         if written.is_err() {
             // What went wrong is told; that the rest could not be taken away does not matter then.

@@ -1,6 +1,11 @@
 //! Holds from token transfer logs.
 
-use poh_holdmetrics::{Field, HoldError, Lots, OnNegative, Standard, Transfer, Transfers, U256};
+use std::path::PathBuf;
+
+use poh_holdmetrics::{
+    Field, HoldError, Lots, OnNegative, Standard, TRANSFER_COLUMNS, Transfer, Transfers, U256,
+    missing_transfer_column,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyMapping;
 use pyo3_arrow::input::AnyRecordBatch;
@@ -8,20 +13,9 @@ use pyo3_arrow::input::AnyRecordBatch;
 use crate::arguments::Data;
 use crate::errors::{Place, to_py};
 use crate::holds::Holds;
-use crate::interrupt::detached;
+use crate::interrupt::{detached, watched};
 use crate::options::{LotsWord, OnNegativeWord, StandardWord};
 use crate::values::{Clock, id, weight};
-
-const NAMES: [&str; 8] = [
-    "token_address",
-    "from_address",
-    "to_address",
-    "value",
-    "block_timestamp",
-    "block_number",
-    "log_index",
-    "token_id",
-];
 
 /// Token transfer logs as holds.
 ///
@@ -99,16 +93,57 @@ pub(crate) fn from_transfers(
     Ok(Holds::of(holds, clipped))
 }
 
+/// The token transfer logs of files as holds: CSV with a header, JSON lines (.jsonl, .ndjson) or
+/// Parquet.
+///
+/// Parameters
+/// ----------
+/// paths
+///     One path or several; logs may be in any file and in any order. The columns or keys are those
+///     of `from_transfers`; others are not read. Numbers of JSON are read digit by digit.
+/// standard, lots, on_negative, decimals
+///     As for `from_transfers`.
+/// progress
+///     Called with the number of bytes read so far, every so often.
+///
+/// Raises
+/// ------
+/// HoldMetricsError
+///     With the file, and the log (from 0, over all files) or the line that is not valid.
+#[pyfunction]
+#[pyo3(signature = (
+    *paths: "object", standard: "Standard"=StandardWord(Standard::Erc20),
+    lots: "Lots"=LotsWord(Lots::Balance),
+    on_negative: "OnNegative"=OnNegativeWord(OnNegative::Refuse), decimals: "int"=0,
+    progress: "object"=None
+))]
+pub(crate) fn read_transfers(
+    py: Python<'_>,
+    paths: Vec<PathBuf>,
+    standard: StandardWord,
+    lots: LotsWord,
+    on_negative: OnNegativeWord,
+    decimals: u8,
+    progress: Option<Bound<'_, PyAny>>,
+) -> PyResult<Holds> {
+    let (holds, clipped) = watched(py, progress.as_ref(), |stop| {
+        let mut transfers = Transfers::new(standard.0);
+        paths
+            .iter()
+            .try_for_each(|path| transfers.read_file(path, stop))?;
+        transfers.to_holds(lots.0, on_negative.0, decimals)
+    })?;
+    Ok(Holds::of(holds, clipped))
+}
+
 fn push_columns(transfers: &mut Transfers, columns: &Bound<'_, PyMapping>) -> PyResult<()> {
     let mut iterators = Vec::new();
-    for name in NAMES {
+    for name in TRANSFER_COLUMNS {
         match columns.get_item(name) {
             Ok(values) => iterators.push((name, values.try_iter()?)),
             Err(_) if name == "token_id" => {}
             Err(_) => {
-                let error =
-                    HoldError::Argument(format!("there is no column \"{name}\" of transfers"));
-                return Err(to_py(columns.py(), error));
+                return Err(to_py(columns.py(), missing_transfer_column(name)));
             }
         }
     }

@@ -1,11 +1,16 @@
 """The command, as a person runs it."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from poh_holdmetrics import self_check
 
 ALICE, BOB = "0x" + "aa" * 20, "0x" + "bb" * 20
 CSV = f"""holder_id,token_id,start,end,weight
@@ -118,6 +123,11 @@ def test_merkle_and_verify(folder):
         (("score", "holds.csv", "--boost", "x"), "--boost x"),
         (("score", "holds.csv", "--format", "parquet"), "give a file"),
         (("score", "holds.csv", "-o", "scores.xyz"), "give --format"),
+        (("score", "holds.csv", "--every", "1d", "--from", "0", "--top", "1"), "--top is for one"),
+        (("score", "holds.csv", "--finalized-before", "0"), "give --every"),
+        (("score", "holds.csv", "-o", "no/folder.csv"), "folder.csv: can't be written"),
+        (("report", "holds.csv", "-o", "no/folder.html"), "folder.html: can't be written"),
+        (("transfers", "holds.csv"), 'no column "token_address" of transfers'),
         (("merkle", "holds.csv", "--at", "20", "--unit", "7"), "not a whole number"),
     ],
 )
@@ -139,8 +149,221 @@ def test_ids_that_would_move_the_cursor(folder):
 
 
 def test_doctor_and_help(folder):
-    assert "build profile" in run("doctor", cwd=folder).stdout
+    said = run("doctor", cwd=folder)
+    assert said.returncode == 0
+    assert "build profile" in said.stdout
+    assert said.stdout.endswith("the answers of this build are right\n")
+    found = json.loads(run("doctor", "--json", cwd=folder).stdout)
+    assert found["ok"] is True
+    assert found["build panic"] == "unwind"
     done = run("--help", cwd=folder)
     assert done.returncode == 0
-    for name in ("score", "transfers", "merkle", "verify", "doctor"):
+    for name in ("score", "transfers", "merkle", "verify", "report", "doctor", "bench"):
         assert name in done.stdout
+
+
+def test_doctor_says_what_computes_wrong(monkeypatch):
+    monkeypatch.setattr(self_check, "Boost", lambda _steps: None)
+    assert [fault.partition(" is ")[0] for fault in self_check.faults()] == ["a boost by age"]
+
+
+def test_bench(folder):
+    asked = ("bench", "--events", "2000", "--holders", "50")
+    assert "ns a event" in run(*asked, cwd=folder).stdout
+    found = json.loads(run(*asked, "--json", cwd=folder).stdout)
+    assert (found["events"], found["holders"]) == (2000, 50)
+    assert all(cost["nanoseconds"] > 0 for cost in found["costs"])
+
+
+def test_wrong_use_is_2(folder):
+    for words in (("score",), ("score", "holds.csv", "--by", "nobody"), ("nonsense",)):
+        done = run(*words, cwd=folder)
+        assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_machines_read_json(folder):
+    asked = ("score", "holds.csv", "--at", "20", "--json")
+    assert len(json.loads(run(*asked, cwd=folder).stdout)["rows"]) == 2
+    made = run("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "--json", cwd=folder)
+    assert json.loads(made.stdout)["claims"] == 2
+    run("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "--bundle", "b.json", cwd=folder)
+    good = run("verify", "b.json", "--json", cwd=folder)
+    assert json.loads(good.stdout) == {"ok": True, "differences": []}
+    text = (folder / "b.json").read_text("utf-8")
+    (folder / "b.json").write_text(text.replace('"25"', '"26"'), "utf-8")
+    bad = run("verify", "b.json", "--json", cwd=folder)
+    assert bad.returncode == 1
+    assert json.loads(bad.stdout)["ok"] is False
+
+
+def test_options_of_score(folder):
+    def rows(*words):
+        done = run("score", "holds.csv", *words, "--format", "json", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["rows"]
+
+    assert [row["total_seconds"] for row in rows("--at", "20", "--from", "5", "--to", "15")] == [
+        5,
+        5,
+    ]
+    assert list(rows("--at", "20", "--by", "both")[0])[:2] == ["holder_id", "token_id"]
+    assert [row["token_id"] for row in rows("--at", "20", "--by", "token")] == ["t"]
+    assert rows("--at", "20", "--overlap", "union", "--threads", "1")[1]["weighted_score"] == 10
+    assert rows("--at", "20", "--scale", "18")[1]["weighted_score_exact"] == "25"
+    epochs = ("--every", "10", "--from", "0", "--to", "20", "--finalized-before", "10")
+    assert [row["final"] for row in rows(*epochs)] == [True, False]
+    assert [row["final"] for row in rows("--at", "15", *epochs)] == [True, False]
+    assert rows("--at", "15", *epochs)[1]["total_seconds"] == 5
+    (folder / "fine.csv").write_text("holder_id,token_id,start,weight\na,t,0,0.00000000005\n")
+    refused = run("score", "fine.csv", "--at", "20", cwd=folder)
+    assert "row 0, weight has 11 digits" in refused.stderr
+    rounded = run(
+        *("score", "fine.csv", "--at", "20", "--rounding", "half-even", "--json"), cwd=folder
+    )
+    assert json.loads(rounded.stdout)["rows"][0]["weighted_score"] == 0
+
+
+def test_a_table_on_the_screen_is_no_flood(folder):
+    lines = "".join(f"h{n},t,0,1,1\n" for n in range(1000))
+    (folder / "many.csv").write_text("holder_id,token_id,start,end,weight\n" + lines, "utf-8")
+    done = run("score", "many.csv", "--at", "1", cwd=folder)
+    assert "200 of 1,000 rows are shown" in done.stderr
+    assert len(done.stdout.splitlines()) == 204
+    run("score", "many.csv", "--at", "1", "--format", "table", "-o", "all.txt", cwd=folder)
+    assert len((folder / "all.txt").read_text("utf-8").splitlines()) == 1004
+
+
+def test_holds_of_transfers_go_on_to_the_other_commands(folder):
+    zero = "0x" + "0" * 40
+    (folder / "logs.csv").write_text(
+        "token_address,from_address,to_address,value,block_timestamp,block_number,log_index\n"
+        f"0xt,{zero},{ALICE},10,1970-01-01 00:00:00 UTC,1,0\n0xt,{ALICE},{BOB},4,10,2,0\n",
+        "utf-8",
+    )
+    for name in ("kept.csv", "kept.parquet"):
+        scored = run("transfers", "logs.csv", "--at", "20", "--holds", name, "--json", cwd=folder)
+        again = run("score", name, "--at", "20", "--json", cwd=folder)
+        rows = json.loads(scored.stdout)["rows"]
+        assert [row["weighted_score_exact"] for row in rows] == ["160", "40"]
+        assert json.loads(again.stdout)["rows"] == rows
+
+
+def test_shell_completion(folder):
+    offered = run(
+        cwd=folder,
+        _POH_HOLDMETRICS_COMPLETE="complete_bash",
+        COMP_WORDS="poh_holdmetrics re",
+        COMP_CWORD="1",
+    )
+    assert offered.stdout.split() == ["report"]
+
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals, pipes and limits of POSIX")
+
+
+def start(*arguments, cwd, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "poh_holdmetrics", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONUTF8": "1"},
+        **options,
+    )
+
+
+@POSIX
+def test_a_reader_that_goes_away(folder):
+    lines = "".join(f"h{n},t,0,1,1\n" for n in range(20_000))
+    (folder / "many.csv").write_text("holder_id,token_id,start,end,weight\n" + lines, "utf-8")
+    asked = ("score", "many.csv", "--at", "1", "--format", "csv")
+    with start(*asked, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline().startswith(b"holder_id")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@POSIX
+@pytest.mark.parametrize("command", ["score", "transfers"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_ctrl_c_while_reading(folder, command, number):
+    fifo = folder / "slow.csv"
+    os.mkfifo(fifo)
+    asked = (command, fifo, "--at", "20", "-o", "out.csv")
+    header = "holder_id,token_id,start\n"
+    row = "a,t,0\n"
+    if command == "transfers":
+        header = "token_address,from_address,to_address,value,block_timestamp,"
+        header += "block_number,log_index\n"
+        row = f"t,0x{'0' * 40},a,1,0,0,0\n"
+    with start(*asked, cwd=folder, stderr=subprocess.PIPE) as process:
+        # The file opens when the command does: from here on it reads, and the file has no end.
+        with fifo.open("w") as file, contextlib.suppress(BrokenPipeError):
+            file.write(header)
+            file.flush()
+            process.send_signal(getattr(signal, number))
+            while process.poll() is None:
+                file.write(row * 10_000)
+        said = process.stderr.read().decode()
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "stopped: no file was written"
+    assert [path.name for path in folder.iterdir() if "out" in path.name] == []
+
+
+@POSIX
+@pytest.mark.parametrize("name", ["out.csv", "out.json", "out.parquet", "out.html", "tree.json"])
+def test_no_room_for_the_file(folder, name):
+    lines = "".join(f"0x{n:040x},t,0,1,1\n" for n in range(3000))
+    (folder / "many.csv").write_text("holder_id,token_id,start,end,weight\n" + lines, "utf-8")
+    (folder / name).write_text("as it was", "utf-8")
+    command = ["score"]
+    if name == "out.html":
+        command = ["report"]
+    elif name == "tree.json":
+        command = ["merkle", "--unit", "1"]
+
+    def limit():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, 8_192))
+
+    asked = (*command, "many.csv", "--at", "1", "-o", name)
+    with start(*asked, cwd=folder, stderr=subprocess.PIPE, preexec_fn=limit) as process:
+        said = process.stderr.read().decode()
+    assert process.returncode == 1
+    assert len(said.splitlines()) == 1
+    assert said.startswith("error: ")
+    assert f"{name}" in said
+    assert "can't be written" in said
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["holds.csv", "many.csv", name])
+    assert (folder / name).read_text("utf-8") == "as it was"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_behind_the_screen(folder):
+    with Path("/dev/full").open("w") as full:
+        asked = ("score", "holds.csv", "--at", "20", "--format", "csv")
+        with start(*asked, cwd=folder, stdout=full, stderr=subprocess.PIPE) as process:
+            said = process.stderr.read().decode()
+    assert process.returncode == 1
+    assert "No space left on device; free some space" in said
+    assert len(said.splitlines()) == 1
+
+
+@POSIX
+def test_progress_by_bytes_on_a_terminal(folder):
+    import pty
+
+    lines = "".join(f"h{n % 997},t,{n},{n + 5},1.5\n" for n in range(400_000))
+    (folder / "long.csv").write_text("holder_id,token_id,start,end,weight\n" + lines, "utf-8")
+    leader, follower = pty.openpty()
+    asked = ("score", "long.csv", "--at", "20", "-o", "out.csv")
+    with start(*asked, cwd=folder, stderr=follower) as process:
+        os.close(follower)
+        said = b""
+        with contextlib.suppress(OSError):  # how a terminal ends on Linux
+            while part := os.read(leader, 4096):
+                said += part
+    os.close(leader)
+    assert process.returncode == 0
+    assert "reading" in said.decode()
+    assert "MiB" in said.decode()

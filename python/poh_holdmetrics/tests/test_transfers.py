@@ -1,5 +1,8 @@
 """Transfer logs to holds."""
 
+import csv
+import json
+import re
 from collections import deque
 from fractions import Fraction
 
@@ -7,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poh_holdmetrics import Boost, HoldMetricsError, from_transfers
+from poh_holdmetrics import Boost, HoldMetricsError, from_transfers, read_transfers
 
 ZERO = "0x" + "0" * 40
 DAY = 86_400
@@ -162,6 +165,123 @@ def test_columns_and_arrow():
         assert holds_of(from_transfers(table)) == holds_of(from_transfers(logs))
     with pytest.raises(HoldMetricsError, match="transfer 1: value"):
         from_transfers(pa.table(columns | {"value": [1, -4]}))
+
+
+def written(folder, name, logs):
+    """Logs in a file of the format that its name says, with a column that nobody asks for."""
+    rows = [row | {"transaction_hash": "0xfeed"} for row in logs]
+    path = folder / name
+    if path.suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    else:
+        pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        columns = {name: [row.get(name) for row in rows] for name in rows[0]}
+        # As BigQuery exports ethereum-etl's table: amounts as text, times as timestamps.
+        columns["value"] = [str(value) for value in columns["value"]]
+        columns["block_timestamp"] = pa.array(
+            [at * 10**6 for at in columns["block_timestamp"]], pa.timestamp("us", "UTC")
+        )
+        parquet.write_table(pa.table(columns), path, row_group_size=1)
+    return path
+
+
+LOGS = [log(ZERO, "a", 2**255, 1), log("a", "b", 4, 3), log("b", ZERO, 4, 5)]
+
+
+@pytest.mark.parametrize("name", ["logs.csv", "logs.jsonl", "logs.parquet"])
+def test_files(tmp_path, name):
+    path = written(tmp_path, name, LOGS)
+    assert holds_of(read_transfers(path)) == holds_of(from_transfers(LOGS))
+    halves = [
+        written(tmp_path, "2" + name, LOGS[1:]),
+        written(tmp_path, "1" + name, LOGS[:1]),
+    ]
+    assert holds_of(read_transfers(*halves)) == holds_of(from_transfers(LOGS))
+    sizes = []
+    read_transfers(path, progress=sizes.append)
+    assert sizes == sorted(sizes)
+    assert all(size <= path.stat().st_size for size in sizes)
+
+
+@pytest.mark.parametrize("lots", ["balance", "fifo", "lifo"])
+@pytest.mark.parametrize("standard", ["erc20", "erc721", "erc1155"])
+def test_files_of_every_standard(tmp_path, standard, lots):
+    ids = {} if standard == "erc20" else {"token_id": 7}
+    value = 1 if standard == "erc721" else 5
+    logs = [log(ZERO, "a", value, 1, **ids), log("a", "b", value, 3, **ids)]
+    for name in ("logs.csv", "logs.jsonl", "logs.parquet"):
+        found = read_transfers(written(tmp_path, name, logs), standard=standard, lots=lots)
+        assert holds_of(found) == holds_of(from_transfers(logs, standard=standard, lots=lots))
+
+
+def test_tables_of_several_standards():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    rows = [log(ZERO, "a", 7, 1), log(ZERO, "a", 1, 2, token_id=8)]
+    table = pa.table({name: [row.get(name) for row in rows] for name in rows[1]})
+    found = from_transfers(table, standard="erc721").to_table().to_pylist()
+    assert [row["token_id"] for row in found] == ["0xT0/7", "0xT0/8"]
+    assert len(from_transfers(table, standard="erc20")) == 2
+    with pytest.raises(HoldMetricsError, match="transfer 0: token_id is missing"):
+        from_transfers(table, standard="erc1155")
+
+
+def test_times_as_ethereum_etl_and_bigquery_write_them(tmp_path):
+    for text in ("2024-01-01 00:00:10 UTC", "2024-01-01T00:00:10Z", "1704067210"):
+        path = written(tmp_path, "logs.csv", [log(ZERO, "a", 5, 1, block_timestamp=text)])
+        assert holds_of(read_transfers(path)) == [("a", 1_704_067_210, None, "5")]
+    path = tmp_path / "old.csv"
+    path.write_text("token_address,from_address,to_address,value,log_index,block_number\n", "utf-8")
+    with pytest.raises(
+        HoldMetricsError, match=r'old\.csv: .* "block_timestamp" of transfers; join it from'
+    ):
+        read_transfers(path)
+
+
+@pytest.mark.parametrize("name", ["logs.csv", "logs.jsonl"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": -1}, "transfer 1: value is -1"),
+        ({"value": "1.5"}, "transfer 1: value has 1 digits"),
+        ({"value": "0xff"}, 'transfer 1: value "0xff" is not a decimal number'),
+        ({"value": ""}, "transfer 1: value is missing"),
+        ({"value": str(2**256)}, "transfer 1: value is"),
+        ({"to_address": ""}, "transfer 1: to_address is missing"),
+        ({"block_timestamp": "soon"}, 'transfer 1: block_timestamp "soon" is not an instant'),
+        ({"log_index": "x"}, "transfer 1: log_index"),
+    ],
+)
+def test_bad_logs_of_files_are_named(tmp_path, name, change, message):
+    path = written(tmp_path, name, [log(ZERO, "a", 1, 1), log(ZERO, "a", 1, 2) | change])
+    with pytest.raises(HoldMetricsError, match=re.escape(message)) as caught:
+        read_transfers(path)
+    assert caught.value.row == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "", 'no column "token_address"'),
+        ("a.csv", "token_address,from_address\na\n", 'no column "to_address"'),
+        ("a.jsonl", "{", "line 1: "),
+        ("a.jsonl", "[]", "line 1: "),
+        ("a.parquet", "PAR1", "Parquet"),
+        ("a.txt", "", "the name says no format"),
+    ],
+)
+def test_files_that_are_no_logs(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(HoldMetricsError, match=message) as caught:
+        read_transfers(tmp_path / name)
+    assert name in str(caught.value)
+    with pytest.raises(HoldMetricsError, match=r"nowhere\.csv"):
+        read_transfers(tmp_path / "nowhere.csv")
 
 
 transfers = st.lists(

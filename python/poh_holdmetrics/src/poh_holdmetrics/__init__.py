@@ -30,6 +30,7 @@ from poh_holdmetrics._native import (
     build_info,
     from_transfers,
     merge_states,
+    read_transfers,
 )
 from poh_holdmetrics._score import score
 from poh_holdmetrics._stat import HoldStat
@@ -49,6 +50,7 @@ __all__ = [
     "build_info",
     "from_transfers",
     "merge_states",
+    "read_transfers",
     "score",
 ]
 

@@ -5,7 +5,7 @@ from os import PathLike
 from poh_holdmetrics.typing import By, Capsule, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Record, Rounding, Seconds, Shares, Standard, Steps, Weight, Zone
 from typing import SupportsIndex, final
 
-__all__ = ["Boost", "HoldAggregator", "HoldEvent", "HoldMetricsError", "Holds", "MerkleDistributor", "Scores", "StandardMerkleTree", "Table", "build_info", "calculate_score", "from_transfers", "merge_states", "recompute"]
+__all__ = ["Boost", "HoldAggregator", "HoldEvent", "HoldMetricsError", "Holds", "MerkleDistributor", "Scores", "StandardMerkleTree", "Table", "build_info", "calculate_score", "from_transfers", "merge_states", "read_transfers", "recompute"]
 
 @final
 class Boost:
@@ -397,7 +397,7 @@ class Holds:
             `holder_id`, `token_id`, `start`, `end` and `seconds`, for each holder that held anything.
         """
     @staticmethod
-    def read(*paths: "object", scale: "int" = 9, rounding: "str | None" = None) -> Holds:
+    def read(*paths: "object", scale: "int" = 9, rounding: "str | None" = None, progress: "object" = None) -> Holds:
         """
         The holds of files: CSV with a header, JSON lines (.jsonl, .ndjson) or Parquet.
 
@@ -410,6 +410,8 @@ class Holds:
             digit.
         scale, rounding
             As for `Holds`.
+        progress
+            Called with the number of bytes read so far, every so often.
 
         Raises
         ------
@@ -460,10 +462,15 @@ class Holds:
         """
         The scores as of one instant: `score` with an `at` that must be named.
         """
-    def to_table(self, /) -> Table:
+    def to_table(self, /, *, holder_id: Id | None = None) -> Table:
         """
         The holds themselves: `holder_id`, `token_id`, `start`, `end` and `weight` (text, every
         digit).
+
+        Parameters
+        ----------
+        holder_id
+            Only the holds of this holder; none for one that is not known.
         """
 
 @final
@@ -559,6 +566,11 @@ class Scores:
     def at_us(self, /) -> int:
         """
         The instant of the answer in microseconds since 1970 UTC.
+        """
+    @property
+    def columns(self, /) -> list[str]:
+        """
+        The names of the columns.
         """
     def leaderboard(self, /) -> Scores:
         """
@@ -706,6 +718,10 @@ class Table:
         """
         The rows as an Arrow stream (the Arrow PyCapsule interface).
         """
+    def __getitem__(self, row: SupportsIndex, /) -> Record:
+        """
+        One row, a negative number from the end.
+        """
     def __len__(self, /) -> int: ...
     def __repr__(self, /) -> str: ...
     @property
@@ -819,6 +835,27 @@ def merge_states(states: Leaves, *, at: Instant) -> Scores:
     >>> parts = [[{"holder_id": "a", "token_id": "t", "start": n, "end": n + 2}] for n in range(3)]
     >>> merge_states([score(part, at=9).to_state() for part in parts], at=9)[0]["total_seconds"]
     6.0
+    """
+
+def read_transfers(*paths: "object", standard: "Standard" = ..., lots: "Lots" = ..., on_negative: "OnNegative" = ..., decimals: "int" = 0, progress: "object" = None) -> Holds:
+    """
+    The token transfer logs of files as holds: CSV with a header, JSON lines (.jsonl, .ndjson) or
+    Parquet.
+
+    Parameters
+    ----------
+    paths
+        One path or several; logs may be in any file and in any order. The columns or keys are those
+        of `from_transfers`; others are not read. Numbers of JSON are read digit by digit.
+    standard, lots, on_negative, decimals
+        As for `from_transfers`.
+    progress
+        Called with the number of bytes read so far, every so often.
+
+    Raises
+    ------
+    HoldMetricsError
+        With the file, and the log (from 0, over all files) or the line that is not valid.
     """
 
 def recompute(events: Leaves, parameters: Json) -> Scores:

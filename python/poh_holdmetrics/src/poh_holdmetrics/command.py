@@ -1,40 +1,44 @@
-"""The command: scores of files, transfer logs, Merkle trees and proof bundles."""
+"""The command: scores of files, transfer logs, Merkle trees, proof bundles and reports.
+
+Exit codes: 0 done, 1 an error or a bundle that differs, 2 a wrong use of the command, 130 stopped
+by Ctrl-C, 141 the reader of the output went away.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import datetime as dt
-import io
+import errno
 import json
-import platform
+import os
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table as RichTable
 
 from poh_holdmetrics import (
     Boost,
     Holds,
     MerkleDistributor,
-    Scores,
     StandardMerkleTree,
     __version__,
-    build_info,
+    answer_file,
+    bench,
     bundle,
-    from_transfers,
+    progress,
+    read_transfers,
+    self_check,
     whole_file,
 )
-from poh_holdmetrics import Table as Answer
+from poh_holdmetrics import report as report_page
+from poh_holdmetrics.answer_file import Form
+from poh_holdmetrics.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from poh_holdmetrics.typing import By, Overlap
+    from poh_holdmetrics import Scores
+    from poh_holdmetrics import Table as Answer
 
 app = typer.Typer(
     name="poh_holdmetrics",
@@ -42,15 +46,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-
-class Output(StrEnum):
-    """How an answer is written."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    PARQUET = "parquet"
 
 
 class ByOption(StrEnum):
@@ -67,6 +62,12 @@ class OverlapOption(StrEnum):
     SUM = "sum"
     UNION = "union"
     MAX = "max"
+
+
+class RoundingOption(StrEnum):
+    """What is done with digits beyond the scale."""
+
+    HALF_EVEN = "half-even"
 
 
 class StandardOption(StrEnum):
@@ -105,6 +106,9 @@ From = Annotated[str | None, typer.Option("--from", help="Only time from this in
 To = Annotated[str | None, typer.Option("--to", help="Only time before this instant counts.")]
 Every = Annotated[str | None, typer.Option(help="Epochs: seconds, or 1d, 2w, 3mo.")]
 Zone = Annotated[str, typer.Option(help="The time zone of calendar epochs.")]
+FinalizedBefore = Annotated[
+    str | None, typer.Option(help="No event before this instant changes any more (epochs: final).")
+]
 ByChoice = Annotated[ByOption, typer.Option(help="What a row stands for.")]
 OverlapChoice = Annotated[OverlapOption, typer.Option(help="What overlapping holds count.")]
 Boosts = Annotated[
@@ -115,10 +119,17 @@ Boosts = Annotated[
 ]
 Top = Annotated[int | None, typer.Option(help="Only the rows with the highest scores.", min=0)]
 As = Annotated[
-    Output | None, typer.Option("--format", help="Default: by OUTPUT's name, else a table.")
+    Form | None, typer.Option("--format", help="Default: by OUTPUT's name, else a table.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="For machines: the answer as JSON.")]
 Out = Annotated[Path | None, typer.Option("--output", "-o", help="A file in place of the screen.")]
 Scale = Annotated[int, typer.Option(help="Digits after the point that weights keep, 0 to 18.")]
+Rounding = Annotated[
+    RoundingOption | None, typer.Option(help="Round digits beyond the scale, in place of an error.")
+]
+Threads = Annotated[
+    int | None, typer.Option(help="Default: one a processor. The answer is the same.", min=1)
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -139,23 +150,38 @@ def score(
     end: To = None,
     every: Every = None,
     tz: Zone = "UTC",
+    finalized_before: FinalizedBefore = None,
     by: ByChoice = ByOption.HOLDER,
     overlap: OverlapChoice = OverlapOption.SUM,
     boost: Boosts = None,
     top: Top = None,
     scale: Scale = 9,
+    rounding: Rounding = None,
+    threads: Threads = None,
     form: As = None,
+    as_json: Json = False,
     output: Out = None,
 ) -> None:
     """Score the holds of files."""
-    with _working("reading"):
-        holds = Holds.read(*files, scale=scale)
-    _score(holds, at, start, end, every, tz, by.value, overlap.value, boost, top, form, output)
+    chosen = answer_file.form_of(Form.JSON if as_json else form, output)
+    question = {
+        **_question(at, start, end, every, tz, finalized_before, boost, top),
+        "by": by.value,
+        "overlap": overlap.value,
+    }
+    if every is None:
+        question["threads"] = threads
+    holds = _read(files, scale, rounding)
+    with progress.working("scoring"):
+        answer = _answer(holds, question)
+    _write(answer, chosen, output)
 
 
 @app.command()
 def transfers(
-    files: Annotated[list[Path], typer.Argument(help="CSV or JSON lines of token transfers.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="CSV, JSON lines or Parquet files of token transfers.")
+    ],
     standard: Annotated[
         StandardOption, typer.Option(help="What a log's value means.")
     ] = StandardOption.ERC20,
@@ -171,25 +197,41 @@ def transfers(
     end: To = None,
     every: Every = None,
     tz: Zone = "UTC",
+    finalized_before: FinalizedBefore = None,
     by: ByChoice = ByOption.HOLDER,
     boost: Boosts = None,
     top: Top = None,
+    save_holds: Annotated[
+        Path | None,
+        typer.Option("--holds", help="Also write the holds, for `score`, `merkle` and `report`."),
+    ] = None,
     form: As = None,
+    as_json: Json = False,
     output: Out = None,
 ) -> None:
     """Score token transfer logs (the columns of ethereum-etl's token_transfers)."""
-    with _working("reading"):
-        logs = [row for path in files for row in _rows(path)]
-        holds = from_transfers(
-            logs,
+    chosen = answer_file.form_of(Form.JSON if as_json else form, output)
+    holds_form = None if save_holds is None else answer_file.form_of(None, save_holds)
+    question = {
+        **_question(at, start, end, every, tz, finalized_before, boost, top),
+        "by": by.value,
+    }
+    with progress.reading(files) as on_bytes:
+        holds = read_transfers(
+            *files,
             standard=standard.value,
             lots=lots.value,
             on_negative=on_negative.value,
             decimals=decimals,
+            progress=on_bytes,
         )
     if holds.clipped:
         _say(f"{holds.clipped} logs moved more than there was and were clipped")
-    _score(holds, at, start, end, every, tz, by.value, "sum", boost, top, form, output)
+    if holds_form is not None:
+        answer_file.write(holds.to_table(), holds_form, save_holds)
+    with progress.working("scoring"):
+        answer = _answer(holds, question)
+    _write(answer, chosen, output)
 
 
 @app.command()
@@ -197,122 +239,243 @@ def merkle(
     files: Files,
     at: Annotated[str, typer.Option(help="The instant of the scores.")],
     unit: Annotated[str, typer.Option(help="The size of one unit of a claim, as 1e-9.")],
+    start: From = None,
+    end: To = None,
     tree: Annotated[
         TreeFormat, typer.Option(help="Whose contract takes the claims.")
     ] = TreeFormat.OPENZEPPELIN,
     overlap: OverlapChoice = OverlapOption.SUM,
     boost: Boosts = None,
     scale: Scale = 9,
+    rounding: Rounding = None,
     proof_bundle: Annotated[
         Path | None, typer.Option("--bundle", help="Also write a bundle for `verify`.")
     ] = None,
+    as_json: Json = False,
     output: Out = None,
 ) -> None:
     """Make the Merkle tree of claims: holder ids are addresses, amounts are scores in units."""
-    with _working("reading"):
-        holds = Holds.read(*files, scale=scale)
-    with _working("scoring"):
-        scores = holds.snapshot(at=_instant(at), overlap=overlap.value, boost=_boost(boost))
+    question = _question(at, start, end, None, "UTC", None, boost, None)
+    holds = _read(files, scale, rounding)
+    with progress.working("scoring"):
+        scores = holds.score(**question["score"], overlap=overlap.value)
         claims = scores.amounts(unit=unit).items()
         made = (
             StandardMerkleTree.of(claims)
             if tree is TreeFormat.OPENZEPPELIN
             else MerkleDistributor.of(claims)
         )
-    if proof_bundle is not None:
-        scores.proof_bundle(proof_bundle, unit=unit)
-    if output is not None:
-        whole_file.write_text(output, json.dumps(made.dump(), indent=1) + "\n")
-        _say(f"{len(made)} claims in {output}")
-    typer.echo(made.root)
+        if proof_bundle is not None:
+            scores.proof_bundle(proof_bundle, unit=unit)
+        if output is not None:
+            with whole_file.writing(output) as file:
+                json.dump(made.dump(), file, indent=1)
+                file.write("\n")
+    if as_json:
+        answer_file.print_json(
+            {"root": made.root, "claims": len(made), "tree": tree.value, "unit": unit}
+        )
+    else:
+        if output is not None:
+            _say(f"{len(made)} claims in {output}")
+        typer.echo(made.root)
 
 
 @app.command()
 def verify(
     path: Annotated[Path, typer.Argument(help="A bundle that proof_bundle wrote.")],
+    as_json: Json = False,
 ) -> None:
-    """Compute everything in a bundle anew and say what differs."""
-    with _working("verifying"):
+    """Compute everything in a bundle anew and say what differs; exit code 1 when anything does."""
+    with progress.working("verifying"):
         differences = bundle.verify(path)
-    for difference in differences:
-        typer.echo(difference)
+    if as_json:
+        answer_file.print_json({"ok": not differences, "differences": differences})
+    else:
+        for difference in differences:
+            typer.echo(printable(difference))
+        if not differences:
+            typer.echo("the bundle is as its events say")
     if differences:
         raise typer.Exit(1)
-    typer.echo("the bundle is as its events say")
 
 
 @app.command()
-def doctor() -> None:
-    """Say what is installed here."""
-    facts = {
-        "poh_holdmetrics": __version__,
-        **{f"build {name}": value for name, value in build_info().items() if name != "version"},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
-    for name in ("numpy", "pandas", "polars", "pyarrow"):
-        with contextlib.suppress(ImportError):
-            facts[name] = getattr(__import__(name), "__version__", "?")
-    for name, value in facts.items():
-        typer.echo(f"{name:16} {value}")
+def report(
+    files: Files,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page: report.html.")],
+    at: At = None,
+    start: From = None,
+    end: To = None,
+    overlap: OverlapChoice = OverlapOption.SUM,
+    boost: Boosts = None,
+    top: Annotated[int, typer.Option(help="Rows of the leaderboard.", min=0)] = 20,
+    holder: Annotated[
+        str | None, typer.Option(help="Whose timeline is shown (default: the first's).")
+    ] = None,
+    title: Annotated[str, typer.Option(help="The heading.")] = "Hold-time report",
+    scale: Scale = 9,
+    rounding: Rounding = None,
+) -> None:
+    """Write a page with pictures that opens offline: leaderboard, timeline, holders over time."""
+    question = _question(at, start, end, None, "UTC", None, boost, None)
+    holds = _read(files, scale, rounding)
+    with progress.working("drawing"):
+        report_page.write(
+            holds,
+            output,
+            **question["score"],
+            overlap=overlap.value,
+            top=top,
+            holder=holder,
+            title=title,
+        )
+    _say(f"the report is in {output}")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed here, and whether it computes right; exit code 1 when it does not."""
+    facts = self_check.facts()
+    faults = self_check.faults()
+    if as_json:
+        answer_file.print_json({"ok": not faults, "faults": faults, **facts})
+    else:
+        for name, value in facts.items():
+            typer.echo(f"{name:16} {value}")
+        for fault in faults or ["the answers of this build are right"]:
+            typer.echo(fault)
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command(name="bench")
+def bench_here(
+    events: Annotated[int, typer.Option(help="Events that are generated.", min=1_000)] = 1_000_000,
+    holders: Annotated[int, typer.Option(help="Different holders.", min=1)] = 100_000,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what an event and a holder cost on this machine."""
+    costs = []
+    for work, of, nanoseconds in bench.measure(events, holders, threads):
+        costs.append({"work": work, "of": of, "nanoseconds": nanoseconds})
+        if not as_json:
+            typer.echo(f"{work:36} {nanoseconds:10,.1f} ns a {of}")
+    if as_json:
+        answer_file.print_json({"events": events, "holders": holders, "costs": costs})
 
 
 def main() -> None:
     """Run the command; an error is one sentence and exit code 1, Ctrl-C is 130."""
+    for stream in (sys.stdout, sys.stderr):
+        # Ids are of any letters; where a terminal can't show one, its escape says what it is.
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(encoding="utf-8", errors="backslashreplace")
+    # What stops a service is an interrupt too: no part of a file stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app()
-    except KeyboardInterrupt:
-        _say("stopped")
-        sys.exit(130)
+        app(prog_name="poh_holdmetrics")
+    except SystemExit as stop:
+        # typer takes these two for a wish to end, and forgets which it was.
+        if _behind(stop, KeyboardInterrupt):
+            _say("stopped: no file was written")
+            sys.exit(130)
+        if _behind(stop, BrokenPipeError):
+            _leave_pipe()
+        raise
     except BrokenPipeError:
-        sys.exit(141)
-    except (ValueError, OSError, OverflowError) as error:
+        _leave_pipe()
+    except OSError as error:
+        _say(f"error: {_trouble(error)}")
+        sys.exit(1)
+    except (ValueError, OverflowError) as error:
         _say(f"error: {error}")
         sys.exit(1)
 
 
-def _score(
-    holds: Holds,
+def _behind(error: BaseException, kind: type[BaseException]) -> bool:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, kind):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+def _leave_pipe() -> None:
+    """End as a program that the signal SIGPIPE ends, without a word."""
+    # What is still in the buffer has no reader; Python would complain of it as it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + 13)
+
+
+_MENDS = {
+    errno.ENOSPC: "free some space, or give a file on another disk",
+    errno.EDQUOT: "the quota is used up; free some space",
+    errno.EFBIG: "this file system or a limit (ulimit -f) allows no larger file",
+    errno.EROFS: "give a file in a folder that can be written to",
+    errno.EACCES: "give a file in a folder that can be written to",
+}
+
+
+def _trouble(error: OSError) -> str:
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    mend = _MENDS.get(error.errno or 0)
+    return f"{what}; {mend}" if mend else what
+
+
+def _read(files: list[Path], scale: int, rounding: RoundingOption | None) -> Holds:
+    with progress.reading(files) as on_bytes:
+        return Holds.read(
+            *files,
+            scale=scale,
+            rounding=None if rounding is None else rounding.value,
+            progress=on_bytes,
+        )
+
+
+def _question(
     at: str | None,
     start: str | None,
     end: str | None,
     every: str | None,
     tz: str,
-    by: By,
-    overlap: Overlap,
+    finalized_before: str | None,
     boost: str | None,
     top: int | None,
-    form: Output | None,
-    output: Path | None,
-) -> None:
-    answer: Scores | Answer
-    with _working("scoring"):
-        boosted = _boost(boost)
-        until = None if at is None else _instant(at)
-        if every is None:
-            answer = holds.score(
-                by=by,
-                overlap=overlap,
-                at=until,
-                start=None if start is None else _instant(start),
-                end=None if end is None else _instant(end),
-                boost=boosted,
-            )
-            answer = answer if top is None else answer.top_n(top)
-        else:
-            if start is None:
-                message = "--every needs --from, where the first epoch starts"
-                raise ValueError(message)
-            answer = holds.epochs(
-                every=float(every) if every.replace(".", "", 1).isdigit() else every,
-                start=_instant(start),
-                tz=tz,
-                at=until if end is None else _instant(end),
-                by=by,
-                overlap=overlap,
-                boost=boosted,
-            )
-    _write(answer, form, output)
+) -> dict[str, Any]:
+    """What is asked, as the methods of `Holds` take it; what does not go together is refused."""
+    instants = [
+        None if text is None else _instant(text) for text in (at, start, end, finalized_before)
+    ]
+    asked = {"at": instants[0], "boost": _boost(boost)}
+    if every is None:
+        if finalized_before is not None:
+            message = "--finalized-before is for epochs; give --every"
+            raise ValueError(message)
+        return {"top": top, "score": asked | {"start": instants[1], "end": instants[2]}}
+    if start is None:
+        message = "--every needs --from, where the first epoch starts"
+        raise ValueError(message)
+    if top is not None:
+        message = "--top is for one window; with --every give -o and choose from the file"
+        raise ValueError(message)
+    ends = [instant for instant in (instants[0], instants[2]) if instant is not None]
+    epochs = asked | {
+        "every": float(every) if every.replace(".", "", 1).isdigit() else every,
+        "start": instants[1],
+        "tz": tz,
+        "at": min(ends, key=_seconds, default=None),
+        "finalized_before": instants[3],
+    }
+    return {"top": None, "epochs": epochs}
+
+
+def _answer(holds: Holds, question: dict[str, Any]) -> Scores | Answer:
+    options = {name: question[name] for name in ("by", "overlap", "threads") if name in question}
+    if "epochs" in question:
+        return holds.epochs(**question["epochs"], **options)
+    scores = holds.score(**question["score"], **options)
+    return scores if question["top"] is None else scores.top_n(question["top"])
 
 
 def _instant(text: str) -> dt.datetime | float:
@@ -327,6 +490,10 @@ def _instant(text: str) -> dt.datetime | float:
         message = f"{text!r} is not an instant; give 2024-05-01T12:00:00Z or epoch seconds"
         raise ValueError(message) from None
     return instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)
+
+
+def _seconds(instant: dt.datetime | float) -> float:
+    return instant.timestamp() if isinstance(instant, dt.datetime) else instant
 
 
 def _boost(text: str | None) -> Boost | None:
@@ -345,92 +512,10 @@ def _boost(text: str | None) -> Boost | None:
         raise ValueError(message) from None
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        if path.suffix.lower() == ".csv":
-            for row in csv.DictReader(file):
-                yield {name: value or None for name, value in row.items()}
-        elif path.suffix.lower() in {".jsonl", ".ndjson"}:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    message = f"{path}: line {number}: {error}"
-                    raise ValueError(message) from None
-        else:
-            message = f"{path}: the name says no format; it ends in .csv, .jsonl or .ndjson"
-            raise ValueError(message)
-
-
-def _write(answer: Scores | Answer, form: Output | None, output: Path | None) -> None:
-    if form is None and output is not None:
-        by_name = {".csv": Output.CSV, ".json": Output.JSON, ".parquet": Output.PARQUET}
-        form = by_name.get(output.suffix.lower())
-        if form is None:
-            message = f"{output}: the name says no format; give --format"
-            raise ValueError(message)
-    if form is Output.PARQUET:
-        if output is None:
-            message = "Parquet is not for the screen; give a file with -o"
-            raise ValueError(message)
-        answer.write_parquet(output)
-        return
-    if output is None and form in {None, Output.TABLE}:
-        _print_table(answer.to_pylist())
-        return
-    rows = [{name: _plain(value) for name, value in row.items()} for row in answer.to_pylist()]
-    text = _json(answer, rows) if form is Output.JSON else _csv(rows)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        whole_file.write_text(output, text)
-
-
-def _json(answer: Scores | Answer, rows: list[dict[str, Any]]) -> str:
-    whole: dict[str, Any] = {"rows": rows}
-    if isinstance(answer, Scores):
-        whole = {"at_us": answer.at_us, **whole}
-    return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, dt.datetime) else value
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    table = RichTable()
-    for name in rows[0] if rows else ("holder_id", "weighted_score"):
-        table.add_column(name, justify="left" if name.endswith("_id") else "right")
-    for row in rows:
-        # Ids come from outside: what would be markup or move the cursor is shown as text.
-        cells = (str(_plain(value)) for value in row.values())
-        table.add_row(*(_printable(cell) for cell in cells))
-    Console(markup=False, highlight=False).print(table)
-
-
-def _printable(text: str) -> str:
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
-
-
-@contextlib.contextmanager
-def _working(what: str) -> Iterator[None]:
-    """Show that something goes on, on a terminal only."""
-    console = Console(stderr=True)
-    with console.status(what) if console.is_terminal else contextlib.nullcontext():
-        yield
+def _write(answer: Scores | Answer, form: Form, output: Path | None) -> None:
+    if told := answer_file.write(answer, form, output):
+        _say(told)
 
 
 def _say(text: str) -> None:
-    typer.echo(_printable(text), err=True)
+    typer.echo(printable(text), err=True)

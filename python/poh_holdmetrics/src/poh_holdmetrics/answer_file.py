@@ -1,0 +1,145 @@
+"""Answers on the screen and in files: a table, CSV, JSON or Parquet."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import datetime as dt
+import json
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from poh_holdmetrics import whole_file
+from poh_holdmetrics._native import Scores, Table
+from poh_holdmetrics.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import TextIO
+
+    from poh_holdmetrics.typing import Record
+
+ON_SCREEN = 200
+"""Rows that a table on the screen has."""
+
+
+class Form(StrEnum):
+    """How an answer is written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+_BY_NAME = {
+    ".csv": Form.CSV,
+    ".json": Form.JSON,
+    ".parquet": Form.PARQUET,
+    ".pq": Form.PARQUET,
+    ".txt": Form.TABLE,
+}
+
+
+def form_of(form: Form | None, path: Path | None) -> Form:
+    """Choose how an answer is written: as asked, else by the file's name, else as a table.
+
+    Raises
+    ------
+    ValueError
+        When the name says nothing, or Parquet is asked for on the screen.
+    """
+    if form is None and path is not None:
+        form = _BY_NAME.get(path.suffix.lower())
+        if form is None:
+            message = f"{path}: the name says no format; give --format"
+            raise ValueError(message)
+    if form is Form.PARQUET and path is None:
+        message = "Parquet is not for the screen; give a file with -o"
+        raise ValueError(message)
+    return form or Form.TABLE
+
+
+def write(answer: Scores | Table, form: Form, path: Path | None) -> str | None:
+    """Write an answer to a file, which is there whole or not at all, or to the screen.
+
+    Returns
+    -------
+    str or None
+        What a person should know: that not all rows are on the screen.
+    """
+    if form is Form.PARQUET and path is not None:
+        answer.write_parquet(path)
+        return None
+    if path is None:
+        written = _text(answer, form, sys.stdout, ON_SCREEN)
+        sys.stdout.flush()
+        return written
+    with whole_file.writing(path) as file:
+        return _text(answer, form, file, None)
+
+
+def _text(answer: Scores | Table, form: Form, file: TextIO, rows: int | None) -> str | None:
+    if form is Form.TABLE:
+        return _table(answer, file, rows)
+    if form is Form.JSON:
+        _json(answer, file)
+    else:
+        _csv(answer, file)
+    return None
+
+
+def _table(answer: Scores | Table, file: TextIO, most: int | None) -> str | None:
+    shown = len(answer) if most is None else min(len(answer), most)
+    table = RichTable()
+    for name in answer.columns:
+        table.add_column(name, justify="left" if name.endswith("_id") else "right")
+    for place in range(shown):
+        # Ids come from outside: what would be markup or move the cursor is shown as text.
+        cells = (str(_plain(value)) for value in answer[place].values())
+        table.add_row(*(printable(cell) for cell in cells))
+    width = None if most is not None else 10_000
+    Console(file=file, markup=False, highlight=False, width=width).print(table)
+    if shown == len(answer):
+        return None
+    return (
+        f"{shown:,} of {len(answer):,} rows are shown; --top chooses, and --format csv writes all"
+    )
+
+
+def _json(answer: Scores | Table, file: TextIO) -> None:
+    """One row a line, so that a large answer is never whole in memory."""
+    file.write("{\n")
+    if isinstance(answer, Scores):
+        file.write(f' "at_us": {answer.at_us},\n')
+    file.write(' "rows": [')
+    for place, row in enumerate(_rows(answer)):
+        file.write(f"{',' if place else ''}\n  {json.dumps(row, ensure_ascii=False)}")
+    file.write("\n ]\n}\n")
+
+
+def _csv(answer: Scores | Table, file: TextIO) -> None:
+    writer = csv.DictWriter(file, answer.columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_rows(answer))
+
+
+def _rows(answer: Scores | Table) -> Iterator[Record]:
+    for place in range(len(answer)):
+        yield {name: _plain(value) for name, value in answer[place].items()}
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, dt.datetime) else value
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one JSON object for a machine."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n")
+    with contextlib.suppress(AttributeError):
+        sys.stdout.flush()
