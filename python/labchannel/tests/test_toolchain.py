@@ -792,3 +792,57 @@ def test_a_toolchain_channel_from_its_lock(checkout, locked, monkeypatch):
     # What both name is there once.
     (shared,) = emptied.path.glob("*/_python_abi3_support-*")
     assert shared.samefile(made.path / shared.relative_to(emptied.path))
+
+
+@posix
+@needs_pip
+@pytest.mark.skipif(HERE != "linux-64", reason="toolchain channels are made on linux-64")
+class TestBadDays:
+    """A toolchain channel of one wheel, made while something else happens."""
+
+    @pytest.fixture(autouse=True)
+    def lock(self, checkout, locked, monkeypatch):
+        monkeypatch.setenv("LABCHANNEL_UPSTREAM", "toolchain")
+        checkout.write("toolchain.toml", TOOLCHAIN_TOML)
+        checkout.recipe("alpha", run=["tiny-tool"])
+        shutil.rmtree(checkout.cache / "toolchain")
+        wants = read_wants(checkout.workspace, "linux-64").digest
+        lock = whole_lock(wants=wants, pythons=(), rust=(), crates=(), wheels=(locked,))
+        write_lock(checkout.workspace.toolchain_lock, lock)
+
+    @pytest.fixture
+    def channel(self, checkout):
+        """The one channel there is, whole."""
+
+        def channel() -> Path:
+            (made,) = (checkout.cache / "toolchain").iterdir()
+            assert verify(made) == []
+            assert list(made.glob("*/tiny-*.conda"))
+            return made
+
+        return channel
+
+    def test_two_at_once_make_one(self, checkout, channel):
+        command = [sys.executable, "-m", "labchannel", "bootstrap"]
+        both = [
+            subprocess.Popen(command, cwd=checkout.root, stdin=subprocess.DEVNULL) for _ in range(2)
+        ]
+        assert [process.wait(120) for process in both] == [0, 0]
+        channel()
+
+    def test_one_that_died_before_its_index_was_written(self, checkout, channel, monkeypatch):
+        def die(folder: Path) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
+            dying.setattr("labchannel.toolchain.bootstrap.build_index", die)
+            bootstrap(checkout.workspace, Progressor(quiet=True))
+        bootstrap(checkout.workspace, Progressor(quiet=True))
+        channel()
+
+    def test_no_room(self, checkout, monkeypatch):
+        monkeypatch.setattr("labchannel.cache.available_bytes", lambda folder: 1_000_000)
+        with pytest.raises(LabchannelError, match=r"needs about .* GB in .* are free") as refused:
+            bootstrap(checkout.workspace, Progressor(quiet=True))
+        assert "LABCHANNEL_CACHE" in refused.value.mend
+        assert not list((checkout.cache / "toolchain").glob("*/*/*.conda"))
