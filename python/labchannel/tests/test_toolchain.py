@@ -834,9 +834,10 @@ class TestBadDays:
         def die(folder: Path) -> None:
             raise KeyboardInterrupt
 
-        with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as dying:
             dying.setattr("labchannel.toolchain.bootstrap.build_index", die)
-            bootstrap(checkout.workspace, Progressor(quiet=True))
+            with pytest.raises(KeyboardInterrupt):
+                bootstrap(checkout.workspace, Progressor(quiet=True))
         bootstrap(checkout.workspace, Progressor(quiet=True))
         channel()
 

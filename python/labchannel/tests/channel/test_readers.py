@@ -71,6 +71,7 @@ def read_shards(channel: Path) -> None:
             assert (folder / name).stat().st_size == entry["size"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "publications"), [("exchange", 20), ("files", 8)])
 def test_readers_see_no_half_of_a_publication(
     lab, client, tmp_path, make_package, monkeypatch, way, publications

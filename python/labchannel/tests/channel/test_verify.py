@@ -564,6 +564,7 @@ def test_a_recorded_placeholder_is_no_path_of_the_build_machine(tmp_path, make_p
     assert {f.message[:8] for f in verify(channel, ["alpha"], forbidden=forbidden)} == {"bin/tool"}
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_package(tmp_path, make_package):
     """Neither with one that barely compresses nor with one that is nearly nothing compressed."""
     size = 64 << 20
