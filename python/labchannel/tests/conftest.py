@@ -92,8 +92,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @dataclass
-class TinyPackages:
-    """Makes small packages; the same facts give the same bytes."""
+class PackageMaker:
+    """Makes tiny real packages in a folder; two calls with the same facts give the same bytes."""
 
     folder: Path
 
@@ -108,19 +108,28 @@ class TinyPackages:
         number: int = 0,
         build: str | None = None,
         subdir: str = "noarch",
-        files: dict[str, str] | None = None,
+        files: dict[str, str | bytes] | None = None,
         programs: dict[str, str] | None = None,
+        licence: str | None = "MIT",
         depends: Sequence[str] = (),
+        archive_type: Any = rattler_build.ArchiveType.Conda,
+        **metadata: Any,
     ) -> Path:
         work = self.folder / f"package {next(self._count)}"
         content = work / "files"
-        texts = {} if files is None and programs else files or {f"share/{name}.txt": f"{name}\n"}
-        for path, text in {**texts, **(programs or {})}.items():
+        content.mkdir(parents=True)
+        if files is None:
+            files = {} if programs else {f"share/{name}.txt": f"{name} {version} {number}\n"}
+        for path, data in {**files, **(programs or {})}.items():
             target = content / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(data if isinstance(data, bytes) else data.encode())
             if path in (programs or {}):
                 target.chmod(0o755)
+        licences = []
+        if licence is not None:
+            (work / "LICENSE.txt").write_text(licence)
+            licences = [work / "LICENSE.txt"]
         output = rattler_build.assemble_package(
             name=name,
             version=version,
@@ -129,17 +138,40 @@ class TinyPackages:
             build_number=number,
             output_dir=work,
             files_dir=content,
+            license="MIT",
+            license_files=licences,
             depends=list(depends),
             noarch="generic" if subdir == "noarch" else None,
             timestamp=BUILT,
             compression_level=1,
+            archive_type=archive_type,
+            **metadata,
         )
         return Path(output.path)
 
 
 @pytest.fixture
-def tiny_package(tmp_path: Path) -> TinyPackages:
-    return TinyPackages(tmp_path)
+def make_package(tmp_path: Path) -> PackageMaker:
+    return PackageMaker(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared_packages(tmp_path_factory: pytest.TempPathFactory) -> PackageMaker:
+    """Makes packages that outlive a test."""
+    return PackageMaker(tmp_path_factory.mktemp("packages"))
+
+
+@pytest.fixture(scope="session")
+def mounts() -> list[str]:
+    """The command that gives its program a mount namespace of its own: real full disks."""
+    command = ["unshare", "--user", "--map-root-user", "--mount"]
+    trial = [*command, "mount", "-t", "tmpfs", "none", "/mnt"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(trial, capture_output=True, check=False).returncode != 0
+    ):
+        pytest.skip("needs unprivileged user namespaces to mount a small disk in")
+    return command
 
 
 @dataclass

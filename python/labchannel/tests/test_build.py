@@ -263,17 +263,17 @@ def test_a_missing_source_file_ends_it_before_any_build(checkout):
     assert not (checkout.cache / "built").exists()
 
 
-def test_the_channel_gets_the_run_time_closure_for_each_python(checkout, tiny_package):
+def test_the_channel_gets_the_run_time_closure_for_each_python(checkout, make_package):
     pythons = [
-        tiny_package("python", f"{version}.1", build=f"h0_{place}", number=place)
+        make_package("python", f"{version}.1", build=f"h0_{place}", number=place)
         for place, version in enumerate(("3.12", "3.13", "3.14"))
     ]
     needed = [
-        tiny_package("pip"),
-        tiny_package("lib", depends=["lib-core"]),
-        tiny_package("lib-core"),
+        make_package("pip"),
+        make_package("lib", depends=["lib-core"]),
+        make_package("lib-core"),
     ]
-    publish(checkout.toolchain, [*pythons, *needed, tiny_package("compiler")])
+    publish(checkout.toolchain, [*pythons, *needed, make_package("compiler")])
     checkout.recipe("alpha", run=["lib"])
     checkout.build(closure=True)
     names = sorted(record.name for record in Channel.read(checkout.channel))
@@ -281,8 +281,8 @@ def test_the_channel_gets_the_run_time_closure_for_each_python(checkout, tiny_pa
     assert verify(checkout.channel) == []
 
 
-def test_the_closure_can_be_left_out(checkout, tiny_package):
-    publish(checkout.toolchain, [tiny_package("lib")])
+def test_the_closure_can_be_left_out(checkout, make_package):
+    publish(checkout.toolchain, [make_package("lib")])
     checkout.recipe("alpha", run=["lib"])
     checkout.build(closure=False)
     assert [record.name for record in Channel.read(checkout.channel)] == ["alpha"]
@@ -514,20 +514,6 @@ def test_two_builds_for_two_channels_at_once_build_a_recipe_once(checkout, gate)
 
 # A full disk and a read-only channel, real ones: in a mount namespace of their own.
 
-MOUNTS = ["unshare", "--user", "--map-root-user", "--mount"]
-
-
-def can_mount() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    trial = [*MOUNTS, "mount", "-t", "tmpfs", "none", "/mnt"]
-    return subprocess.run(trial, capture_output=True, check=False).returncode == 0
-
-
-needs_mounts = pytest.mark.skipif(
-    not can_mount(), reason="needs unprivileged user namespaces to mount a small disk in"
-)
-
 ON_A_DISK = """
 set -eu
 eval "$prepare"
@@ -537,26 +523,29 @@ exit $status
 """
 
 
-def build_with_mounts(checkout, prepare: str) -> subprocess.CompletedProcess[str]:
-    """Build where `prepare` (sh) has mounted something over a folder of the checkout's."""
-    return subprocess.run(
-        [*MOUNTS, "sh", "-c", ON_A_DISK],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=checkout.root,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "python": sys.executable,
-            "prepare": prepare,
-            "cache": str(checkout.cache),
-        },
-    )
+@pytest.fixture
+def build_with_mounts(mounts):
+    def build_with_mounts(checkout, prepare: str) -> subprocess.CompletedProcess[str]:
+        """Build where `prepare` (sh) has mounted something over a folder of the checkout's."""
+        return subprocess.run(
+            [*mounts, "sh", "-c", ON_A_DISK],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=checkout.root,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "python": sys.executable,
+                "prepare": prepare,
+                "cache": str(checkout.cache),
+            },
+        )
+
+    return build_with_mounts
 
 
-@needs_mounts
-def test_a_read_only_channel(checkout, contents):
+def test_a_read_only_channel(build_with_mounts, checkout, contents):
     checkout.recipe("alpha")
     checkout.build()
     before = contents(checkout.channel)
@@ -574,7 +563,6 @@ def test_a_read_only_channel(checkout, contents):
     assert checkout.statuses() == {"alpha": "cached"}
 
 
-@needs_mounts
 @pytest.mark.parametrize(
     ("folder", "size", "told"),
     [
@@ -583,7 +571,7 @@ def test_a_read_only_channel(checkout, contents):
         ("logs", "4k", "No space left on device"),
     ],
 )
-def test_no_room_in_the_cache(checkout, contents, folder, size, told):
+def test_no_room_in_the_cache(build_with_mounts, checkout, contents, folder, size, told):
     checkout.recipe("alpha")
     checkout.build()
     before = contents(checkout.channel)

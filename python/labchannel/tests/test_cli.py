@@ -102,9 +102,9 @@ def test_a_missing_option_is_named(tool):
 
 
 @pytest.fixture
-def channel(tmp_path, tiny_package):
+def channel(tmp_path, make_package):
     folder = tmp_path / "chännel"
-    publish(folder, [tiny_package("alpha"), tiny_package("beta")])
+    publish(folder, [make_package("alpha"), make_package("beta")])
     return folder
 
 
@@ -148,8 +148,8 @@ def test_what_is_no_channel(command, tool, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_publish_and_its_json(tmp_path, tiny_package, tool):
-    package = tiny_package("alpha")
+def test_publish_and_its_json(tmp_path, make_package, tool):
+    package = make_package("alpha")
     done = tool("publish", package, "--channel", tmp_path / "new", "--json", "-q")
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
@@ -158,10 +158,10 @@ def test_publish_and_its_json(tmp_path, tiny_package, tool):
     assert again.stdout.startswith("0 added (0 B), 1 were there already: ")
 
 
-def test_prune_and_its_json(checkout, tiny_package, tool):
+def test_prune_and_its_json(checkout, make_package, tool):
     checkout.recipe("alpha")
-    builds = [tiny_package("alpha", number=number) for number in range(3)]
-    publish(checkout.channel, [*builds, tiny_package("other")])
+    builds = [make_package("alpha", number=number) for number in range(3)]
+    publish(checkout.channel, [*builds, make_package("other")])
     done = tool("prune", "--keep", "1", cwd=checkout.root)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -31,17 +31,17 @@ HERE = current_platform()
 
 
 @pytest.fixture
-def channel(tmp_path, tiny_package, no_network) -> Path:
+def channel(tmp_path, make_package, no_network) -> Path:
     """A folder that stands alone, on a path that needs quoting."""
     target = tmp_path / "Lab Zürich" / "channel"
     publish(
         target,
         [
-            tiny_package("alpha", depends=["beta >=1"]),
-            tiny_package("beta", "1.0"),
-            tiny_package("beta", "2.0", files={"share/beta.txt": "two\n"}),
-            tiny_package("python", "3.13.5", build="h1_0_cp313", subdir=HERE),
-            tiny_package("programs", programs={"bin/hello": "#!/bin/sh\necho hello\n"}),
+            make_package("alpha", depends=["beta >=1"]),
+            make_package("beta", "1.0"),
+            make_package("beta", "2.0", files={"share/beta.txt": "two\n"}),
+            make_package("python", "3.13.5", build="h1_0_cp313", subdir=HERE),
+            make_package("programs", programs={"bin/hello": "#!/bin/sh\necho hello\n"}),
         ],
     )
     return target
@@ -102,9 +102,9 @@ def test_a_channel_folder_by_any_of_its_names(channel, tmp_path, monkeypatch, ch
     assert [record.name.normalized for record in solve([form], ["beta"], HERE)] == ["beta"]
 
 
-def test_a_package_published_a_moment_ago_is_seen(channel, tiny_package):
+def test_a_package_published_a_moment_ago_is_seen(channel, make_package):
     assert len(solve([channel], ["beta"], HERE)) == 1
-    publish(channel, [tiny_package("beta", "3.0")])
+    publish(channel, [make_package("beta", "3.0")])
     (record,) = solve([channel], ["beta"], HERE)
     assert str(record.version) == "3.0"
 
@@ -133,8 +133,8 @@ def test_a_python_that_is_not_served(channel, spec):
     assert spec.split()[0] in caught.value.cause.split("\n", 1)[1]
 
 
-def test_packages_that_exclude_each_other(channel, tiny_package):
-    publish(channel, [tiny_package("old", depends=["beta <2"])])
+def test_packages_that_exclude_each_other(channel, make_package):
+    publish(channel, [make_package("old", depends=["beta <2"])])
     with pytest.raises(LabchannelError, match="no environment"):
         solve([channel], ["old", "beta >=2"], HERE)
 
@@ -267,8 +267,8 @@ def files_of(prefix: Path) -> dict[str, bytes]:
     }
 
 
-def test_two_environments_from_one_lock_are_the_same(channel, lock, tmp_path, tiny_package):
-    publish(channel, [tiny_package("beta", "3.0")])
+def test_two_environments_from_one_lock_are_the_same(channel, lock, tmp_path, make_package):
+    publish(channel, [make_package("beta", "3.0")])
     moved = tmp_path / "a copy of the channel"
     shutil.copytree(channel, moved)
     prefixes = [tmp_path / "one", tmp_path / "deeper" / "and with another name" / "two"]

@@ -153,11 +153,11 @@ print(json.dumps({
 
 
 @pytest.fixture
-def behind_a_firewall(clone, tiny_package, no_network):
+def behind_a_firewall(clone, make_package, no_network):
     """A clone with a pixi, and a toolchain channel in the place of conda-forge."""
     clone.python()
     clone.ready_environment()
-    publish(clone.cache / "toolchain" / "here", [tiny_package("alpha")])
+    publish(clone.cache / "toolchain" / "here", [make_package("alpha")])
     script = clone.root / "solving_pixi.py"
     script.write_text(SOLVING_PIXI, encoding="utf-8")
     program(

@@ -79,14 +79,14 @@ depends-on = ["leave", "show"]
 
 
 @pytest.fixture
-def lab(checkout, tiny_package):
+def lab(checkout, make_package):
     checkout.write("pixi.toml", MANIFEST)
     checkout.write("data/here.txt", "")
     publish(
         checkout.toolchain,
         [
-            tiny_package("programs", programs=PROGRAMS),
-            tiny_package("more", programs={"bin/more": "#!/bin/sh\necho more\n"}),
+            make_package("programs", programs=PROGRAMS),
+            make_package("more", programs={"bin/more": "#!/bin/sh\necho more\n"}),
         ],
     )
     return checkout
@@ -182,7 +182,7 @@ def test_an_unknown_task(run):
 
 
 def test_an_environment_is_made_once_and_anew_when_its_packages_change(
-    run, lab, tiny_package, monkeypatch
+    run, lab, make_package, monkeypatch
 ):
     run("show")
     (prefix,) = (lab.cache / "envs").iterdir()
@@ -191,8 +191,8 @@ def test_an_environment_is_made_once_and_anew_when_its_packages_change(
     assert (prefix / "conda-meta" / "labchannel.json").stat().st_mtime_ns == made
     newer = {**PROGRAMS, "bin/show": "#!/bin/sh\necho newer\n"}
     monkeypatch.setenv("LABCHANNEL_UPSTREAM", "toolchain:second")
-    more = tiny_package("more", programs={"bin/more": "#!/bin/sh\necho more\n"})
-    publish(lab.toolchain, [tiny_package("programs", "2.0", programs=newer), more])
+    more = make_package("more", programs={"bin/more": "#!/bin/sh\necho more\n"})
+    publish(lab.toolchain, [make_package("programs", "2.0", programs=newer), more])
     assert run("show") == (0, ["newer"])
 
 

@@ -364,7 +364,7 @@ def packed(wheel: Path, folder: Path, pythons=("3.12", "3.13"), platform="linux-
 
 
 @posix
-def test_a_pure_wheel_becomes_one_noarch_package_that_runs(tmp_path, tiny_package):
+def test_a_pure_wheel_becomes_one_noarch_package_that_runs(tmp_path, make_package):
     wheel = make_wheel(
         tmp_path,
         headers="Requires-Python: >=3.12\nRequires-Dist: lib>=2\nLicense-Expression: MIT\n"
@@ -381,7 +381,7 @@ def test_a_pure_wheel_becomes_one_noarch_package_that_runs(tmp_path, tiny_packag
 
     channel = tmp_path / "channel"
     program_text = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
-    python = tiny_package(
+    python = make_package(
         "python",
         "3.12.0",
         subdir=HERE,
@@ -389,7 +389,7 @@ def test_a_pure_wheel_becomes_one_noarch_package_that_runs(tmp_path, tiny_packag
     )
     (channel / HERE).mkdir(exist_ok=True)
     shutil.copy(python, channel / HERE)
-    shutil.copy(tiny_package("lib", "2.0"), channel / "noarch")
+    shutil.copy(make_package("lib", "2.0"), channel / "noarch")
     build_index(channel)
     prefix = tmp_path / "my env"
     install(solve([channel], ["tiny-tool"], HERE), prefix, HERE, ["tiny-tool"])

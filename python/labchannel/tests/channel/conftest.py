@@ -3,90 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import itertools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import rattler
-import rattler_build
 from labchannel.channel.publish import publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-BUILT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-
-
-@dataclass
-class PackageMaker:
-    """Makes packages in a folder; two calls with the same facts give the same bytes."""
-
-    folder: Path
-
-    def __post_init__(self) -> None:
-        self._count = itertools.count()
-
-    def __call__(
-        self,
-        name: str,
-        version: str = "1.0",
-        *,
-        number: int = 0,
-        subdir: str = "noarch",
-        files: dict[str, str | bytes] | None = None,
-        licence: str | None = "MIT",
-        depends: Sequence[str] = (),
-        archive_type: Any = rattler_build.ArchiveType.Conda,
-        detect_prefix: bool = True,
-        **metadata: Any,
-    ) -> Path:
-        work = self.folder / f"package {next(self._count)}"
-        content = work / "files"
-        content.mkdir(parents=True)
-        for path, data in (files or {f"share/{name}.txt": f"{name} {version} {number}\n"}).items():
-            target = content / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data if isinstance(data, bytes) else data.encode())
-        licences = []
-        if licence is not None:
-            (work / "LICENSE.txt").write_text(licence)
-            licences = [work / "LICENSE.txt"]
-        output = rattler_build.assemble_package(
-            name=name,
-            version=version,
-            target_platform=subdir,
-            build_string=f"h0_{number}",
-            build_number=number,
-            output_dir=work,
-            files_dir=content,
-            license="MIT",
-            license_files=licences,
-            depends=list(depends),
-            noarch="generic" if subdir == "noarch" else None,
-            timestamp=BUILT,
-            compression_level=1,
-            archive_type=archive_type,
-            detect_prefix=detect_prefix,
-            **metadata,
-        )
-        return Path(output.path)
-
-
-@pytest.fixture
-def make_package(tmp_path: Path) -> PackageMaker:
-    return PackageMaker(tmp_path)
+    from collections.abc import Callable
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(shared_packages: Callable[..., Path]) -> Path:
     """Three packages in two subdirs, published once; nobody may change it."""
-    folder = tmp_path_factory.mktemp("published")
-    make_package = PackageMaker(folder)
-    channel = folder / "channel"
+    make_package = shared_packages
+    channel = make_package.folder / "channel"
     publish(
         channel,
         [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -13,20 +12,6 @@ from labchannel.channel.verify import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-MOUNTS = ["unshare", "--user", "--map-root-user", "--mount"]
-
-
-def can_mount() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    trial = [*MOUNTS, "mount", "-t", "tmpfs", "none", "/mnt"]
-    return subprocess.run(trial, capture_output=True, check=False).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(
-    not can_mount(), reason="needs unprivileged user namespaces to mount a small disk in"
-)
 
 # Mounts $disk, copies the channel onto it, runs $prepare, publishes, and takes the channel back.
 SCRIPT = """
@@ -54,39 +39,46 @@ exit $status
 """
 
 
-def publish_on_small_disk(
-    channel: Path, package: Path, folder: Path, *, prepare: str = ":", size: str = "16m"
-) -> tuple[int, str, str, Path]:
-    """Publish to a copy of the channel on a disk of its own: status, output, files left, result."""
-    disk, after = folder / "disk", folder / "after"
-    disk.mkdir()
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "python": sys.executable,
-        "disk": str(disk),
-        "channel": str(channel),
-        "after": str(after),
-        "prepare": prepare,
-        "size": size,
-    }
-    run = subprocess.run(
-        [*MOUNTS, "sh", "-c", SCRIPT, "sh", str(package)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    return run.returncode, run.stdout, run.stderr, after
+@pytest.fixture
+def publish_on_small_disk(mounts):
+    def publish_on_small_disk(
+        channel: Path, package: Path, folder: Path, *, prepare: str = ":", size: str = "16m"
+    ) -> tuple[int, str, str, Path]:
+        """Publish to a copy of the channel on a disk of its own.
+
+        Returns the status, the output, the files left and the channel afterwards.
+        """
+        disk, after = folder / "disk", folder / "after"
+        disk.mkdir()
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "python": sys.executable,
+            "disk": str(disk),
+            "channel": str(channel),
+            "after": str(after),
+            "prepare": prepare,
+            "size": size,
+        }
+        run = subprocess.run(
+            [*mounts, "sh", "-c", SCRIPT, "sh", str(package)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        return run.returncode, run.stdout, run.stderr, after
+
+    return publish_on_small_disk
 
 
-def test_the_disk_is_there_at_all(lab, make_package, tmp_path):
+def test_the_disk_is_there_at_all(publish_on_small_disk, lab, make_package, tmp_path):
     status, output, left, after = publish_on_small_disk(lab, make_package("delta"), tmp_path)
     assert (status, output) == (0, "published 1\n"), left
     assert verify(after) == []
 
 
 @pytest.mark.parametrize("room", ["0", "40k", "108k"])
-def test_a_full_disk(lab, make_package, tmp_path, snapshot, room):
+def test_a_full_disk(publish_on_small_disk, lab, make_package, tmp_path, snapshot, room):
     """No room at all, none for the package, none for the index."""
     fill = f"head -c {room} /dev/zero > room; cat /dev/zero > fill 2>/dev/null || rm room"
     big = make_package("big", files={"big.bin": os.urandom(100_000)}, detect_prefix=False)
@@ -107,7 +99,7 @@ def test_a_full_disk(lab, make_package, tmp_path, snapshot, room):
     ],
     ids=["disk", "channel"],
 )
-def test_read_only(lab, make_package, tmp_path, snapshot, prepare):
+def test_read_only(publish_on_small_disk, lab, make_package, tmp_path, snapshot, prepare):
     before = snapshot(lab)
     status, output, left, after = publish_on_small_disk(
         lab, make_package("delta"), tmp_path, prepare=prepare
@@ -128,7 +120,9 @@ def test_read_only(lab, make_package, tmp_path, snapshot, prepare):
     ],
     ids=["mount point", "mount point in a read-only folder"],
 )
-def test_a_channel_that_is_a_mount_point(lab, make_package, tmp_path, prepare):
+def test_a_channel_that_is_a_mount_point(
+    publish_on_small_disk, lab, make_package, tmp_path, prepare
+):
     status, output, left, after = publish_on_small_disk(
         lab, make_package("delta"), tmp_path, prepare=prepare
     )
