@@ -297,7 +297,7 @@ def test_ctrl_c_while_reading(folder, command, number):
         row = f"t,0x{'0' * 40},a,1,0,0,0\n"
     with start(*asked, cwd=folder, stderr=subprocess.PIPE) as process:
         # The file opens when the command does: from here on it reads, and the file has no end.
-        with fifo.open("w") as file, contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError), fifo.open("w") as file:
             file.write(header)
             file.flush()
             process.send_signal(getattr(signal, number))

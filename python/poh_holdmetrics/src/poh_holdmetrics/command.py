@@ -375,7 +375,11 @@ def main() -> None:
     # What stops a service is an interrupt too: no part of a file stays behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(prog_name="poh_holdmetrics")
+        try:
+            app(prog_name="poh_holdmetrics")
+        finally:
+            # What is still in the buffer meets a full disk or a closed pipe here, not at the exit.
+            sys.stdout.flush()
     except SystemExit as stop:
         # typer takes these two for a wish to end, and forgets which it was.
         if _behind(stop, KeyboardInterrupt):
@@ -387,6 +391,7 @@ def main() -> None:
     except BrokenPipeError:
         _leave_pipe()
     except OSError as error:
+        _drop_output()
         _say(f"error: {_trouble(error)}")
         sys.exit(1)
     except (ValueError, OverflowError) as error:
@@ -403,9 +408,13 @@ def _behind(error: BaseException, kind: type[BaseException]) -> bool:
 
 def _leave_pipe() -> None:
     """End as a program that the signal SIGPIPE ends, without a word."""
-    # What is still in the buffer has no reader; Python would complain of it as it ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _drop_output()
     sys.exit(128 + 13)
+
+
+def _drop_output() -> None:
+    """What is in the buffer has no way out; Python would complain of it as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _MENDS = {
