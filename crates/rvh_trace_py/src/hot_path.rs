@@ -11,7 +11,7 @@
 
 use crate::span::{Phase, Span};
 use crate::values::{utf8, with_text, with_value};
-use crate::{current, start_log};
+use crate::{current, generators, start_log};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -281,7 +281,9 @@ unsafe extern "C" fn enter(
         (py, Borrowed::from_ptr(py, slf).cast_unchecked::<Span>())
     };
     guarded(py, || {
-        enter_span(&slf);
+        if enter_span(&slf) {
+            generators::entered(&slf);
+        }
         Ok(slf.to_owned().into_ptr())
     })
 }
@@ -310,17 +312,17 @@ unsafe extern "C" fn exit(
     })
 }
 
-/// Starts a span and makes it current. A second time does nothing.
+/// Starts a span and makes it current. A second time does nothing and returns false.
 #[inline]
-pub(crate) fn enter_span(slf: &Bound<'_, Span>) {
+pub(crate) fn enter_span(slf: &Bound<'_, Span>) -> bool {
     let Ok(mut span) = slf.try_borrow_mut() else {
-        return;
+        return false;
     };
     if span.phase != Phase::New {
-        return;
+        return false;
     }
     let Some(previous) = current::get(slf.py()) else {
-        return;
+        return false;
     };
     let parent = current::adopt(&previous);
     span.start(parent.as_ref(), None);
@@ -330,6 +332,7 @@ pub(crate) fn enter_span(slf: &Bound<'_, Span>) {
         drop(span);
         start_log::log_start(slf.py(), &name);
     }
+    true
 }
 
 /// Makes a span current that was suspended, or starts it. What was current below it when it was
@@ -374,9 +377,14 @@ pub(crate) fn exit_span(slf: &Bound<'_, Span>, exception: Option<&Bound<'_, PyAn
     let Ok(mut span) = slf.try_borrow_mut() else {
         return;
     };
+    let generator = std::mem::take(&mut span.generator);
     if span.phase == Phase::Open {
         span.end_at(None);
-        restore_previous(slf, span);
+    }
+    // Also where `end` was called before.
+    restore_previous(slf, span);
+    if generator != 0 {
+        generators::left(slf, generator);
     }
 }
 

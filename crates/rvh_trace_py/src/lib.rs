@@ -5,6 +5,7 @@
 mod current;
 mod exceptions;
 mod finished;
+mod generators;
 mod hot_path;
 mod pyexporter;
 mod setup;

@@ -3,7 +3,7 @@
 use crate::current::{self, SpanContext};
 use crate::finished::attributes_dict;
 use crate::values::{attributes, each_attribute, shown, with_text, with_value};
-use crate::{exceptions, hot_path};
+use crate::{exceptions, generators, hot_path};
 use pyo3::exceptions::{
     PyBaseException, PyException, PyGeneratorExit, PyStopIteration, PySystemExit,
 };
@@ -44,6 +44,8 @@ pub struct Span {
     pub(crate) inner: Option<Py<PyAny>>,
     /// How many of its children are open.
     pub(crate) open_children: u32,
+    /// The address of the generator's frame that entered it; 0 for other code.
+    pub(crate) generator: usize,
     /// Set for a span of OpenTelemetry's API, whose rules for exceptions are its own.
     pub(crate) api: Option<ApiRules>,
     /// The exception that was recorded last, in it or in a child of it: its address and text.
@@ -60,6 +62,7 @@ impl Span {
             token: None,
             inner: None,
             open_children: 0,
+            generator: 0,
             api: None,
             recorded_exception: (0, 0),
         }
@@ -440,7 +443,9 @@ impl Span {
     }
 
     fn __aenter__(slf: &Bound<'_, Self>) -> Ready {
-        hot_path::enter_span(slf);
+        if hot_path::enter_span(slf) {
+            generators::entered(slf);
+        }
         Ready {
             value: Some(slf.clone().into_any().unbind()),
         }
