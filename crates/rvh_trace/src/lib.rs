@@ -51,7 +51,7 @@ pub use limits::Limits;
 pub use pipeline::Pipeline;
 pub use redaction::Redaction;
 pub use resource::Resource;
-pub use sampler::{RateLimit, Sampler};
+pub use sampler::{RateLimit, Rule, Sampler};
 pub use settings::{
     Batch, ExporterSettings, FileSettings, FromEnv, OtlpSettings, Protocol, Settings,
 };
@@ -61,7 +61,7 @@ pub use tail::Tail;
 pub use tracer::{
     EnterGuard, ForeignContext, Guard, InSpan, Span, after_fork_in_child, child_of, count_coerced,
     current_context, discard, enabled, finished_spans, flush, in_span, in_span_async, init,
-    innermost, install, is_any_entered, new_span, new_span_at, pipeline, samples,
+    innermost, install, is_any_entered, new_span, new_span_at, pipeline, redact, samples,
     set_foreign_context, shutdown, stats,
 };
 

@@ -1,7 +1,8 @@
 //! Which traces are recorded.
 
-use crate::{Error, SpanContext, SpanRecord, TraceId, now_ns};
+use crate::{Error, SpanContext, SpanRecord, TraceId, Value, now_ns};
 use std::sync::atomic::{AtomicU64, Ordering};
+use wildmatch::WildMatch;
 
 /// Decides, when a span starts, whether it is recorded.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,8 +15,59 @@ pub enum Sampler {
     Ratio(f64),
     /// As the parent was; for a root, as the inner sampler says.
     ParentBased(Box<Sampler>),
-    /// At most this many a second, evenly; of those, as the inner sampler says.
+    /// As the first rule that matches says; where none does, as the inner sampler says.
+    ByRules(Vec<Rule>, Box<Sampler>),
+    /// At most this many new traces a second, evenly; of those, as the inner sampler says.
     RateLimited(Box<RateLimit>),
+}
+
+/// Which spans, by what they are called and by the attributes that they begin with, and which part
+/// of them is recorded.
+///
+/// In patterns `*` stands for any text and `?` for one character.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    name: Option<WildMatch>,
+    attributes: Vec<(String, WildMatch)>,
+    ratio: f64,
+}
+
+impl Rule {
+    /// A rule for spans whose name matches the pattern, if there is one, and which have all these
+    /// attributes, with values that match: numbers as they are written, `true` and `false`.
+    ///
+    /// `ratio` is the part that is recorded, 0.0 to 1.0, chosen by trace id.
+    pub fn new(
+        name: Option<&str>,
+        attributes: &[(String, String)],
+        ratio: f64,
+    ) -> Result<Self, Error> {
+        if !(0.0..=1.0).contains(&ratio) {
+            let mend = "give a number from 0.0 to 1.0";
+            return Err(Error::setting("rule's ratio", ratio.to_string(), mend));
+        }
+        Ok(Self {
+            name: name.map(WildMatch::new),
+            attributes: attributes
+                .iter()
+                .map(|(key, pattern)| (key.clone(), WildMatch::new(pattern)))
+                .collect(),
+            ratio,
+        })
+    }
+
+    fn matches(&self, record: &SpanRecord) -> bool {
+        let has = |(key, pattern): &(String, WildMatch)| match record.fields.get(key) {
+            Some(Value::Str(text)) => pattern.matches(&text),
+            Some(Value::Bool(value)) => pattern.matches(&value.to_string()),
+            Some(Value::Int(value)) => pattern.matches(&value.to_string()),
+            Some(Value::Float(value)) => pattern.matches(&value.to_string()),
+            Some(Value::Bytes(_) | Value::List(_)) | None => false,
+        };
+        let named = self.name.as_ref();
+        named.is_none_or(|pattern| pattern.matches(record.name()))
+            && self.attributes.iter().all(has)
+    }
 }
 
 /// A number of traces a second, and what else decides.
@@ -85,7 +137,19 @@ impl Sampler {
                 Some(parent) => parent.is_sampled(),
                 None => root.samples(None, record),
             },
-            Self::RateLimited(limit) => limit.inner.samples(parent, record) && limit.admits(),
+            Self::ByRules(rules, inner) => match rules.iter().find(|rule| rule.matches(record)) {
+                // A trace whose beginning is not recorded is not recorded in pieces.
+                Some(rule) => {
+                    parent.is_none_or(|context| !context.is_valid() || context.is_sampled())
+                        && in_bound(record.trace_id, bound(rule.ratio))
+                }
+                None => inner.samples(parent, record),
+            },
+            // A child of a recorded parent is part of a trace that was counted.
+            Self::RateLimited(limit) => {
+                limit.inner.samples(parent, record)
+                    && (parent.is_some_and(|p| p.is_valid() && p.is_sampled()) || limit.admits())
+            }
         }
     }
 
@@ -98,7 +162,7 @@ impl Sampler {
                 Self::AlwaysOff => Some(0),
                 Self::Ratio(ratio) => Some(bound(*ratio)),
                 Self::ParentBased(_) => root.root_bound(),
-                Self::RateLimited(_) => None,
+                Self::ByRules(..) | Self::RateLimited(_) => None,
             },
             _ => None,
         }
@@ -184,6 +248,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let attribute = |key: &str, pattern: &str| [(key.to_owned(), pattern.to_owned())];
+        let rules = vec![
+            Rule::new(Some("GET /health*"), &[], 0.0).expect("a rule"),
+            Rule::new(None, &attribute("code", "4??"), 1.0).expect("a rule"),
+            Rule::new(Some("GET *"), &[], 0.5).expect("a rule"),
+        ];
+        let sampler = Sampler::ByRules(rules, Box::new(Sampler::AlwaysOff));
+        let named = |name: &str, trace_id: u128| {
+            let mut record = record(trace_id);
+            record.fields = Fields::new(name, Vec::new());
+            record
+        };
+        let mut with_code = named("POST /x", u128::MAX);
+        with_code.fields.set("code", 404.into(), 9);
+        assert!(sampler.samples(None, &with_code));
+        with_code.fields.set("code", 4040.into(), 9);
+        assert!(!sampler.samples(None, &with_code));
+        assert!(!sampler.samples(None, &named("GET /healthz", 1)));
+        assert!(sampler.samples(None, &named("GET /x", 1)));
+        assert!(!sampler.samples(None, &named("GET /x", u128::from(u64::MAX))));
+        let unsampled = SpanContext {
+            trace_id: TraceId(1),
+            span_id: SpanId(1),
+            ..SpanContext::default()
+        };
+        assert!(!sampler.samples(Some(&unsampled), &named("GET /x", 1)));
+        assert!(Rule::new(None, &[], 1.5).is_err());
     }
 
     #[test]

@@ -281,6 +281,9 @@ impl Settings {
             Sampler::from_name(name, argument.as_deref())
         }) {
             settings.sampler = sampler;
+        } else if let Some(name) = reader.text("OTEL_TRACES_SAMPLER") {
+            // An argument that cannot be used is as good as none.
+            settings.sampler = Sampler::from_name(&name, None).unwrap_or(settings.sampler);
         }
         let otlp = reader.otlp();
         settings.exporter = match reader.text("OTEL_TRACES_EXPORTER").as_deref() {
@@ -583,6 +586,17 @@ mod tests {
                 .all(|w| !w.to_string().contains("secret"))
         );
         assert_eq!(from_env.settings, Settings::default());
+    }
+
+    #[test]
+    fn a_bad_argument_is_ignored_and_its_sampler_is_not() {
+        let from_env = read(&[
+            ("OTEL_TRACES_SAMPLER", "traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "half"),
+        ]);
+        assert_eq!(from_env.settings.sampler, Sampler::Ratio(1.0));
+        assert_eq!(from_env.warnings.len(), 1);
+        assert!(from_env.warnings[0].to_string().contains("SAMPLER_ARG"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::exception::Exception;
 use crate::export::Exporter;
 use crate::export::memory::Store;
 use crate::pipeline::Pipeline;
+use crate::redaction::KnownKeys;
 use crate::span::now_ns;
 use crate::{
     Error, Fields, Kind, Level, Limits, Settings, SpanContext, SpanRecord, Stats, Status, Value,
@@ -194,6 +195,16 @@ pub fn finished_spans() -> Vec<SpanRecord> {
     };
     pipeline.flush(Duration::from_secs(5));
     pipeline.store().spans()
+}
+
+/// Cleans spans that are shown before they are exported, as the settings say.
+pub fn redact<'a>(records: impl IntoIterator<Item = &'a mut SpanRecord>) {
+    if let Some(pipeline) = PIPELINE.load_full() {
+        let mut known = KnownKeys::default();
+        for record in records {
+            pipeline.settings.redaction.clean(record, &mut known);
+        }
+    }
 }
 
 /// What the pipeline has done; zeros without one.

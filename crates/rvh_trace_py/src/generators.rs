@@ -6,6 +6,11 @@
 //! this one code object yields and goes on: its spans are suspended meanwhile. Other code runs as
 //! fast as before.
 //!
+//! To look costs a sixth of a span, because the interpreter has to make a frame object. So what
+//! was found is remembered by the place of the call: the name, which is a constant of the code, the
+//! names of the fields, and the module. Two functions of a module may share all three; so the
+//! answer is looked up again now and then, and once a generator was met, every time.
+//!
 //! A generator that is a context manager is meant to act on its caller: the spans of one that
 //! `contextlib` drives go over to the function with the `with` statement, which may be a generator
 //! itself.
@@ -17,7 +22,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// `CO_GENERATOR` and `CO_ASYNC_GENERATOR` of a code object's `co_flags`. A coroutine is driven by
@@ -45,8 +50,7 @@ fn with_open<T>(work: impl FnOnce(&mut HashMap<usize, Vec<Py<Span>>>) -> T) -> T
     work(open.get_or_insert_default())
 }
 
-/// The frame that is running, and whether its code is a generator's.
-#[inline]
+/// The frame that is running, if its code is a generator's.
 fn generator_frame(py: Python<'_>) -> Option<(usize, Bound<'_, PyAny>)> {
     // SAFETY: attached; the frame is borrowed from the running thread, or NULL without one, and
     // its code is a new reference.
@@ -61,13 +65,11 @@ fn generator_frame(py: Python<'_>) -> Option<(usize, Bound<'_, PyAny>)> {
     is_generator(&code).then_some((frame as usize, code))
 }
 
-#[inline]
 fn is_generator(code: &Bound<'_, PyAny>) -> bool {
     let slot = &PLAIN[(code.as_ptr() as usize >> 6) % PLAIN.len()];
     slot.load(Ordering::Relaxed) != code.as_ptr() && asked_is_generator(code, slot)
 }
 
-#[cold]
 fn asked_is_generator(code: &Bound<'_, PyAny>, slot: &AtomicPtr<ffi::PyObject>) -> bool {
     let flags = code.getattr(intern!(code.py(), "co_flags"));
     let generator = flags
@@ -81,15 +83,125 @@ fn asked_is_generator(code: &Bound<'_, PyAny>, slot: &AtomicPtr<ffi::PyObject>) 
     generator
 }
 
+/// Where `span()` is called: what is known of it is in a slot of `CALLS`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Call(u16);
+
+struct Known {
+    /// Owned, so that no other object can have its address.
+    name: AtomicPtr<ffi::PyObject>,
+    /// Owned, or NULL.
+    names: AtomicPtr<ffi::PyObject>,
+    /// Only compared.
+    globals: AtomicPtr<ffi::PyObject>,
+    /// How often nothing was looked up; `SHARED` when a generator calls from here.
+    skipped: AtomicU32,
+}
+
+const CALLS_KEPT: usize = 512;
+const SHARED: u32 = u32::MAX;
+const LOOK_AGAIN_AFTER: u32 = 64;
+
+static CALLS: [Known; CALLS_KEPT] = [const {
+    Known {
+        name: AtomicPtr::new(std::ptr::null_mut()),
+        names: AtomicPtr::new(std::ptr::null_mut()),
+        globals: AtomicPtr::new(std::ptr::null_mut()),
+        skipped: AtomicU32::new(0),
+    }
+}; CALLS_KEPT];
+
+impl Call {
+    /// Nothing is known of the caller.
+    pub(crate) const UNKNOWN: Self = Self(u16::MAX);
+    /// The caller is no generator, or takes care itself.
+    pub(crate) const PLAIN: Self = Self(u16::MAX - 1);
+
+    /// The call of `span()` with this name and a tuple of names of fields, or NULL.
+    #[inline]
+    pub(crate) fn of(name: &Bound<'_, PyAny>, names: *mut ffi::PyObject) -> Self {
+        let at = ((name.as_ptr() as usize >> 4) ^ (names as usize >> 5)) % CALLS_KEPT;
+        let known = &CALLS[at];
+        if known.name.load(Ordering::Relaxed) == name.as_ptr()
+            && known.names.load(Ordering::Relaxed) == names
+        {
+            return Self(at as u16);
+        }
+        // SAFETY: attached, and the name is alive.
+        if unsafe { ffi::Py_REFCNT(name.as_ptr()) } == 1 {
+            // No constant: it is gone after the call.
+            return Self::UNKNOWN;
+        }
+        let py = name.py();
+        // SAFETY: attached; `names` is borrowed from the caller or NULL. What is taken out of the
+        // slot is the reference that was put there.
+        let earlier = unsafe {
+            ffi::Py_XINCREF(names);
+            let earlier = (
+                known.name.swap(name.clone().into_ptr(), Ordering::Relaxed),
+                known.names.swap(names, Ordering::Relaxed),
+            );
+            known.globals.store(std::ptr::null_mut(), Ordering::Relaxed);
+            known.skipped.store(0, Ordering::Relaxed);
+            (
+                Bound::from_owned_ptr_or_opt(py, earlier.0),
+                Bound::from_owned_ptr_or_opt(py, earlier.1),
+            )
+        };
+        drop(earlier);
+        Self(at as u16)
+    }
+
+    /// Whether the caller is known to be no generator. It must be the one who runs.
+    #[inline]
+    fn is_plain(self) -> bool {
+        let Some(known) = CALLS.get(usize::from(self.0)) else {
+            return self == Self::PLAIN;
+        };
+        // SAFETY: attached; the result is borrowed, or NULL, and only compared.
+        let globals = unsafe { ffi::PyEval_GetGlobals() };
+        let skipped = known.skipped.load(Ordering::Relaxed);
+        if globals != known.globals.load(Ordering::Relaxed) || skipped >= LOOK_AGAIN_AFTER {
+            return false;
+        }
+        known.skipped.store(skipped + 1, Ordering::Relaxed);
+        true
+    }
+
+    /// Remembers what was found.
+    #[cold]
+    fn found(self, generator: bool) {
+        let Some(known) = CALLS.get(usize::from(self.0)) else {
+            return;
+        };
+        if generator {
+            known.skipped.store(SHARED, Ordering::Relaxed);
+        } else if known.skipped.load(Ordering::Relaxed) != SHARED {
+            // SAFETY: as above.
+            let globals = unsafe { ffi::PyEval_GetGlobals() };
+            known.globals.store(globals, Ordering::Relaxed);
+            known.skipped.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Notes a span that was just entered by `with`, if a generator did.
 #[inline]
-pub(crate) fn entered(span: &Bound<'_, Span>) {
-    if let Some((frame, code)) = generator_frame(span.py()) {
-        belongs_to(span, frame, &code);
+pub(crate) fn entered(span: &Bound<'_, Span>, call: Call) {
+    if !call.is_plain() {
+        look(span, call);
     }
 }
 
 #[cold]
+fn look(span: &Bound<'_, Span>, call: Call) {
+    let frame = generator_frame(span.py());
+    call.found(frame.is_some());
+    if let Some((frame, code)) = frame {
+        belongs_to(span, frame, &code);
+    }
+}
+
 fn belongs_to(span: &Bound<'_, Span>, frame: usize, code: &Bound<'_, PyAny>) {
     if watch(code)
         && let Ok(mut inner) = span.try_borrow_mut()

@@ -9,9 +9,10 @@
 //! live borrowed arguments, `slf` of the class whose method it is; and it returns a new reference,
 //! or NULL with an exception set. A panic is caught and becomes an exception.
 
+use crate::generators::Call;
 use crate::span::{Phase, Span};
 use crate::values::{utf8, with_text, with_value};
-use crate::{current, generators, start_log};
+use crate::{current, generators, live, start_log};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -177,7 +178,8 @@ unsafe extern "C" fn span(
             }
         }
         let level = arguments.level();
-        open(py, level, |pipeline| {
+        let call = Call::of(&arguments.value(0), names);
+        open(py, level, call, |pipeline| {
             arguments.write(pipeline.buffer(), &pipeline.settings.limits)
         })
     })
@@ -188,6 +190,7 @@ unsafe extern "C" fn span(
 fn open(
     py: Python<'_>,
     level: Level,
+    call: Call,
     fields: impl FnOnce(&Pipeline) -> Fields,
 ) -> PyResult<*mut ffi::PyObject> {
     let pipeline = if rvh_trace::enabled(level) {
@@ -196,7 +199,11 @@ fn open(
         None
     };
     match pipeline.as_ref().and_then(|guard| guard.as_ref()) {
-        Some(pipeline) => Ok(Bound::new(py, Span::new(fields(pipeline), level))?.into_ptr()),
+        Some(pipeline) => {
+            let mut span = Span::new(fields(pipeline), level);
+            span.call = call;
+            Ok(Bound::new(py, span)?.into_ptr())
+        }
         None => Ok(no_op_span(py).into_ptr()),
     }
 }
@@ -254,7 +261,8 @@ unsafe extern "C" fn open_again(
         if !rvh_trace::enabled(Level::Error) {
             initialise_if_wanted(py);
         }
-        open(py, *level, |pipeline| {
+        // The functions around decorated ones are no generators, or resume and suspend.
+        open(py, *level, Call::PLAIN, |pipeline| {
             rvh_trace::copy_within(fields, pipeline.buffer(), &pipeline.settings.limits)
         })
     })
@@ -281,9 +289,7 @@ unsafe extern "C" fn enter(
         (py, Borrowed::from_ptr(py, slf).cast_unchecked::<Span>())
     };
     guarded(py, || {
-        if enter_span(&slf) {
-            generators::entered(&slf);
-        }
+        enter_with(&slf);
         Ok(slf.to_owned().into_ptr())
     })
 }
@@ -312,27 +318,35 @@ unsafe extern "C" fn exit(
     })
 }
 
-/// Starts a span and makes it current. A second time does nothing and returns false.
+/// What a `with` statement does.
 #[inline]
-pub(crate) fn enter_span(slf: &Bound<'_, Span>) -> bool {
-    let Ok(mut span) = slf.try_borrow_mut() else {
-        return false;
-    };
-    if span.phase != Phase::New {
-        return false;
+pub(crate) fn enter_with(slf: &Bound<'_, Span>) {
+    if let Some(call) = enter_span(slf) {
+        generators::entered(slf, call);
     }
-    let Some(previous) = current::get(slf.py()) else {
-        return false;
-    };
+}
+
+/// Starts a span and makes it current. A second time does nothing. Returns where it was made.
+#[inline]
+pub(crate) fn enter_span(slf: &Bound<'_, Span>) -> Option<Call> {
+    let mut span = slf.try_borrow_mut().ok()?;
+    if span.phase != Phase::New {
+        return None;
+    }
+    let previous = current::get(slf.py())?;
+    let call = span.call;
     let parent = current::adopt(&previous);
     span.start(parent.as_ref(), None);
+    if span.recording {
+        span.live = live::Slot::take(slf);
+    }
     make_current(slf, &mut span, previous);
     if start_log::is_wanted(slf.py()) {
         let name = span.record.name().to_owned();
         drop(span);
         start_log::log_start(slf.py(), &name);
     }
-    true
+    Some(call)
 }
 
 /// Makes a span current that was suspended, or starts it. What was current below it when it was

@@ -7,6 +7,7 @@ mod exceptions;
 mod finished;
 mod generators;
 mod hot_path;
+mod live;
 mod pyexporter;
 mod setup;
 mod span;
@@ -30,6 +31,8 @@ mod _native {
     use super::finished::{Event, FinishedSpan, Link};
     #[pymodule_export]
     use super::hot_path::initialise_by_first_span;
+    #[pymodule_export]
+    use super::live::{LiveSpan, live_spans};
     #[pymodule_export]
     use super::setup::{
         after_fork_in_child, build_info, call_in_rust_span, finished_spans, flush, install,

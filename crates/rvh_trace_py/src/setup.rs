@@ -1,14 +1,15 @@
 //! Setting the tracer up, and asking how it does.
 
 use crate::finished::FinishedSpan;
+use crate::live;
 use crate::pyexporter::PyExporter;
 use crate::values::attributes;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rvh_trace::{
-    Error, ExporterSettings, FileSettings, OtlpSettings, Protocol, RateLimit, Redaction, Sampler,
-    Settings, Tail, Value,
+    Error, ExporterSettings, FileSettings, OtlpSettings, Protocol, RateLimit, Redaction, Rule,
+    Sampler, Settings, Tail, Value,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,20 +27,14 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).unwrap_or_default()
 }
 
-/// A sampler with a limit; a child of a sampled parent does not count.
-fn limited(sampler: Sampler, per_second: f64) -> Sampler {
-    let limit = |inner| Sampler::RateLimited(Box::new(RateLimit::new(per_second, inner)));
-    match sampler {
-        Sampler::ParentBased(root) => Sampler::ParentBased(Box::new(limit(*root))),
-        other => limit(other),
-    }
-}
+/// A sampling rule: a pattern of names or none, patterns of attributes, the part to record.
+type RuleArguments = (Option<String>, Vec<(String, String)>, f64);
 
 /// Sets the tracer up from the environment and then from the arguments, those that are not None.
 /// Returns the warnings about variables that were ignored.
 #[pyfunction]
 #[pyo3(signature = (*, level, service_name, exporter, exporter_object, endpoint, protocol, headers,
-                    timeout, file, sampler, sampler_argument, rate_limit, tail_ratio,
+                    timeout, file, sampler, sampler_argument, sampling_rules, rate_limit, tail_ratio,
                     tail_slower_than, detected, resource, redact_defaults,
                     redact_keys, redact_values, reconfigure))]
 #[allow(
@@ -59,6 +54,7 @@ pub(crate) fn install(
     file: Option<PathBuf>,
     sampler: Option<&str>,
     sampler_argument: Option<&str>,
+    sampling_rules: Vec<RuleArguments>,
     rate_limit: Option<f64>,
     tail_ratio: Option<f64>,
     tail_slower_than: Option<f64>,
@@ -137,6 +133,14 @@ pub(crate) fn install(
     if let Some(name) = sampler {
         settings.sampler = Sampler::from_name(name, sampler_argument).map_err(to_py_err)?;
     }
+    if !sampling_rules.is_empty() {
+        let rules = sampling_rules
+            .iter()
+            .map(|(name, attributes, ratio)| Rule::new(name.as_deref(), attributes, *ratio))
+            .collect::<Result<_, _>>()
+            .map_err(to_py_err)?;
+        settings.sampler = Sampler::ByRules(rules, Box::new(settings.sampler));
+    }
     if let Some(per_second) = rate_limit {
         if !per_second.is_finite() || per_second < 0.0 {
             let mend = "give a number of traces a second, 0 or more";
@@ -146,7 +150,8 @@ pub(crate) fn install(
                 mend,
             )));
         }
-        settings.sampler = limited(settings.sampler, per_second);
+        let limit = RateLimit::new(per_second, settings.sampler);
+        settings.sampler = Sampler::RateLimited(Box::new(limit));
     }
     if tail_ratio.is_some() || tail_slower_than.is_some() {
         let ratio = tail_ratio.unwrap_or(0.0);
@@ -223,7 +228,8 @@ pub(crate) fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 
 /// For ``os.register_at_fork``: the child gets a pipeline of its own.
 #[pyfunction]
-pub(crate) fn after_fork_in_child() {
+pub(crate) fn after_fork_in_child(py: Python<'_>) {
+    live::forget_other_threads(py);
     rvh_trace::after_fork_in_child();
 }
 

@@ -2,8 +2,9 @@
 
 use crate::current::{self, SpanContext};
 use crate::finished::attributes_dict;
+use crate::generators::Call;
 use crate::values::{attributes, each_attribute, shown, with_text, with_value};
-use crate::{exceptions, generators, hot_path};
+use crate::{exceptions, hot_path, live};
 use pyo3::exceptions::{
     PyBaseException, PyException, PyGeneratorExit, PyStopIteration, PySystemExit,
 };
@@ -46,6 +47,10 @@ pub struct Span {
     pub(crate) open_children: u32,
     /// The address of the generator's frame that entered it; 0 for other code.
     pub(crate) generator: usize,
+    /// Where it was made.
+    pub(crate) call: Call,
+    /// Its place among the live ones.
+    pub(crate) live: live::Slot,
     /// Set for a span of OpenTelemetry's API, whose rules for exceptions are its own.
     pub(crate) api: Option<ApiRules>,
     /// The exception that was recorded last, in it or in a child of it: its address and text.
@@ -63,6 +68,8 @@ impl Span {
             inner: None,
             open_children: 0,
             generator: 0,
+            call: Call::UNKNOWN,
+            live: live::Slot::default(),
             api: None,
             recorded_exception: (0, 0),
         }
@@ -102,6 +109,7 @@ impl Span {
     #[inline]
     pub(crate) fn end_at(&mut self, end_ns: Option<u64>) {
         self.phase = Phase::Ended;
+        self.live.give_back();
         if std::mem::replace(&mut self.recording, false) {
             let end_ns = end_ns.unwrap_or_else(rvh_trace::now_ns);
             let Some(guard) = rvh_trace::pipeline() else {
@@ -169,6 +177,12 @@ impl Span {
         {
             parent.recorded_exception = mark;
         }
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        self.live.give_back();
     }
 }
 
@@ -443,9 +457,7 @@ impl Span {
     }
 
     fn __aenter__(slf: &Bound<'_, Self>) -> Ready {
-        if hot_path::enter_span(slf) {
-            generators::entered(slf);
-        }
+        hot_path::enter_with(slf);
         Ready {
             value: Some(slf.clone().into_any().unbind()),
         }
@@ -574,6 +586,11 @@ pub(crate) fn start_span<'py>(
     span.record.extra().scope = Some(std::sync::Arc::clone(&scope.0));
     span.start(parent.as_ref(), timestamp);
     let span = Bound::new(py, span)?;
+    if let Ok(mut inner) = span.try_borrow_mut()
+        && inner.recording
+    {
+        inner.live = live::Slot::take(&span);
+    }
     if current {
         hot_path::resume_span(&span);
     }

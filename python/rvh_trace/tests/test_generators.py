@@ -58,7 +58,9 @@ def test_two_that_are_suspended_at_once(memory):
             assert rvh_trace.current_span() is caller
         assert next(second, None) is next(first, None) is None
     caller = memory()["caller"].span_id
-    assert [s.parent_span_id for s in rvh_trace.finished_spans() if s.name == "step"] == [caller] * 2
+    assert [s.parent_span_id for s in rvh_trace.finished_spans() if s.name == "step"] == [
+        caller
+    ] * 2
 
 
 def test_delegation(memory):
@@ -308,6 +310,50 @@ def test_any_order_of_steps_keeps_each_in_its_place(memory):
         assert rvh_trace.current_context() is None
 
     check()
+
+
+def test_a_place_that_looks_like_another_is_told_apart_in_the_end(memory):
+    # The name is one object for both, and so are the module and the names of the fields.
+    def plain():
+        with span("shared"):
+            pass
+
+    def generator():
+        with span("shared"):
+            yield
+
+    for _ in range(100):
+        plain()
+    leaks = []
+    for _ in range(100):
+        suspended = generator()
+        next(suspended)
+        leaks.append(rvh_trace.current_context() is not None)
+        suspended.close()
+    assert True not in leaks[64:]
+    plain()
+    suspended = generator()
+    next(suspended)
+    assert rvh_trace.current_context() is None
+    suspended.close()
+
+
+def test_a_span_that_another_function_made(memory):
+    def made(name):
+        return span(name, by="helper")
+
+    def generator():
+        with made("one"):
+            yield
+            with made("two"):
+                yield
+
+    suspended = generator()
+    for _ in range(2):
+        next(suspended)
+        assert rvh_trace.current_context() is None
+    suspended.close()
+    assert memory()["two"].parent_span_id == memory()["one"].span_id
 
 
 def test_where_all_tools_are_taken_tracing_still_works():

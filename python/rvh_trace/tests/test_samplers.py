@@ -55,6 +55,90 @@ def test_no_rate_is_no_trace():
     assert names() == []
 
 
+def test_rules_by_name_and_attribute_then_the_sampler():
+    rule = rvh_trace.SamplingRule
+    rvh_trace.init_tracing(
+        exporter="memory",
+        sampler="parentbased_always_off",
+        sampling_rules=[
+            rule(name="GET /health?", ratio=0.0),
+            rule(name="GET *", attributes={"code": 503, "paid": True}, ratio=1.0),
+            rule(attributes={"user": "vip-*"}, ratio=1.0),
+        ],
+    )
+    cases = {
+        "GET /healthz": {"code": 503, "paid": True},
+        "GET /a": {"code": 503, "paid": True},
+        "GET /b": {"code": 503},
+        "GET /c": {"code": 503, "paid": False},
+        "POST /d": {"user": "vip-1"},
+        "POST /e": {"user": "a vip-1"},
+    }
+    for name, fields in cases.items():
+        with span(name, **fields), span(f"below {name}"):
+            pass
+    assert names() == ["below GET /a", "GET /a", "below POST /d", "POST /d"]
+
+
+def test_a_rule_leaves_out_a_part_of_a_trace():
+    rules = [rvh_trace.SamplingRule(name="cache*", ratio=0.0)]
+    rvh_trace.init_tracing(exporter="memory", sampling_rules=rules)
+    with span("request"), span("cache get"), span("below"):
+        pass
+    assert names() == ["request"]
+
+
+def test_rules_do_not_begin_in_the_middle_of_a_trace():
+    rules = [rvh_trace.SamplingRule(name="wanted", ratio=1.0)]
+    rvh_trace.init_tracing(exporter="memory", sampler="always_off", sampling_rules=rules)
+    with span("not wanted"), span("wanted"):
+        pass
+    with span("wanted"):
+        pass
+    assert names() == ["wanted"]
+
+
+def test_a_rate_limit_holds_for_what_rules_choose():
+    rules = [rvh_trace.SamplingRule(name="*", ratio=1.0)]
+    rvh_trace.init_tracing(exporter="memory", sampling_rules=rules, rate_limit=0.001)
+    for number in range(5):
+        with span(f"root {number}"), span("child"):
+            pass
+    assert names() == ["child", "root 0"]
+
+
+@pytest.mark.parametrize("sampler", ["always_on", "traceidratio"])
+def test_a_rate_limit_counts_traces_with_any_sampler(sampler):
+    rvh_trace.init_tracing(exporter="memory", sampler=sampler, rate_limit=0.001)
+    for number in range(5):
+        with span(f"root {number}"), span("child"):
+            pass
+    assert names() == ["child", "root 0"]
+
+
+def test_the_sampler_of_the_environment(monkeypatch):
+    for name, expected in [
+        ("always_on", True),
+        ("always_off", False),
+        ("traceidratio", False),
+        ("parentbased_always_on", True),
+        ("parentbased_always_off", False),
+        ("parentbased_traceidratio", False),
+    ]:
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", name)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+        rvh_trace.init_tracing(exporter="memory", reconfigure=True)
+        with span(name):
+            pass
+        assert names() == [name] * expected
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "jaeger_remote")
+    with pytest.warns(RuntimeWarning, match='OTEL_TRACES_SAMPLER = "jaeger_remote" cannot'):
+        rvh_trace.init_tracing(exporter="memory", reconfigure=True)
+    with span("all the same"):
+        pass
+    assert names() == ["all the same"]
+
+
 @pytest.mark.parametrize("settings", [{"rate_limit": -1.0}, {"tail_ratio": 2.0}])
 def test_what_cannot_be_is_a_clear_error(settings):
     with pytest.raises(ValueError, match="cannot be used"):

@@ -17,6 +17,7 @@ from rvh_trace._native import (
     Event,
     FinishedSpan,
     Link,
+    LiveSpan,
     Span,
     SpanContext,
     build_info,
@@ -36,6 +37,7 @@ from rvh_trace.setup import (
     finished_spans,
     flush,
     init_tracing,
+    live_spans,
     reset,
     shutdown,
     stats,
@@ -58,10 +60,12 @@ if TYPE_CHECKING:
         get_baggage,
         inject,
     )
+    from rvh_trace.sampling import SamplingRule
 
 # What needs modules that take long to import comes when it is asked for.
 _LATER = {
     "RemoteContext": "propagation",
+    "SamplingRule": "sampling",
     "SpanEventHandler": "log_records",
     "SpanExporter": "exporter",
     "ThreadPoolExecutor": "executor",
@@ -89,7 +93,9 @@ __all__ = [
     "Event",
     "FinishedSpan",
     "Link",
+    "LiveSpan",
     "RemoteContext",
+    "SamplingRule",
     "Span",
     "SpanContext",
     "SpanEventHandler",
@@ -109,6 +115,7 @@ __all__ = [
     "get_baggage",
     "init_tracing",
     "inject",
+    "live_spans",
     "record",
     "record_exception",
     "reset",

@@ -11,8 +11,9 @@ TYPE_CHECKING = False  # as type checkers know it; see current.py
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rvh_trace._native import FinishedSpan
+    from rvh_trace._native import FinishedSpan, LiveSpan
     from rvh_trace.exporter import SpanExporter
+    from rvh_trace.sampling import SamplingRule
 
 
 def init_tracing(
@@ -26,6 +27,7 @@ def init_tracing(
     timeout: float | None = None,
     file: str | os.PathLike[str] | None = None,
     sampler: str | float | None = None,
+    sampling_rules: Sequence[SamplingRule] = (),
     rate_limit: float | None = None,
     tail_ratio: float | None = None,
     tail_slower_than: float | None = None,
@@ -63,6 +65,9 @@ def init_tracing(
         shows. At 64 MiB it is moved to ``FILE.1``, and three old ones are kept.
     sampler
         A name as in ``OTEL_TRACES_SAMPLER``, or the part of the traces to record, 0.0 to 1.0.
+    sampling_rules
+        Which spans are recorded, by name and attributes: the first ``SamplingRule`` that matches
+        decides, and ``sampler`` where none does.
     rate_limit
         At most so many new traces a second are recorded.
     tail_ratio
@@ -110,6 +115,7 @@ def init_tracing(
         file=file,
         sampler=name,
         sampler_argument=argument,
+        sampling_rules=[(rule.name, rule.patterns(), float(rule.ratio)) for rule in sampling_rules],
         rate_limit=rate_limit,
         tail_ratio=tail_ratio,
         tail_slower_than=tail_slower_than,
@@ -171,6 +177,28 @@ def reset() -> None:
 def finished_spans() -> list[FinishedSpan]:
     """All spans that ended so far, oldest first, when the exporter is ``"memory"``."""
     return _native.finished_spans()
+
+
+def live_spans() -> list[LiveSpan]:
+    """All spans of Python code that have begun and not ended, oldest first, on whatever thread.
+
+    Each is a copy: name, identifiers, start (nanoseconds since 1970), attributes so far, and the
+    thread that began it. Spans that are not sampled are not among them, nor are those of Rust code.
+
+    >>> import rvh_trace
+    >>> rvh_trace.init_tracing(exporter="memory", reconfigure=True)
+    >>> with rvh_trace.span("order", items=2):
+    ...     [live] = rvh_trace.live_spans()
+    >>> live.name, live.attributes, live.thread_name
+    ('order', {'items': 2}, 'MainThread')
+    >>> rvh_trace.live_spans()
+    []
+    """
+    import threading
+
+    return _native.live_spans(
+        {t.ident: t.name for t in threading.enumerate() if t.ident is not None}
+    )
 
 
 def stats() -> dict[str, int | str | None]:
