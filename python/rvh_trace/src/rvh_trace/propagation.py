@@ -1,8 +1,7 @@
-"""Carrying a trace from process to process: W3C Trace Context and Baggage.
+"""Carrying a trace from process to process, in headers or in the environment.
 
-The names of the headers are those of the specifications (https://www.w3.org/TR/trace-context/,
-https://www.w3.org/TR/baggage/), in lower case, as HTTP/2 and ASGI want them. Which of the two are
-written and read, ``OTEL_PROPAGATORS`` says (``tracecontext,baggage`` unless set).
+In which formats, ``OTEL_PROPAGATORS`` says: a list of ``tracecontext``, ``baggage``, ``b3``,
+``b3multi``, ``jaeger`` and ``none``; ``tracecontext,baggage`` unless set.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
-from urllib.parse import quote, unquote
 
 from rvh_trace import _native
+from rvh_trace.propagators import named
 
 TYPE_CHECKING = False  # as type checkers know it; see current.py
 if TYPE_CHECKING:
@@ -20,22 +19,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rvh_trace._native import SpanContext
-
-_MOST_MEMBERS = 64
-_LONGEST = 8192
-# What a baggage value may hold as it is (section 3.3.1.3); a key is a token, so fewer.
-_VALUE_SAFE = "!#$&'()*+-./:<=>?@[]^_`{|}~"
-_KEY_SAFE = "!#$&'*+-.^_`|~"
+    from rvh_trace.propagators import Propagator
 
 _baggage: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar(
     "rvh_trace_baggage", default=None
 )
 
 
-def propagators() -> frozenset[str]:
-    """Which headers are written and read: of ``tracecontext`` and ``baggage``."""
-    names = os.environ.get("OTEL_PROPAGATORS", "").strip() or "tracecontext,baggage"
-    return frozenset(name.strip() for name in names.split(","))
+def _chosen() -> tuple[Propagator, ...]:
+    return named(os.environ.get("OTEL_PROPAGATORS", "").strip() or "tracecontext,baggage")
 
 
 def get_baggage() -> dict[str, str]:
@@ -101,17 +93,10 @@ def inject[M: MutableMapping[str, str]](carrier: M) -> M:
     >>> headers["traceparent"] == f"00-{opened.trace_id}-{opened.span_id}-01"
     True
     """
-    chosen = propagators()
-    context = _native.current_context() if "tracecontext" in chosen else None
-    if context is not None:
-        carrier["traceparent"] = context.traceparent
-        if context.tracestate:
-            carrier["tracestate"] = context.tracestate
-    members = _baggage.get() if "baggage" in chosen else None
-    if members:
-        text = _baggage_header(members)
-        if text:
-            carrier["baggage"] = text
+    context = _native.current_context()
+    members = _baggage.get() or {}
+    for propagator in _chosen():
+        propagator.write(carrier, context, members)
     return carrier
 
 
@@ -121,7 +106,8 @@ def environment() -> dict[str, str]:
     The child reads it by ``rvh_trace.extract(os.environ)``.
     """
     headers: dict[str, str] = inject({})
-    return {**os.environ, **{name.upper(): value for name, value in headers.items()}}
+    names = {name: name.upper().replace("-", "_") for name in headers}
+    return {**os.environ, **{names[name]: value for name, value in headers.items()}}
 
 
 def extract(carrier: Mapping[str, str]) -> RemoteContext:
@@ -136,38 +122,16 @@ def extract(carrier: Mapping[str, str]) -> RemoteContext:
     ...     rvh_trace.current_context().trace_id
     '0af7651916cd43dd8448eb211c80319c'
     """
-    found: dict[str, str] = {}
-    for key, value in carrier.items():
-        name = key.lower() if isinstance(key, str) else ""
-        if name in ("traceparent", "tracestate", "baggage") and isinstance(value, str):
-            found[name] = value
-    chosen = propagators()
+    headers = {
+        # Names of environment variables have no hyphen.
+        (key if "-" in key else key.replace("_", "-")).lower(): value
+        for key, value in carrier.items()
+        if isinstance(key, str) and isinstance(value, str)
+    }
     context = None
-    if "tracecontext" in chosen and "traceparent" in found:
-        context = _native.parse_traceparent(found["traceparent"], found.get("tracestate", ""))
-    members = _parsed_baggage(found.get("baggage", "")) if "baggage" in chosen else {}
-    return RemoteContext(context, members)
-
-
-def _baggage_header(members: Mapping[str, str]) -> str:
-    parts: list[str] = []
-    size = 0
-    for key, value in list(members.items())[:_MOST_MEMBERS]:
-        part = f"{quote(key, safe=_KEY_SAFE, errors='replace')}=" + quote(
-            value, safe=_VALUE_SAFE, errors="replace"
-        )
-        size += len(part) + 1
-        if size > _LONGEST:
-            break
-        parts.append(part)
-    return ",".join(parts)
-
-
-def _parsed_baggage(header: str) -> dict[str, str]:
     members: dict[str, str] = {}
-    for part in header[:_LONGEST].split(",")[:_MOST_MEMBERS]:
-        pair = part.split(";", 1)[0]
-        key, separator, value = pair.partition("=")
-        if separator and key.strip():
-            members[unquote(key.strip())] = unquote(value.strip())
-    return members
+    for propagator in _chosen():
+        # Of several the last that finds one counts, as OpenTelemetry's composite does it.
+        context = propagator.read(headers) or context
+        members |= propagator.read_baggage(headers)
+    return RemoteContext(context, members)
