@@ -14,16 +14,22 @@ from pathlib import Path
 
 from labchannel.cache import cache_folder, exclusive, require_space
 from labchannel.channel.archive import read_info
-from labchannel.channel.layout import Channel, Record
+from labchannel.channel.layout import NOARCH, Channel, Record
 from labchannel.channel.publish import publish
-from labchannel.environment import record_file, solve
+from labchannel.environment import current_platform, record_file, solve
 from labchannel.errors import LabchannelError
 from labchannel.isolated import BuildRequest, run_isolated
 from labchannel.manifest import read_manifest
 from labchannel.progress import OnStep, Progressor
-from labchannel.recipe import Recipe, inputs_digest, load_recipes, needed_recipes
+from labchannel.recipe import (
+    Recipe,
+    inputs_digest,
+    load_recipes,
+    needed_recipes,
+    render_recipe,
+)
 from labchannel.settle import settle
-from labchannel.upstream import Upstream, find_upstream
+from labchannel.upstream import Upstream, cross_upstream, find_upstream
 from labchannel.workspace import SERVED_PYTHONS, Workspace
 
 INPUTS_KEY = "labchannel-inputs"
@@ -85,7 +91,9 @@ def build(
     names
         Only these recipes and those that they need; all by default.
     platform
-        The conda platform to build for.
+        The conda platform to build for. For another one than this machine's it is a cross build:
+        the packages' own tests can't run in it, the matrix runs them. A noarch package is built
+        and tested on this machine, whatever it is for.
     channel
         The channel folder; the checkout's by default.
     closure
@@ -100,23 +108,44 @@ def build(
     """
     read_manifest(workspace.manifest).require_platform(platform)
     target = (channel or workspace.channel).resolve()
-    recipes = _chosen(load_recipes(workspace, platform), names)
+    recipes = _chosen(_buildable(workspace, platform), names)
     for recipe in recipes:
         recipe.check_sources()
     with exclusive(_lock_name(target), f"a build for {target}", wait=False):
-        upstream = find_upstream(workspace, progress)
+        upstreams = _upstreams(workspace, progress, platform)
         require_space(cache_folder("build"), NEEDED_BYTES, "a build")
-        outcomes, packages = _build_all(workspace, progress, recipes, target, upstream, platform)
+        outcomes, packages = _build_all(workspace, progress, recipes, target, upstreams)
         published: tuple[Record, ...] = ()
         if all(outcome.good for outcome in outcomes):
             extra: list[Path] = []
-            if closure and upstream.toolchain is not None:
+            toolchain = upstreams[platform].toolchain
+            if closure and toolchain is not None:
                 with progress.stage("run-time closure", len(SERVED_PYTHONS)) as step:
-                    extra = _closure(recipes, packages, target, upstream.toolchain.path, step)
+                    extra = _closure(recipes, packages, target, toolchain.path, platform, step)
             with progress.stage("publish") as step:
                 report = publish(target, [*packages, *extra], on_step=step)
             published = report.added
     return BuildReport(tuple(outcomes), published, target)
+
+
+def _buildable(workspace: Workspace, platform: str) -> list[Recipe]:
+    """The recipes as this machine builds them for `platform`, in build order."""
+    here = current_platform()
+    return [
+        recipe
+        if recipe.platform == here or recipe.subdir != NOARCH
+        else render_recipe(recipe.path, workspace.variants, here)
+        for recipe in load_recipes(workspace, platform)
+    ]
+
+
+def _upstreams(workspace: Workspace, progress: Progressor, platform: str) -> dict[str, Upstream]:
+    """Where builds for this machine, and builds for `platform`, take their parts from."""
+    upstream = find_upstream(workspace, progress)
+    return {
+        current_platform(): upstream,
+        platform: cross_upstream(workspace, progress, upstream, platform),
+    }
 
 
 def _lock_name(target: Path) -> str:
@@ -143,8 +172,7 @@ def _build_all(
     progress: Progressor,
     recipes: Sequence[Recipe],
     target: Path,
-    upstream: Upstream,
-    platform: str,
+    upstreams: Mapping[str, Upstream],
 ) -> tuple[list[Outcome], list[Path]]:
     present = Channel.read(target) if (target / "noarch" / "repodata.json").is_file() else None
     outcomes: list[Outcome] = []
@@ -160,7 +188,8 @@ def _build_all(
                     Outcome(recipe.name, "not built", reason=f"needs {', '.join(failed)}")
                 )
                 continue
-            digest = digests[recipe.name] = _digest(workspace, recipe, digests, upstream, platform)
+            upstream = upstreams[recipe.platform]
+            digest = digests[recipe.name] = _digest(workspace, recipe, digests, upstream)
             newest = _newest(present, recipe)
             if newest is not None and _inputs_of(target / newest.location) == digest:
                 outcomes.append(Outcome(recipe.name, "skipped", newest.file_name, size=newest.size))
@@ -169,7 +198,7 @@ def _build_all(
             number = 0 if newest is None else newest.build_number + 1
             # A build for another channel, or from another checkout, uses the same folders.
             with exclusive(
-                f"recipe-{platform}-{recipe.name}", f"a build of {recipe.name}", say=progress.say
+                f"recipe-{recipe.platform}-{recipe.name}", f"a build of {recipe.name}", say=progress.say
             ):
                 kept = _kept(digest, number)
                 if kept is not None:
@@ -181,7 +210,7 @@ def _build_all(
                     step(f"{recipe.name} {recipe.version}, build {number}")
                     outcome, package = _build_one(
                         *(workspace, progress, recipe, digest, number),
-                        *(packages, target, upstream, platform),
+                        *(packages, target, upstream),
                     )
             outcomes.append(outcome)
             if package is not None:
@@ -234,21 +263,20 @@ def _build_one(
     packages: Iterable[Path],
     target: Path,
     upstream: Upstream,
-    platform: str,
 ) -> tuple[Outcome, Path | None]:
     began = time.monotonic()
     # One folder for each recipe, always the same: cargo then knows what it has compiled already.
-    folder = cache_folder("build") / platform / recipe.name
+    folder = cache_folder("build") / recipe.platform / recipe.name
     shutil.rmtree(folder, ignore_errors=True)
     recipe_path = snapshot(workspace, recipe, digest, number, folder / "src")
     channels = list(upstream.channels)
     if needed_recipes(recipe, workspace.own_packages()):
         channels = _with_own_packages(channels, packages, target, folder)
-    log = cache_folder("logs") / f"{recipe.name}-{platform}.log"
+    log = cache_folder("logs") / f"{recipe.name}-{recipe.platform}.log"
     request = BuildRequest(
         recipe=str(recipe_path),
         variants=str(recipe_path.parent.parent / "variants.yaml"),
-        platform=platform,
+        platform=recipe.platform,
         output=str(folder / "out"),
         channels=channels,
         timestamp=source_time(workspace, recipe),
@@ -347,6 +375,7 @@ def _closure(
     packages: Sequence[Path],
     target: Path,
     toolchain: Path,
+    platform: str,
     step: OnStep,
 ) -> list[Path]:
     """The files of every package that these need to run and to be tested, on each served Python.
@@ -364,7 +393,7 @@ def _closure(
         for python in SERVED_PYTHONS:
             step(f"Python {python}")
             specs = [f"python {python}.*", "pip", *sorted(own), *test_specs(recipes)]
-            for record in solve(channels, specs, recipes[0].platform):
+            for record in solve(channels, specs, platform):
                 path = record_file(record)
                 if path is not None and record.name.normalized not in own:
                     files[record.file_name] = path
@@ -379,12 +408,13 @@ def built_packages(workspace: Workspace, platform: str, progress: Progressor) ->
     LabchannelError
         One of them has not been built.
     """
-    upstream = find_upstream(workspace, progress)
-    recipes = load_recipes(workspace, platform)
+    upstreams = _upstreams(workspace, progress, platform)
+    recipes = _buildable(workspace, platform)
     digests: dict[str, str] = {}
     packages = []
     for recipe in recipes:
-        digest = digests[recipe.name] = _digest(workspace, recipe, digests, upstream, platform)
+        upstream = upstreams[recipe.platform]
+        digest = digests[recipe.name] = _digest(workspace, recipe, digests, upstream)
         built = _kept(digest, 0)
         if built is None:
             raise LabchannelError(
@@ -400,9 +430,8 @@ def _digest(
     recipe: Recipe,
     digests: Mapping[str, str],
     upstream: Upstream,
-    platform: str,
 ) -> str:
     """The digest of a recipe's inputs; `digests` holds those of all recipes before it."""
     needs = sorted(needed_recipes(recipe, digests))
-    context = [upstream.identity, platform, *(digests[name] for name in needs)]
+    context = [upstream.identity, recipe.platform, *(digests[name] for name in needs)]
     return inputs_digest(recipe, workspace, context)

@@ -100,7 +100,7 @@ def exclusive(
 
 # What `clean` empties, and what costs a long time to get again: only with `--all`.
 _CHEAP = ("build", "built", "envs", "logs", "scratch", "tools")
-_DEAR = ("crates", "jars", "pkgs", "rust", "toolchain", "uv", "venvs", "wheels")
+_DEAR = ("crates", "debs", "jars", "pkgs", "rust", "toolchain", "uv", "venvs", "wheels")
 
 
 def clean(*, everything: bool) -> dict[str, int]:

@@ -94,17 +94,24 @@ def bootstrap(
     update: Annotated[
         bool, typer.Option("--update", help="Resolve everything anew and rewrite toolchain.lock.")
     ] = False,
+    platform: Platform = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Make the toolchain channel, the stand-in where conda-forge does not answer."""
+    """Make the toolchain channel, the stand-in where conda-forge does not answer.
+
+    With --platform win-64: also the compilers, Pythons and wheels of the cross build.
+    """
     from labchannel.toolchain.bootstrap import bootstrap as make
     from labchannel.toolchain.bootstrap import update_lock
+    from labchannel.upstream import cross_toolchain
 
     workspace, progress = find_workspace(), Progressor(quiet=quiet)
     if update:
         update_lock(workspace, progress)
     toolchain = make(workspace, progress)
+    if platform:
+        toolchain = cross_toolchain(workspace, progress, toolchain, platform)
     if as_json:
         _print_json(asdict(toolchain))
     else:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from labchannel.cache import available_bytes, cache_folder, cache_root
 from labchannel.environment import current_platform
 from labchannel.errors import LabchannelError
-from labchannel.toolchain.bootstrap import NEEDED_BYTES, TOOLCHAIN_PLATFORM
+from labchannel.toolchain.bootstrap import NEEDED_BYTES
 from labchannel.toolchain.lock import read_lock
+from labchannel.toolchain.resolve import TOOLCHAIN_PLATFORM
 from labchannel.toolchain.rust import check_rust
 from labchannel.upstream import CONDA_FORGE, VARIABLE, conda_forge_answers
 from labchannel.workspace import Workspace

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from labchannel.workspace import Workspace
 
 
+HOST_KEY = "host_platform"
+"""The variant key that tells a cross build which system it is for."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One rendered recipe for one platform."""
@@ -44,6 +48,16 @@ class Recipe:
     def needs_to_build(self) -> list[str]:
         """The specs of the build and host environments."""
         return self._requirements("build", "host")
+
+    @property
+    def needs_in_host(self) -> list[str]:
+        """The specs of the host environment: what is there on the system that it is built for."""
+        return self._requirements("host")
+
+    @property
+    def needs_in_build(self) -> list[str]:
+        """The specs of the build environment: what runs while it is built."""
+        return self._requirements("build")
 
     @property
     def needs_to_run(self) -> list[str]:
@@ -217,6 +231,9 @@ def _platforms(platform: str) -> rattler_build.PlatformConfig:
 def read_variants(path: Path, platform: str) -> rattler_build.VariantConfig:
     """Read the variant file, its `if: linux` and `if: win` decided for `platform`.
 
+    A build for another system than this one learns of it by one more key, `host_platform`: what
+    rattler-build is told of it while rendering does not reach its host environment.
+
     Raises
     ------
     LabchannelError
@@ -226,11 +243,14 @@ def read_variants(path: Path, platform: str) -> rattler_build.VariantConfig:
         raise LabchannelError(f"{path} is missing", "Restore it from version control: git checkout")
     try:
         jinja = rattler_build.JinjaConfig(platform=_platforms(platform))
-        return rattler_build.VariantConfig.from_file_with_context(path, jinja)
+        config = rattler_build.VariantConfig.from_file_with_context(path, jinja)
     except rattler_build.RattlerBuildError as error:
         raise LabchannelError(
             f"{path} can't be read: {_reason(error)}", "Mend that line"
         ) from error
+    if platform != str(rattler.Subdir.current()):
+        config = config.merge(rattler_build.VariantConfig({HOST_KEY: [platform]}))
+    return config
 
 
 def check_variant_keys(recipes: Sequence[Recipe], variants: Path) -> None:
@@ -243,7 +263,7 @@ def check_variant_keys(recipes: Sequence[Recipe], variants: Path) -> None:
     """
     used = {key for recipe in recipes for key in recipe.rendered.variant}
     platforms = {recipe.platform for recipe in recipes}
-    keys = {key for platform in platforms for key in read_variants(variants, platform)}
+    keys = {key for platform in platforms for key in read_variants(variants, platform)} - {HOST_KEY}
     unknown = sorted(keys - used)
     if unknown:
         raise LabchannelError(

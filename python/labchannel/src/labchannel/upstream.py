@@ -13,7 +13,13 @@ import rattler.exceptions
 
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
-from labchannel.toolchain.bootstrap import Toolchain, bootstrap, toolchain_folder
+from labchannel.toolchain.bootstrap import (
+    Toolchain,
+    bootstrap,
+    bootstrap_cross,
+    toolchain_folder,
+)
+from labchannel.toolchain.resolve import CROSS_PLATFORM
 from labchannel.workspace import Workspace
 
 CONDA_FORGE = "conda-forge"
@@ -92,3 +98,41 @@ def find_upstream(workspace: Workspace, progress: Progressor) -> Upstream:
         return Upstream((CONDA_FORGE,), CONDA_FORGE, None)
     toolchain = bootstrap(workspace, progress)
     return Upstream((toolchain.path.as_uri(),), toolchain.identity, toolchain)
+
+
+def cross_upstream(
+    workspace: Workspace, progress: Progressor, upstream: Upstream, platform: str
+) -> Upstream:
+    """What a build for `platform` takes its parts from, given what this machine's builds use.
+
+    Raises
+    ------
+    LabchannelError
+        As `cross_toolchain`.
+    """
+    if upstream.toolchain is None:
+        return upstream
+    toolchain = cross_toolchain(workspace, progress, upstream.toolchain, platform)
+    return Upstream((toolchain.path.as_uri(),), toolchain.identity, toolchain)
+
+
+def cross_toolchain(
+    workspace: Workspace, progress: Progressor, toolchain: Toolchain, platform: str
+) -> Toolchain:
+    """The toolchain channel of a build for `platform`, made if need be.
+
+    Raises
+    ------
+    LabchannelError
+        There is no cross build to this platform, or its part of the toolchain channel can't be
+        made (no apt, no room, no registry).
+    """
+    here = str(rattler.Subdir.current())
+    if platform == here:
+        return toolchain
+    if platform != CROSS_PLATFORM:
+        raise LabchannelError(
+            f"there is no cross build from {here} to {platform}",
+            f"Build on {platform}, or where conda-forge answers",
+        )
+    return bootstrap_cross(workspace, progress, toolchain)

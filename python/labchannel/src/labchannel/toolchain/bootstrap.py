@@ -15,13 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rattler
+import rattler.package_streaming
 
 from labchannel.cache import cache_folder, exclusive, require_space
 from labchannel.channel.index import build_index
 from labchannel.errors import LabchannelError
-from labchannel.toolchain import registry
+from labchannel.toolchain import cross_rust, mingw, registry
 from labchannel.toolchain.compiler import compiler_contents, stage_compiler
-from labchannel.toolchain.interpreter import python_companions, python_contents, stage_python
+from labchannel.toolchain.cross_python import cross_python_jobs
+from labchannel.toolchain.interpreter import (
+    minor,
+    python_companions,
+    python_contents,
+    stage_python,
+)
 from labchannel.toolchain.lock import (
     LockedArtifact,
     LockedCrate,
@@ -30,19 +37,24 @@ from labchannel.toolchain.lock import (
     read_lock,
     write_lock,
 )
-from labchannel.toolchain.package import Contents, pack
-from labchannel.toolchain.resolve import Wants, make_lock, read_wants, tool_requirements
+from labchannel.toolchain.package import Contents, Job, pack
+from labchannel.toolchain.resolve import (
+    CROSS_PLATFORM,
+    TOOLCHAIN_PLATFORM,
+    Wants,
+    make_lock,
+    read_wants,
+    tool_requirements,
+)
 from labchannel.toolchain.rust import check_rust, rust_contents, stage_rust
 from labchannel.toolchain.wheel import unpack_wheel, wheel_contents
+from labchannel.toolchain.windows_python import stage_windows_python, windows_python_contents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from labchannel.progress import Progressor
     from labchannel.workspace import Workspace
-
-TOOLCHAIN_PLATFORM = "linux-64"
-"""Where a toolchain channel can be made, and for what."""
 
 NEEDED_BYTES = 4_000_000_000
 
@@ -54,14 +66,6 @@ class Toolchain:
     path: Path
     identity: str
     """sha256 over its file names, which tell its contents."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One package to make, and how its files are laid out."""
-
-    contents: Contents
-    stage: Callable[[Path], None]
 
 
 def bootstrap(workspace: Workspace, progress: Progressor) -> Toolchain:
@@ -81,15 +85,39 @@ def bootstrap(workspace: Workspace, progress: Progressor) -> Toolchain:
         )
     lock = read_lock(workspace.toolchain_lock)
     wants = read_wants(workspace, platform)
-    _refuse_stale(lock, wants)
+    _refuse_stale(lock, wants, platform)
     with exclusive("toolchain", "making the toolchain channel"):
-        jobs = _jobs(lock, wants)
-        names = sorted(job.contents.channel_path.as_posix() for job in jobs)
-        identity = hashlib.sha256("\n".join(names).encode()).hexdigest()
-        channel = toolchain_folder(identity)
-        missing = [job for job in jobs if not (channel / job.contents.channel_path).is_file()]
-        if missing or not (channel / "noarch" / "repodata.json").is_file():
-            _make(channel, missing, progress)
+        return _made(_jobs(lock, wants), progress)
+
+
+def bootstrap_cross(workspace: Workspace, progress: Progressor, base: Toolchain) -> Toolchain:
+    """Make the toolchain channel for win-64: all of `base`, and what builds to win-64 need beside.
+
+    It has a folder of its own: builds for this machine neither wait for it nor notice it.
+
+    Raises
+    ------
+    LabchannelError
+        As `bootstrap`; or there is no apt, and something that comes from Debian has to be made.
+    """
+    lock = read_lock(workspace.toolchain_lock)
+    wants = read_wants(workspace, CROSS_PLATFORM)
+    _refuse_stale(lock, wants, CROSS_PLATFORM)
+    with exclusive("toolchain", "making the toolchain channel"):
+        return _made(_cross_jobs(lock, wants, base), progress, base)
+
+
+def _made(jobs: list[Job], progress: Progressor, base: Toolchain | None = None) -> Toolchain:
+    """The channel of these packages and those of `base`; what is missing is made."""
+    names = {job.contents.channel_path.as_posix() for job in jobs}
+    if base is not None:
+        names |= {path.relative_to(base.path).as_posix() for path in base.path.glob("*/*.conda")}
+    identity = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+    channel = toolchain_folder(identity)
+    missing = {name for name in names if not (channel / name).is_file()}
+    if missing or not (channel / "noarch" / "repodata.json").is_file():
+        to_make = {name for name in missing if not _link(channel, Path(name))}
+        _make(channel, [j for j in jobs if j.contents.channel_path.as_posix() in to_make], progress)
     return Toolchain(channel, identity)
 
 
@@ -98,9 +126,8 @@ def toolchain_folder(identity: str) -> Path:
     return cache_folder("toolchain") / identity[:16]
 
 
-def _make(channel: Path, missing: list[_Job], progress: Progressor) -> None:
-    """Make what is missing, or link it from another lock's channel, and index it all."""
-    missing = [job for job in missing if not _link(channel, job.contents.channel_path)]
+def _make(channel: Path, missing: list[Job], progress: Progressor) -> None:
+    """Make what is missing, and index it all."""
     if missing:
         require_space(channel, NEEDED_BYTES, "the toolchain channel")
         with (
@@ -140,7 +167,7 @@ def update_lock(workspace: Workspace, progress: Progressor) -> ToolchainLock:
         As `make_lock`.
     """
     with progress.stage("toolchain.lock") as step:
-        lock = make_lock(workspace, TOOLCHAIN_PLATFORM, step)
+        lock = make_lock(workspace, step)
         step("labchannel's own requirements")
         requirements = tool_requirements(workspace)
     write_lock(workspace.toolchain_lock, lock)
@@ -150,42 +177,77 @@ def update_lock(workspace: Workspace, progress: Progressor) -> ToolchainLock:
     return lock
 
 
-def _refuse_stale(lock: ToolchainLock, wants: Wants) -> None:
-    if lock.wants != wants.digest:
+def _refuse_stale(lock: ToolchainLock, wants: Wants, platform: str) -> None:
+    if lock.wants.get(platform) != wants.digest:
         raise LabchannelError(
             "toolchain.lock is older than what recipes, pixi.toml and toolchain.toml ask for",
             "Make it anew with `./pixiw run labchannel bootstrap --update`",
         )
 
 
-def _jobs(lock: ToolchainLock, wants: Wants) -> list[_Job]:
+def _jobs(lock: ToolchainLock, wants: Wants) -> list[Job]:
     cache = cache_folder("build")
-    jobs = [_Job(python_contents(entry), partial(_stage_python, entry)) for entry in lock.pythons]
-    versions = [entry.version for entry in lock.pythons]
-    jobs += [
-        _Job(contents, _stage_nothing)
-        for contents in python_companions(versions, TOOLCHAIN_PLATFORM)
-    ]
+    pythons = [entry for entry in lock.pythons if entry.platform == TOOLCHAIN_PLATFORM]
+    jobs = [Job(python_contents(entry), partial(_stage_python, entry)) for entry in pythons]
+    jobs += _companions(pythons, TOOLCHAIN_PLATFORM)
     for rust in lock.rust:
         root = check_rust(rust, cache_folder("rust") / "digests.json")
         jobs += [
-            _Job(contents, partial(stage_rust, contents, root))
+            Job(contents, partial(stage_rust, contents, root))
             for contents in rust_contents(rust, cache)
         ]
-    jobs += [_Job(_crate_contents(entry), partial(_stage_crate, entry)) for entry in lock.crates]
-    paths = registry.fetch_wheels(lock.wheels, cache_folder("wheels"))
-    for wheel in lock.wheels:
+    jobs += [Job(_crate_contents(entry), partial(_stage_crate, entry)) for entry in lock.crates]
+    return jobs + _wheel_jobs(lock, wants, TOOLCHAIN_PLATFORM)
+
+
+def _cross_jobs(lock: ToolchainLock, wants: Wants, base: Toolchain) -> list[Job]:
+    cache = cache_folder("build")
+    pythons = [entry for entry in lock.pythons if entry.platform == CROSS_PLATFORM]
+    zig = _only(base, "zig")
+    jobs = [
+        Job(windows_python_contents(entry), partial(_stage_windows_python, entry, zig))
+        for entry in pythons
+    ]
+    jobs += _companions(pythons, CROSS_PLATFORM)
+    for entry in pythons[:1]:
+        jobs += cross_python_jobs(minor(entry.version))
+    rust = [deb for deb in lock.debs if deb.part == cross_rust.PART]
+    jobs += cross_rust.cross_rust_jobs(rust, _only(base, "rust"), cache)
+    jobs += mingw.mingw_jobs([deb for deb in lock.debs if deb.part == mingw.PART])
+    return jobs + _wheel_jobs(lock, wants, CROSS_PLATFORM)
+
+
+def _only(base: Toolchain, name: str) -> Path:
+    """The one package of this name in a toolchain channel."""
+    found = [path for path in base.path.glob(f"{TOOLCHAIN_PLATFORM}/{name}-[0-9]*.conda")]
+    if len(found) != 1:
+        raise LabchannelError(
+            f"the toolchain channel {base.path} has {len(found)} packages {name}",
+            "Run `labchannel clean --all` and start again",
+        )
+    return found[0]
+
+
+def _companions(pythons: Sequence[LockedArtifact], platform: str) -> list[Job]:
+    versions = [entry.version for entry in pythons]
+    return [Job(contents, _stage_nothing) for contents in python_companions(versions, platform)]
+
+
+def _wheel_jobs(lock: ToolchainLock, wants: Wants, platform: str) -> list[Job]:
+    cache = cache_folder("build")
+    wheels = [wheel for wheel in lock.wheels if wheel.platform == platform]
+    paths = registry.fetch_wheels(wheels, cache_folder("wheels"))
+    jobs = []
+    for wheel in wheels:
         path = paths[wheel.file]
         if wheel.name in wants.compiler:
             jobs += [
-                _Job(contents, partial(_stage_compiler, contents, wheel, path, cache))
+                Job(contents, partial(_stage_compiler, contents, wheel, path, cache))
                 for contents in compiler_contents(wheel, cache)
             ]
         else:
-            contents = wheel_contents(
-                path, wheel.sha256, wheel.pythons, wheel.platform, wants.conda_name
-            )
-            jobs.append(_Job(contents, partial(_stage_wheel, contents, wheel, path)))
+            contents = wheel_contents(path, wheel.sha256, wheel.pythons, platform, wants.conda_name)
+            jobs.append(Job(contents, partial(_stage_wheel, contents, wheel, path)))
     return jobs
 
 
@@ -195,6 +257,14 @@ def _stage_nothing(stage: Path) -> None:
 
 def _stage_python(entry: LockedArtifact, stage: Path) -> None:
     stage_python(registry.fetch_artifact(entry, cache_folder("jars")), entry, stage)
+
+
+def _stage_windows_python(entry: LockedArtifact, zig: Path, stage: Path) -> None:
+    unpacked = stage.parents[1] / "zig"
+    if not unpacked.is_dir():
+        rattler.package_streaming.extract(zig, unpacked)
+    jar = registry.fetch_artifact(entry, cache_folder("jars"))
+    stage_windows_python(jar, entry, unpacked / "bin" / "zig", stage)
 
 
 def _crate_contents(entry: LockedCrate) -> Contents:

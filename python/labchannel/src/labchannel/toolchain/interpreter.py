@@ -100,9 +100,9 @@ def stage_python(jar: Path, entry: LockedArtifact, stage: Path) -> None:
     for path in executables:
         path.chmod(0o755)
     modules = sorted((stage / "lib" / f"python{short}" / "lib-dynload").glob("*.so"))
-    _set_runpath("$ORIGIN/../lib", [binaries / f"python{short}"])
+    set_runpath("$ORIGIN/../lib", [binaries / f"python{short}"])
     # libffi lies in lib/, two folders above the extension modules.
-    _set_runpath("$ORIGIN/../..", modules)
+    set_runpath("$ORIGIN/../..", modules)
     _name_the_prefix(stage / "lib" / f"python{short}", short)
     _compile_library(stage, short)
     shutil.rmtree(scratch)
@@ -125,7 +125,14 @@ def _compile_library(stage: Path, short: str) -> None:
     )
 
 
-def _set_runpath(runpath: str, files: list[Path]) -> None:
+def set_runpath(runpath: str, files: list[Path]) -> None:
+    """Tell programs and libraries where the libraries that they need are.
+
+    Raises
+    ------
+    LabchannelError
+        patchelf is missing or fails.
+    """
     try:
         subprocess.run(
             ["patchelf", "--set-rpath", runpath, *map(str, files)],

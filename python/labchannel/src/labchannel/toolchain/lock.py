@@ -11,7 +11,7 @@ from labchannel.errors import LabchannelError
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOCK_VERSION = 1
+LOCK_VERSION = 2
 RELOCK = "Make it anew with `./pixiw run labchannel bootstrap --update`"
 
 
@@ -49,6 +49,18 @@ class LockedCrate:
     sha256: str
 
 
+@dataclass(frozen=True, order=True)
+class LockedDeb:
+    """One Debian package, unpacked into a compiler of the cross build."""
+
+    part: str
+    """What it is a part of, as toolchain.toml names it: `rust` or `mingw`."""
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+
+
 @dataclass(frozen=True)
 class LockedRust:
     """The machine's Rust, repackaged."""
@@ -63,11 +75,13 @@ class LockedRust:
 class ToolchainLock:
     """The whole lock."""
 
-    wants: str
-    """sha256 over everything that was asked for when the lock was made."""
+    wants: dict[str, str]
+    """For each platform the sha256 over all that was asked for when the lock was made."""
     pythons: tuple[LockedArtifact, ...]
     rust: tuple[LockedRust, ...]
     crates: tuple[LockedCrate, ...]
+    debs: tuple[LockedDeb, ...]
+    """Empty if there was no apt when the lock was made."""
     wheels: tuple[LockedWheel, ...]
 
     def dump(self) -> str:
@@ -76,9 +90,11 @@ class ToolchainLock:
             "pythons": [asdict(entry) for entry in sorted(self.pythons)],
             "rust": [asdict(entry) for entry in self.rust],
             "crates": [asdict(entry) for entry in sorted(self.crates)],
+            "debs": [asdict(entry) for entry in sorted(self.debs)],
             "wheels": [asdict(entry) for entry in sorted(self.wheels)],
         }
-        lines = ["{", f'  "lock_version": {LOCK_VERSION},', f'  "wants": "{self.wants}",']
+        wants = json.dumps(self.wants, sort_keys=True)
+        lines = ["{", f'  "lock_version": {LOCK_VERSION},', f'  "wants": {wants},']
         for number, (key, entries) in enumerate(parts.items()):
             lines.append(f'  "{key}": [')
             lines += [
@@ -106,10 +122,11 @@ def read_lock(path: Path) -> ToolchainLock:
                 RELOCK,
             )
         return ToolchainLock(
-            wants=data["wants"],
+            wants=dict(data["wants"]),
             pythons=tuple(LockedArtifact(**entry) for entry in data["pythons"]),
             rust=tuple(LockedRust(**entry) for entry in data["rust"]),
             crates=tuple(LockedCrate(**entry) for entry in data["crates"]),
+            debs=tuple(LockedDeb(**entry) for entry in data["debs"]),
             wheels=tuple(
                 LockedWheel(**{**entry, "pythons": tuple(entry["pythons"])})
                 for entry in data["wheels"]

@@ -11,11 +11,14 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rattler_build
 
 from labchannel.errors import LabchannelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Bump it when the way packages are made changes: every package then gets a new file name.
 FORMAT = 1
@@ -111,6 +114,18 @@ class Contents:
             "requirements": requirements,
             "about": {"license": self.license, "summary": self.summary},
         }
+
+
+@dataclass(frozen=True)
+class Job:
+    """One package to make, and how its files are laid out.
+
+    `stage` is given an empty folder `<scratch>/<number>/stage`. What several jobs share they may
+    put into `<scratch>`, which goes when all are done.
+    """
+
+    contents: Contents
+    stage: Callable[[Path], None]
 
 
 def pack(contents: Contents, stage: Path, output: Path) -> Path:

@@ -34,8 +34,17 @@ WHEEL_PLATFORMS = {
 }
 
 
-def run_client(command: list[str], mend: str, *, env: Mapping[str, str] | None = None) -> str:
+def run_client(
+    command: list[str],
+    mend: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    base: Mapping[str, str] = os.environ,
+) -> str:
     """Run a registry's client and return its standard output.
+
+    `env` is added to `base`.
 
     Raises
     ------
@@ -51,7 +60,8 @@ def run_client(command: list[str], mend: str, *, env: Mapping[str, str] | None =
             encoding="utf-8",
             errors="replace",
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **(env or {})},
+            env={**base, **(env or {})},
+            cwd=cwd,
         )
     except OSError as error:
         raise LabchannelError(f"{command[0]} can't be started ({error.strerror})", mend) from error
@@ -63,7 +73,8 @@ def run_client(command: list[str], mend: str, *, env: Mapping[str, str] | None =
     return done.stdout
 
 
-def _check(path: Path, sha256: str, what: str) -> None:
+def check_bytes(path: Path, sha256: str, what: str) -> None:
+    """Refuse, and remove, a file with other bytes than the locked ones."""
     found = file_sha256(path)
     if found != sha256:
         path.unlink()
@@ -106,7 +117,7 @@ def fetch_wheels(wheels: Iterable[LockedWheel], folder: Path) -> dict[str, Path]
                     raise LabchannelError(
                         f"the registry has another file for {wheel.name} {wheel.version}", RELOCK
                     )
-                _check(arrived, wheel.sha256, wheel.file)
+                check_bytes(arrived, wheel.sha256, wheel.file)
                 arrived.replace(paths[wheel.file])
     return paths
 
@@ -135,7 +146,7 @@ def fetch_artifact(entry: LockedArtifact, folder: Path) -> Path:
     if path.is_file() and file_sha256(path) == entry.sha256:
         return path
     download_artifact(entry.artifact, folder)
-    _check(path, entry.sha256, f"{group}:{name}")
+    check_bytes(path, entry.sha256, f"{group}:{name}")
     return path
 
 

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +24,11 @@ from labchannel.errors import LabchannelError
 from labchannel.manifest import read_manifest
 from labchannel.recipe import load_recipes, spec_name
 from labchannel.toolchain import registry
+from labchannel.toolchain.debian import missing_programs, resolve_debs
 from labchannel.toolchain.lock import (
     LockedArtifact,
     LockedCrate,
+    LockedDeb,
     LockedRust,
     LockedWheel,
     ToolchainLock,
@@ -40,13 +42,19 @@ if TYPE_CHECKING:
 
     from labchannel.progress import OnStep
 
+TOOLCHAIN_PLATFORM = "linux-64"
+"""Where a toolchain channel can be made, and for what."""
+
+CROSS_PLATFORM = "win-64"
+"""What it can be made for besides, by cross build."""
+
 MAVEN_CLASSIFIERS = {"linux-64": "linux-x86_64", "win-64": "windows-x86_64"}
 UV_PLATFORMS = {"linux-64": "x86_64-manylinux_2_28", "win-64": "x86_64-pc-windows-msvc"}
 
 # Made by labchannel itself, not from a wheel of that name.
 MADE_HERE = re.compile(
     r"^(python|python_abi|python-abi3|python-gil|cpython|_python_abi3_support|zig|__.*"
-    r"|(rust|gcc|gxx|sysroot|rust-std)([_-].*)?|cargo-.*)$"
+    r"|(rust|gcc|gxx|sysroot|rust-std|vs\d*|cross-python)([_-].*)?|cargo-.*)$"
 )
 
 
@@ -59,13 +67,18 @@ class Wants:
     compiler: dict[str, str]
     pypi_of: dict[str, str]
     """conda-forge's name to PyPI's, where they differ."""
+    debian: dict[str, list[str]]
+    """The Debian packages that each part of the cross build's compilers is made of."""
     requirements: dict[str, tuple[str, ...]]
     """From each served Python to its PyPI requirements, sorted."""
 
     @property
     def digest(self) -> str:
         """Changes whenever something else is asked for."""
-        facts = [self.pythons, self.crates, self.compiler, self.pypi_of, self.requirements]
+        facts = [
+            *(self.pythons, self.crates, self.compiler, self.pypi_of),
+            *(self.debian, self.requirements),
+        ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def conda_name(self, pypi: str) -> str:
@@ -82,15 +95,28 @@ class Wants:
 
 
 def read_wants(workspace: Workspace, platform: str) -> Wants:
-    """Gather what the toolchain channel has to hold."""
+    """Gather what the toolchain channel has to hold for one platform.
+
+    For the cross build that is what the packages need there to run and to be tested. Whoever
+    develops on that system has conda-forge.
+    """
     table = read_toml(workspace.toolchain_wants)
     pypi_of: dict[str, str] = dict(table.get("names", {}))
     own = set(workspace.own_packages())
     everywhere: set[str] = {"pip"}
+    environments: dict[str, set[str]] = {}
+    cross = platform != TOOLCHAIN_PLATFORM
     for recipe in load_recipes(workspace, platform):
-        everywhere.update(recipe.needs_to_build, recipe.needs_to_run, recipe.needs_to_test)
-    environments = read_manifest(workspace.manifest).specs_by_python(platform)
-    everywhere |= environments.get("", set())
+        # What runs while a package is built runs here, whatever it is built for.
+        needs = recipe.needs_in_host if cross else recipe.needs_to_build
+        everywhere.update(needs, recipe.needs_to_run, recipe.needs_to_test)
+    if not cross:
+        manifest = read_manifest(workspace.manifest)
+        environments = manifest.specs_by_python(platform)
+        everywhere |= environments.get("", set())
+        if CROSS_PLATFORM in manifest.platforms:
+            for recipe in load_recipes(workspace, CROSS_PLATFORM):
+                everywhere.update(recipe.needs_in_build)
 
     def requirements(specs: set[str]) -> tuple[str, ...]:
         found = set()
@@ -103,9 +129,10 @@ def read_wants(workspace: Workspace, platform: str) -> Wants:
 
     return Wants(
         pythons=dict(table["pythons"]),
-        crates=dict(table["crates"]),
-        compiler=dict(table["compiler"]),
+        crates={} if cross else dict(table["crates"]),
+        compiler={} if cross else dict(table["compiler"]),
         pypi_of=pypi_of,
+        debian=dict(table.get("debian", {})) if cross else {},
         requirements={
             python: requirements(everywhere | environments.get(python, set()))
             for python in SERVED_PYTHONS
@@ -219,22 +246,21 @@ def resolve_wheels(
 
 
 def merge_wheels(wheels: Iterable[LockedWheel]) -> tuple[LockedWheel, ...]:
-    """One entry a file: the Pythons that chose it are gathered.
+    """One entry for a file on a platform: the Pythons that chose it are gathered.
 
     The first Python's version of a pure or abi3 distribution was a constraint for the others, so
     one file serves all of them wherever its authors made one.
     """
-    merged: dict[str, LockedWheel] = {}
+    merged: dict[tuple[str, str], LockedWheel] = {}
     for wheel in wheels:
-        before = merged.get(wheel.file)
+        key = (wheel.file, wheel.platform)
+        before = merged.get(key)
         pythons = sorted({*(before.pythons if before else ()), *wheel.pythons})
-        merged[wheel.file] = LockedWheel(
-            wheel.name, wheel.version, wheel.file, wheel.sha256, tuple(pythons), wheel.platform
-        )
+        merged[key] = replace(wheel, pythons=tuple(pythons))
     return tuple(sorted(merged.values()))
 
 
-def make_lock(workspace: Workspace, platform: str, on_step: OnStep) -> ToolchainLock:
+def make_lock(workspace: Workspace, on_step: OnStep) -> ToolchainLock:
     """Resolve everything anew; a crate whose version stays is not built again to learn its hash.
 
     Raises
@@ -242,55 +268,73 @@ def make_lock(workspace: Workspace, platform: str, on_step: OnStep) -> Toolchain
     LabchannelError
         A registry refuses, a name does not exist, no version fits, or there is no Rust.
     """
-    wants = read_wants(workspace, platform)
+    platforms = [TOOLCHAIN_PLATFORM]
+    if CROSS_PLATFORM in read_manifest(workspace.manifest).platforms:
+        platforms.append(CROSS_PLATFORM)
+    wants = {platform: read_wants(workspace, platform) for platform in platforms}
+    before = _lock_before(workspace)
     wheels: list[LockedWheel] = []
     pythons: list[LockedArtifact] = []
+    crates = []
+    debs: list[LockedDeb] = []
     with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as name:
         scratch = Path(name)
-        for python in SERVED_PYTHONS:
-            on_step(f"wheels for Python {python} on {platform}")
-            constraints = {f"{wheel.name}=={wheel.version}" for wheel in wheels}
-            wheels += resolve_wheels(wants, python, platform, sorted(constraints), scratch)
-        for python in SERVED_PYTHONS:
-            on_step(f"Python {python}")
-            if python not in wants.pythons:
-                raise LabchannelError(
-                    f"toolchain.toml names no artifact for Python {python}", "Add it to [pythons]"
-                )
-            artifact = f"{wants.pythons[python]}:jar:{MAVEN_CLASSIFIERS[platform]}"
-            path = registry.download_artifact(artifact, cache_folder("jars"))
-            version = artifact.split(":")[2].split("-")[0]
-            pythons.append(LockedArtifact(version, artifact, file_sha256(path), platform))
-        crates = []
-        locked_crates = _locked_crates(workspace)
-        for crate, version in wants.crates.items():
-            if (crate, version) in locked_crates:
-                crates.append(locked_crates[crate, version])
-                continue
-            on_step(f"{crate} {version}")
-            folder = scratch / crate
-            folder.mkdir()
-            _binary, digest = registry.install_crate(crate, version, folder)
-            crates.append(LockedCrate(crate, version, digest))
+        for platform in platforms:
+            for python in SERVED_PYTHONS:
+                on_step(f"wheels for Python {python} on {platform}")
+                # One version on all systems: what passes on one is what runs on the other.
+                constraints = sorted({f"{wheel.name}=={wheel.version}" for wheel in wheels})
+                wheels += resolve_wheels(wants[platform], python, platform, constraints, scratch)
+            for python in SERVED_PYTHONS:
+                on_step(f"Python {python} for {platform}")
+                pythons.append(_lock_python(wants[platform], python, platform))
+            for crate, version in wants[platform].crates.items():
+                known = [c for c in before.crates if (c.name, c.version) == (crate, version)]
+                if known:
+                    crates += known
+                    continue
+                on_step(f"{crate} {version}")
+                folder = scratch / crate
+                folder.mkdir()
+                _binary, digest = registry.install_crate(crate, version, folder)
+                crates.append(LockedCrate(crate, version, digest))
+            for part, names in wants[platform].debian.items():
+                if missing_programs():
+                    # Whoever renews the lock elsewhere leaves this part of it as it is.
+                    debs += [deb for deb in before.debs if deb.part == part]
+                    continue
+                on_step(f"Debian's packages for {part}")
+                debs += resolve_debs(part, names, cache_folder("debs"))
         on_step("Rust")
         memory = cache_folder("rust") / "digests.json"
-        rust = LockedRust(rust_version(), toolchain_digest(sysroot(), memory), platform)
+        rust = LockedRust(rust_version(), toolchain_digest(sysroot(), memory), TOOLCHAIN_PLATFORM)
     return ToolchainLock(
-        wants=wants.digest,
+        wants={platform: wants[platform].digest for platform in platforms},
         pythons=tuple(pythons),
         rust=(rust,),
         crates=tuple(crates),
+        debs=tuple(debs),
         wheels=merge_wheels(wheels),
     )
 
 
-def _locked_crates(workspace: Workspace) -> dict[tuple[str, str], LockedCrate]:
-    """The crates of the lock that is being replaced, if it can be read."""
+def _lock_python(wants: Wants, python: str, platform: str) -> LockedArtifact:
+    if python not in wants.pythons:
+        raise LabchannelError(
+            f"toolchain.toml names no artifact for Python {python}", "Add it to [pythons]"
+        )
+    artifact = f"{wants.pythons[python]}:jar:{MAVEN_CLASSIFIERS[platform]}"
+    path = registry.download_artifact(artifact, cache_folder("jars"))
+    version = artifact.split(":")[2].split("-")[0]
+    return LockedArtifact(version, artifact, file_sha256(path), platform)
+
+
+def _lock_before(workspace: Workspace) -> ToolchainLock:
+    """The lock that is being replaced; an empty one if it can't be read."""
     try:
-        lock = read_lock(workspace.toolchain_lock)
+        return read_lock(workspace.toolchain_lock)
     except LabchannelError:
-        return {}
-    return {(entry.name, entry.version): entry for entry in lock.crates}
+        return ToolchainLock(wants={}, pythons=(), rust=(), crates=(), debs=(), wheels=())
 
 
 def tool_requirements(workspace: Workspace) -> str:

@@ -127,6 +127,25 @@ def _license(expression: str | None, classifiers: Iterable[str]) -> str:
     return " OR ".join(found) or "LicenseRef-See-Dist-Info"
 
 
+_SYSTEMS = {
+    "linux-64": {
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "platform_machine": "x86_64",
+        "os_name": "posix",
+    },
+    "win-64": {
+        "sys_platform": "win32",
+        "platform_system": "Windows",
+        "platform_machine": "AMD64",
+        "os_name": "nt",
+    },
+}
+
+# What a package depends on that is right on one system only, as conda-forge marks it.
+_SYSTEM_MARKS = {"linux-64": "__unix", "win-64": "__win"}
+
+
 def run_depends(
     metadata: WheelMetadata, pythons: Iterable[str], platform: str, conda_name: CondaName
 ) -> list[str]:
@@ -134,19 +153,14 @@ def run_depends(
 
     A marker counts when it holds for any of `pythons` on `platform`: one package serves them all.
     """
-    systems = {
-        "linux-64": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"},
-        "win-64": {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt"},
-    }
     environments = [
         {
             "python_version": python,
             "python_full_version": f"{python}.0",
             "implementation_name": "cpython",
             "platform_python_implementation": "CPython",
-            "platform_machine": "x86_64" if platform == "linux-64" else "AMD64",
             "extra": "",
-            **systems[platform],
+            **_SYSTEMS[platform],
         }
         for python in pythons
     ]
@@ -157,6 +171,21 @@ def run_depends(
             name = conda_name(canonicalize_name(requirement.name))
             depends.append(f"{name} {conda_spec(requirement.specifier)}".strip())
     return sorted(set(depends))
+
+
+def pure_depends(
+    metadata: WheelMetadata, pythons: tuple[str, ...], platform: str, conda_name: CondaName
+) -> list[str]:
+    """The dependencies of a package that lies in noarch/, where every system sees it.
+
+    If it needs something else on another system it is marked as this system's: there are then two
+    packages, and each system takes its own.
+    """
+    depends = run_depends(metadata, pythons, platform, conda_name)
+    for other in _SYSTEMS:
+        if run_depends(metadata, pythons, other, conda_name) != depends:
+            return [*depends, _SYSTEM_MARKS[platform]]
+    return depends
 
 
 def glibc_floor(wheel: str) -> str | None:
@@ -192,12 +221,16 @@ def wheel_contents(
     - `none-any`: noarch, one for every system and Python.
     - abi3 or no Python ABI at all (programs): the platform's, one for every Python.
     - otherwise: one for its Python, with that python_abi.
+
+    On Windows the last is noarch as well (in the platform's subdir): the launchers of its programs
+    hold the environment's path, so they have to be made where it is installed.
     """
     metadata = read_wheel(path)
     _name, _version, _build, tags = parse_wheel_filename(path.name)
     pure = all(tag.platform == "any" for tag in tags)
     versioned = [tag for tag in tags if tag.abi not in ("none", "abi3")]
-    depends = run_depends(metadata, pythons, platform, conda_name)
+    find_depends = pure_depends if pure else run_depends
+    depends = find_depends(metadata, pythons, platform, conda_name)
     prefix = "py"
     entry_points = metadata.entry_points
     prefix_files: tuple[str, ...] = ()
@@ -207,9 +240,10 @@ def wheel_contents(
         tag = f"cp{python.replace('.', '')}"
         depends += [f"python {python}.*", f"python_abi {python}.* *_{tag}"]
         prefix = tag.replace("cp", "py")
-        noarch = None
-        prefix_files = tuple(f"bin/{point.split(' = ')[0]}" for point in entry_points)
-        entry_points = ()
+        if not platform.startswith("win"):
+            noarch = None
+            prefix_files = tuple(f"bin/{point.split(' = ')[0]}" for point in entry_points)
+            entry_points = ()
     else:
         requires = conda_spec(SpecifierSet(metadata.requires_python))
         depends.append(f"python {requires}".strip())
