@@ -29,6 +29,7 @@ from labchannel.toolchain.bootstrap import bootstrap
 from labchannel.toolchain.lock import (
     LockedArtifact,
     LockedCrate,
+    LockedDeb,
     LockedRust,
     LockedWheel,
     ToolchainLock,
@@ -107,12 +108,16 @@ def as_is(name: str) -> str:
 
 def whole_lock(**changes) -> ToolchainLock:
     parts = {
-        "wants": "w" * 64,
+        "wants": {"linux-64": "w" * 64, "win-64": "x" * 64},
         "pythons": (
             LockedArtifact("3.12.1", "g:n:3.12.1-1:jar:linux-x86_64", "a" * 64, "linux-64"),
         ),
         "rust": (LockedRust("1.95.0", "b" * 64, "linux-64"),),
         "crates": (LockedCrate("cargo-tool", "5.0.0", "c" * 64),),
+        "debs": (
+            LockedDeb("mingw", "zlib1g", "1:1.2.13.dfsg-1", "amd64", "1" * 64),
+            LockedDeb("rust", "rustc-web", "1.96.0+dfsg1-1~deb12u2", "amd64", "2" * 64),
+        ),
         "wheels": (
             LockedWheel("a", "1", "a-1-py3-none-any.whl", "d" * 64, ("3.12", "3.13"), "linux-64"),
             LockedWheel("b", "2", "b-2-py3-none-any.whl", "e" * 64, ("3.12",), "linux-64"),
@@ -130,12 +135,12 @@ def test_a_lock_is_read_as_it_was_written(tmp_path):
 
 def test_an_entry_is_a_line(tmp_path):
     lines = whole_lock().dump().splitlines()
-    assert sum('"sha256"' in line for line in lines) == 5
+    assert sum('"sha256"' in line for line in lines) == 7
     assert "://" not in whole_lock().dump()
 
 
 def test_an_empty_lock(tmp_path):
-    empty = whole_lock(pythons=(), rust=(), crates=(), wheels=())
+    empty = whole_lock(pythons=(), rust=(), crates=(), debs=(), wheels=())
     write_lock(tmp_path / "lock", empty)
     assert read_lock(tmp_path / "lock") == empty
 
@@ -162,8 +167,8 @@ def test_a_damaged_lock(tmp_path, damage):
 
 def test_a_lock_of_another_labchannel(tmp_path):
     path = tmp_path / "toolchain.lock"
-    path.write_text(whole_lock().dump().replace('"lock_version": 1', '"lock_version": 2'))
-    with pytest.raises(LabchannelError, match=r"lock version 2.*reads 1"):
+    path.write_text(whole_lock().dump().replace('"lock_version": 2', '"lock_version": 1'))
+    with pytest.raises(LabchannelError, match=r"lock version 1.*reads 2"):
         read_lock(path)
 
 
@@ -211,7 +216,9 @@ def test_an_environments_own_packages_are_for_its_python_alone(wanting):
 def test_a_lock_that_is_older_than_the_recipes(wanting, monkeypatch):
     monkeypatch.delenv("LABCHANNEL_UPSTREAM")
     wants = read_wants(wanting.workspace, "linux-64")
-    empty = whole_lock(wants=wants.digest, pythons=(), rust=(), crates=(), wheels=())
+    empty = whole_lock(
+        wants={"linux-64": wants.digest}, pythons=(), rust=(), crates=(), debs=(), wheels=()
+    )
     write_lock(wanting.workspace.toolchain_lock, empty)
     if HERE != "linux-64":
         with pytest.raises(LabchannelError, match=f"no toolchain channel for {HERE}"):
@@ -227,13 +234,32 @@ def test_the_repositorys_lock_is_not_stale(repository):
     from labchannel.workspace import Workspace
 
     workspace = Workspace(repository)
-    assert read_lock(workspace.toolchain_lock).wants == read_wants(workspace, "linux-64").digest
+    locked = read_lock(workspace.toolchain_lock)
+    for platform in ("linux-64", "win-64"):
+        assert locked.wants[platform] == read_wants(workspace, platform).digest
+    assert {deb.part for deb in locked.debs} == {"mingw", "rust"}
 
 
 def test_one_wheel_that_several_pythons_chose_is_one_entry():
     one = LockedWheel("a", "1", "a-1-py3-none-any.whl", "d" * 64, ("3.12",), "linux-64")
     merged = merge_wheels([one, replace(one, pythons=("3.14",)), replace(one, pythons=("3.13",))])
     assert merged == (replace(one, pythons=("3.12", "3.13", "3.14")),)
+
+
+def test_one_wheel_that_two_systems_chose_is_two_entries():
+    linux = LockedWheel("a", "1", "a-1-py3-none-any.whl", "d" * 64, ("3.12", "3.13"), "linux-64")
+    windows = replace(linux, pythons=("3.12",), platform="win-64")
+    assert merge_wheels([windows, linux]) == (windows, linux)
+
+
+def test_what_the_cross_build_asks_for(wanting):
+    """The packages' own needs over there; what builds them, and whoever develops them, is here."""
+    wanting.write("toolchain.toml", TOOLCHAIN_TOML + '[debian]\nrust = ["rustc-web"]\n')
+    wants = read_wants(wanting.workspace, "win-64")
+    assert wants.requirements["3.12"] == ("lib>=1.2,<2", "msgpack", "pip")
+    assert wants.debian == {"rust": ["rustc-web"]}
+    assert wants.crates == wants.compiler == {}
+    assert read_wants(wanting.workspace, "linux-64").debian == {}
 
 
 # Names, versions and markers.
@@ -249,7 +275,7 @@ def test_one_wheel_that_several_pythons_chose_is_one_entry():
     ],
 )
 def test_conda_names(pypi, conda):
-    wants = Wants({}, {}, {}, {"msgpack-python": "msgpack"}, {})
+    wants = Wants({}, {}, {}, {"msgpack-python": "msgpack"}, {}, {})
     assert wants.conda_name(pypi) == conda
 
 
@@ -306,6 +332,29 @@ def test_conda_specs_in_pypis_words(spec, pypi):
     else:
         assert pypi_specifier(spec) == pypi
         SpecifierSet(pypi)
+
+
+def pure_contents(tmp_path, platform: str, *requires: str) -> Contents:
+    headers = "".join(f"Requires-Dist: {line}\n" for line in requires)
+    wheel = make_wheel(tmp_path, headers=headers)
+    return wheel_contents(wheel, sha256(wheel), ("3.12",), platform, as_is)
+
+
+def test_a_pure_wheel_that_needs_the_same_everywhere_is_one_package(tmp_path):
+    requires = ["rich", 'tomli; python_version < "3.11"']
+    linux = pure_contents(tmp_path, "linux-64", *requires)
+    assert linux == pure_contents(tmp_path, "win-64", *requires)
+    assert linux.depends == ("python", "rich")
+
+
+def test_a_pure_wheel_that_needs_more_on_one_system_is_two_packages(tmp_path):
+    requires = ["rich", 'colorama; sys_platform == "win32"']
+    linux = pure_contents(tmp_path, "linux-64", *requires)
+    windows = pure_contents(tmp_path, "win-64", *requires)
+    assert linux.depends == ("__unix", "python", "rich")
+    assert windows.depends == ("__win", "colorama", "python", "rich")
+    assert linux.subdir == windows.subdir == "noarch"
+    assert linux.file_name != windows.file_name
 
 
 def depends_of(tmp_path, *requires: str, pythons=("3.12",), platform="linux-64") -> list[str]:
@@ -771,8 +820,8 @@ def test_a_toolchain_channel_from_its_lock(checkout, locked, monkeypatch):
     checkout.write("toolchain.toml", TOOLCHAIN_TOML)
     checkout.recipe("alpha", run=["tiny-tool"])
     shutil.rmtree(checkout.cache / "toolchain")
-    wants = read_wants(checkout.workspace, "linux-64").digest
-    lock = whole_lock(wants=wants, pythons=(), rust=(), crates=(), wheels=(locked,))
+    wants = {"linux-64": read_wants(checkout.workspace, "linux-64").digest}
+    lock = whole_lock(wants=wants, pythons=(), rust=(), crates=(), debs=(), wheels=(locked,))
     write_lock(checkout.workspace.toolchain_lock, lock)
     made = bootstrap(checkout.workspace, Progressor(quiet=True))
     names = [path.name.split("-")[0] for path in made.path.glob("*/*.conda")]
@@ -806,8 +855,8 @@ class TestBadDays:
         checkout.write("toolchain.toml", TOOLCHAIN_TOML)
         checkout.recipe("alpha", run=["tiny-tool"])
         shutil.rmtree(checkout.cache / "toolchain")
-        wants = read_wants(checkout.workspace, "linux-64").digest
-        lock = whole_lock(wants=wants, pythons=(), rust=(), crates=(), wheels=(locked,))
+        wants = {"linux-64": read_wants(checkout.workspace, "linux-64").digest}
+        lock = whole_lock(wants=wants, pythons=(), rust=(), crates=(), debs=(), wheels=(locked,))
         write_lock(checkout.workspace.toolchain_lock, lock)
 
     @pytest.fixture

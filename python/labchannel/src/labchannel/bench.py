@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labchannel.build import build, test_specs
 from labchannel.cache import cache_folder
@@ -15,7 +17,11 @@ from labchannel.environment import current_platform, install, solve
 from labchannel.installed import lab_channels, newest_build
 from labchannel.progress import Progressor
 from labchannel.recipe import load_recipes
+from labchannel.toolchain.resolve import CROSS_PLATFORM
 from labchannel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SIZE_GOALS = {"rvh_trace": 3_000_000, "poh_holdmetrics": 8_000_000}
 
@@ -49,6 +55,7 @@ def bench(workspace: Workspace, progress: Progressor) -> list[Figure]:
     build(workspace, quiet, platform=platform)
     figures.append(Figure("build, nothing changed", f"{time.monotonic() - began:.1f} s", "5 s"))
     figures.append(_one_file_changed(workspace, quiet))
+    figures += _cross_builds(workspace, quiet)
     own = workspace.own_packages()
     specs = [*own, "python 3.12.*", *test_specs(load_recipes(workspace, platform))]
     with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as folder:
@@ -68,8 +75,9 @@ def bench(workspace: Workspace, progress: Progressor) -> list[Figure]:
     return figures
 
 
-def _one_file_changed(workspace: Workspace, quiet: Progressor) -> Figure:
-    """Change one Python file in a copy of the checkout, and see what is built again."""
+@contextlib.contextmanager
+def _changed(workspace: Workspace, *files: str, comment: str) -> Iterator[Workspace]:
+    """A copy of the checkout in which these files are longer by a comment."""
     with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as folder:
         copy = Path(folder) / "checkout"
         # git's records come along: packages take the time of the sources' last commit from them.
@@ -80,9 +88,16 @@ def _one_file_changed(workspace: Workspace, quiet: Progressor) -> Figure:
             ignore=lambda folder, names: [n for n in names if Path(folder, n) in left_out],
         )
         shutil.copytree(workspace.channel, copy / "channel")
-        changed = Workspace(copy)
-        source = sorted((copy / "python" / "rvh_trace" / "src").glob("*/__init__.py"))[0]
-        source.write_text(source.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+        for file in files:
+            with (copy / file).open("a", encoding="utf-8", newline="\n") as source:
+                source.write(f"\n{comment}\n")
+        yield Workspace(copy)
+
+
+def _one_file_changed(workspace: Workspace, quiet: Progressor) -> Figure:
+    """Change one Python file in a copy of the checkout, and see what is built again."""
+    file = "python/rvh_trace/src/rvh_trace/__init__.py"
+    with _changed(workspace, file, comment="# changed") as changed:
         began = time.monotonic()
         report = build(changed, quiet, platform=current_platform())
         built = [outcome.name for outcome in report.outcomes if outcome.status != "skipped"]
@@ -91,3 +106,34 @@ def _one_file_changed(workspace: Workspace, quiet: Progressor) -> Figure:
             f"{time.monotonic() - began:.1f} s",
             "only that recipe",
         )
+
+
+def _cross_builds(workspace: Workspace, quiet: Progressor) -> list[Figure]:
+    """Change each Rust core in a copy of the checkout, and build it for both systems.
+
+    Dependencies are compiled already, if these recipes were ever built. The build for this machine
+    tests the package as well, which a cross build can't.
+    """
+    if not (workspace.channel / CROSS_PLATFORM).is_dir():
+        return [Figure(f"{CROSS_PLATFORM} cross builds", "left out: none in the channel", "")]
+    names = [
+        name
+        for name in workspace.own_packages()
+        if (workspace.root / "crates" / name / "src" / "lib.rs").is_file()
+    ]
+    files = [f"crates/{name}/src/lib.rs" for name in names]
+    # Another comment each time: a build that the cache knows already takes no time.
+    with _changed(workspace, *files, comment=f"// changed at {time.time_ns()}") as changed:
+        taken = {
+            platform: {
+                outcome.name: outcome.seconds
+                for outcome in build(changed, quiet, platform=platform, names=names).outcomes
+            }
+            for platform in (current_platform(), CROSS_PLATFORM)
+        }
+    figures = []
+    for name in names:
+        here, there = (taken[platform][name] for platform in taken)
+        measured = f"{there:.1f} s, {there / here:.2f} x the {here:.1f} s for {current_platform()}"
+        figures.append(Figure(f"{name} built for {CROSS_PLATFORM}", measured, "2 x"))
+    return figures

@@ -29,6 +29,8 @@ from labchannel.recipe import (
     render_recipe,
 )
 from labchannel.settle import settle
+from labchannel.toolchain.debian import missing_programs
+from labchannel.toolchain.resolve import CROSS_PLATFORM, TOOLCHAIN_PLATFORM
 from labchannel.upstream import Upstream, cross_upstream, find_upstream
 from labchannel.workspace import SERVED_PYTHONS, Workspace
 
@@ -148,6 +150,21 @@ def _upstreams(workspace: Workspace, progress: Progressor, platform: str) -> dic
     }
 
 
+def left_out(workspace: Workspace, platform: str) -> str:
+    """What a build for `platform` on this machine leaves out, in a sentence; empty if nothing."""
+    if platform != TOOLCHAIN_PLATFORM or platform != current_platform():
+        return ""
+    if CROSS_PLATFORM not in read_manifest(workspace.manifest).platforms:
+        return ""
+    missing = missing_programs()
+    if missing:
+        return (
+            f"{CROSS_PLATFORM} is left out: its compilers come from Debian, and there is no "
+            f"{' and no '.join(missing)} here"
+        )
+    return f"{CROSS_PLATFORM} is left out: --platform {CROSS_PLATFORM} builds for it"
+
+
 def _lock_name(target: Path) -> str:
     digest = hashlib.sha256(str(target).encode()).hexdigest()[:12]
     return f"build-{re.sub(r'[^A-Za-z0-9]+', '-', target.name)[:40]}-{digest}"
@@ -198,7 +215,9 @@ def _build_all(
             number = 0 if newest is None else newest.build_number + 1
             # A build for another channel, or from another checkout, uses the same folders.
             with exclusive(
-                f"recipe-{recipe.platform}-{recipe.name}", f"a build of {recipe.name}", say=progress.say
+                f"recipe-{recipe.platform}-{recipe.name}",
+                f"a build of {recipe.name}",
+                say=progress.say,
             ):
                 kept = _kept(digest, number)
                 if kept is not None:
@@ -351,7 +370,8 @@ def snapshot(workspace: Workspace, recipe: Recipe, digest: str, number: int, fol
         text = re.sub(r"(?m)^extra:\s*\n", f"extra:\n{line}", text)
     else:
         text = f"{text.rstrip()}\n\nextra:\n{line}"
-    recipe_path.write_text(text, encoding="utf-8")
+    # As in the checkout: the package holds it, and is the same from every system.
+    recipe_path.write_text(text, encoding="utf-8", newline="\n")
     return recipe_path
 
 

@@ -134,10 +134,12 @@ def build(
 ) -> None:
     """Build, test and publish the recipes whose inputs changed."""
     from labchannel.build import build as run
+    from labchannel.build import left_out
 
+    workspace, progress = find_workspace(), Progressor(quiet=quiet)
     report = run(
-        find_workspace(),
-        Progressor(quiet=quiet),
+        workspace,
+        progress,
         names=names or (),
         platform=_platform(platform),
         channel=channel,
@@ -163,6 +165,8 @@ def build(
         Console(soft_wrap=True).print(table)
         if report.good:
             typer.echo(f"channel: {report.channel} ({len(report.published)} packages new in it)")
+            if (sentence := left_out(workspace, _platform(platform))) and not quiet:
+                error_console().print(sentence, markup=False)
         else:
             typer.echo("Nothing was published: the channel is as it was.")
     if not report.good:

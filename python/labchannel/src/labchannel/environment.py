@@ -150,12 +150,19 @@ def solve(
     except rattler.exceptions.SolverError as error:
         raise LabchannelError(
             f"no environment on {platform} can hold {', '.join(specs)}:\n{str(error).strip()}",
-            "Ask for other versions, or add the missing packages to the channel",
+            _mend_for(channels, platform),
         ) from error
     except rattler.exceptions.InvalidMatchSpecError as error:
         raise LabchannelError(
             f"not a package spec: {error}", 'Write it like "rvh_trace" or "python >=3.12"'
         ) from error
+
+
+def _mend_for(channels: Sequence[str | Path], platform: str) -> str:
+    folders = [Path(channel) for channel in channels if Path(channel).is_dir()]
+    if len(folders) == len(channels) and not any((f / platform).is_dir() for f in folders):
+        return f"Publish for {platform} first: `./pixiw run build-recipes --platform {platform}`"
+    return "Ask for other versions, or add the missing packages to the channel"
 
 
 def _ask(
@@ -397,6 +404,7 @@ def fresh_environment(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def python_of(prefix: Path) -> Path:
-    """The environment's Python."""
-    return prefix / ("python.exe" if sys.platform == "win32" else "bin/python")
+def python_of(prefix: Path, platform: str = "") -> Path:
+    """The Python of an environment for `platform`, by default this machine's."""
+    windows = (platform or current_platform()).startswith("win")
+    return prefix / ("python.exe" if windows else "bin/python")

@@ -219,7 +219,7 @@ def _cross_jobs(lock: ToolchainLock, wants: Wants, base: Toolchain) -> list[Job]
 
 def _only(base: Toolchain, name: str) -> Path:
     """The one package of this name in a toolchain channel."""
-    found = [path for path in base.path.glob(f"{TOOLCHAIN_PLATFORM}/{name}-[0-9]*.conda")]
+    found = list(base.path.glob(f"{TOOLCHAIN_PLATFORM}/{name}-[0-9]*.conda"))
     if len(found) != 1:
         raise LabchannelError(
             f"the toolchain channel {base.path} has {len(found)} packages {name}",

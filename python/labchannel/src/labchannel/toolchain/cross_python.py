@@ -1,4 +1,4 @@
-"""What conda-forge's cross-python is for: a Python in the place of the host's, which can't run here.
+"""What conda-forge's cross-python is for: a program in place of the host's Python, which can't run.
 
 A recipe builds a wheel and installs it. Building is maturin's work, which cross-compiles by
 itself; installing is unpacking into the host's site-packages.

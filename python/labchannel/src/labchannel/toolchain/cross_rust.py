@@ -54,7 +54,8 @@ export CARGO_TARGET_{windows}_LINKER="$CONDA_PREFIX/bin/{MINGW_TRIPLE}-cc"
 export CARGO_TARGET_{linux}_LINKER="$CONDA_PREFIX/bin/{LINUX_TRIPLE}-cc"
 export CC_{LINUX_TARGET.replace("-", "_")}="$CONDA_PREFIX/bin/{LINUX_TRIPLE}-cc"
 # Binaries must tell neither where nor when they were built.
-export RUSTFLAGS="--remap-path-prefix={cache}/cargo-home=/cargo -Clink-arg=-Wl,--no-insert-timestamp"
+RUSTFLAGS="--remap-path-prefix={cache}/cargo-home=/cargo -Clink-arg=-Wl,--no-insert-timestamp"
+export RUSTFLAGS
 """
 
 
