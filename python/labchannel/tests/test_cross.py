@@ -271,7 +271,7 @@ def make_wheel(folder: Path, name: str, tag: str, module: str) -> Path:
     return path
 
 
-def test_an_environment_for_windows(jar, tmp_path, programs, tiny_package):
+def test_an_environment_for_windows(jar, tmp_path, programs, make_package):
     """From packages made on Linux, with launchers and Windows' own layout."""
     program(programs, "zig", ZIG)
     channel = tmp_path / "channel"
@@ -305,7 +305,7 @@ def test_an_environment_for_windows(jar, tmp_path, programs, tiny_package):
             ),
         )
     for name, version, build in (("colorama", "0.4", "0"), ("python_abi", "3.12", "1_cp312")):
-        package = tiny_package(name, version, build=build)
+        package = make_package(name, version, build=build)
         (channel / "noarch").mkdir(exist_ok=True)
         shutil.copy(package, channel / "noarch")
     build_index(channel)
