@@ -15,6 +15,11 @@ def asgi(app, path="/items"):
         "type": "http",
         "method": "GET",
         "path": path,
+        "query_string": b"q=1&sig=secret",
+        "scheme": "https",
+        "http_version": "2",
+        "server": ("shop.example", None),
+        "client": ("10.0.0.1", 5000),
         "headers": [(b"traceparent", TRACEPARENT.encode())],
     }
 
@@ -42,7 +47,20 @@ def test_asgi(memory):
     request = memory()["GET /{name}"]
     assert request.kind == "server"
     assert request.parent_span_id == "b7ad6b7169203331"
-    assert request.attributes["http.response.status_code"] == 503
+    assert request.attributes == {
+        "http.request.method": "GET",
+        "url.path": "/items",
+        "url.query": "q=1&sig=REDACTED",
+        "url.scheme": "https",
+        "network.protocol.version": "2",
+        "server.address": "shop.example",
+        "server.port": 443,
+        "client.address": "10.0.0.1",
+        "client.port": 5000,
+        "http.response.status_code": 503,
+        "error.type": "503",
+        "http.route": "/{name}",
+    }
     assert request.status == "error"
     assert memory()["work"].parent_span_id == request.span_id
 
@@ -57,7 +75,19 @@ def test_asgi_that_fails(memory):
 
 
 def wsgi(app):
-    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/x", "HTTP_TRACEPARENT": TRACEPARENT}
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "/shop",
+        "PATH_INFO": "/x",
+        "QUERY_STRING": "a=b",
+        "SERVER_NAME": "h",
+        "SERVER_PORT": "8000",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "10.0.0.1",
+        "HTTP_USER_AGENT": "curl",
+        "HTTP_TRACEPARENT": TRACEPARENT,
+        "wsgi.url_scheme": "http",
+    }
     return WsgiMiddleware(app)(environ, lambda status, headers: None)
 
 
@@ -74,7 +104,18 @@ def test_wsgi(memory):
     assert rvh_trace.current_context() is None
     request = memory()["POST"]
     assert request.parent_span_id == "b7ad6b7169203331"
-    assert request.attributes["http.response.status_code"] == 200
+    assert request.attributes == {
+        "http.request.method": "POST",
+        "url.path": "/shop/x",
+        "url.query": "a=b",
+        "url.scheme": "http",
+        "network.protocol.version": "1.1",
+        "user_agent.original": "curl",
+        "server.address": "h",
+        "server.port": 8000,
+        "client.address": "10.0.0.1",
+        "http.response.status_code": 200,
+    }
     assert memory()["part 1"].trace_id == request.trace_id
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rvh_trace import http_conventions
 from rvh_trace._native import span
 from rvh_trace.propagation import extract
 
@@ -40,16 +41,23 @@ class AsgiMiddleware:
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in scope.get("headers", [])
         }
-        method = str(scope.get("method", "WEBSOCKET"))
-        with extract(headers), span(method) as opened:
-            opened.set_kind("server")
-            opened.set_attributes(
-                {
-                    "http.request.method": method,
-                    "url.path": scope.get("path", ""),
-                    "url.scheme": scope.get("scheme", "http"),
-                }
-            )
+        # A websocket begins as a GET.
+        method = str(scope.get("method", "GET"))
+        name, attributes = http_conventions.method_of(method)
+        scheme = str(scope.get("scheme", "http"))
+        attributes |= _request(
+            path=str(scope.get("path", "")),
+            query=scope.get("query_string", b"").decode("latin-1"),
+            scheme=scheme,
+            version=str(scope.get("http_version", "")),
+            agent=headers.get("user-agent", ""),
+        )
+        host, port = scope.get("server") or (None, None)
+        attributes |= http_conventions.server_of(host, port, scheme)
+        attributes |= _client(*(scope.get("client") or (None, None)))
+        opened = span(name, **attributes)
+        opened.set_kind("server")
+        with extract(headers), opened:
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -62,7 +70,7 @@ class AsgiMiddleware:
                 # A framework that routes has told the route by now.
                 route = getattr(scope.get("route"), "path", None)
                 if isinstance(route, str):
-                    opened.update_name(f"{method} {route}")
+                    opened.update_name(f"{name} {route}")
                     opened.record("http.route", route)
 
 
@@ -81,19 +89,25 @@ class WsgiMiddleware:
             for name, value in environ.items()
             if name.startswith("HTTP_")
         }
-        method = str(environ.get("REQUEST_METHOD", "GET"))
-        opened = span(method)
+        name, attributes = http_conventions.method_of(str(environ.get("REQUEST_METHOD", "GET")))
+        scheme = str(environ.get("wsgi.url_scheme", "http"))
+        attributes |= _request(
+            path=str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", "")),
+            query=str(environ.get("QUERY_STRING", "")),
+            scheme=scheme,
+            version=str(environ.get("SERVER_PROTOCOL", "")).removeprefix("HTTP/"),
+            agent=str(environ.get("HTTP_USER_AGENT", "")),
+        )
+        host, port = environ.get("SERVER_NAME"), str(environ.get("SERVER_PORT", ""))
+        attributes |= http_conventions.server_of(
+            host, int(port) if port.isdecimal() else None, scheme
+        )
+        attributes |= _client(environ.get("REMOTE_ADDR"))
+        opened = span(name, **attributes)
+        opened.set_kind("server")
         with extract(headers):
             opened.resume()
             opened.suspend()
-        opened.set_kind("server")
-        opened.set_attributes(
-            {
-                "http.request.method": method,
-                "url.path": environ.get("PATH_INFO", ""),
-                "url.scheme": environ.get("wsgi.url_scheme", "http"),
-            }
-        )
 
         def starting(status: str, *arguments: object) -> object:
             code = status.split(" ", 1)[0]
@@ -125,7 +139,24 @@ class WsgiMiddleware:
             opened.end()
 
 
+def _request(*, path: str, query: str, scheme: str, version: str, agent: str) -> dict[str, object]:
+    found = {
+        "url.path": path,
+        "url.query": http_conventions.without_secrets(query),
+        "url.scheme": scheme,
+        "network.protocol.version": version,
+        "user_agent.original": agent,
+    }
+    return {key: value for key, value in found.items() if value or key == "url.path"}
+
+
+def _client(address: str | None, port: int | None = None) -> dict[str, object]:
+    found = {"client.address": address, "client.port": port}
+    return {key: value for key, value in found.items() if value}
+
+
 def _answered(opened: Span, status: int) -> None:
     opened.record("http.response.status_code", status)
     if status >= _FAILED:
+        opened.record("error.type", str(status))
         opened.set_status("error")
