@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::weight::excerpt;
+
 /// A column of the input, under the name that every interface uses for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
@@ -115,7 +117,7 @@ pub enum HoldError {
     #[error("{0}")]
     Argument(String),
     /// A total that does not fit.
-    #[error("the total of {id:?} does not fit in {bits} bits")]
+    #[error("the total of {:?} does not fit in {bits} bits", excerpt(.id))]
     Overflow {
         /// The holder (or token) whose total overflows.
         id: String,

@@ -10,7 +10,7 @@ use crate::error::{Fault, Field, HoldError};
 use crate::event::{HoldEvent, check_times};
 use crate::ids::Ids;
 use crate::time::OPEN;
-use crate::weight::{MAX_SCALE, Rounding, Weight};
+use crate::weight::{MAX_SCALE, Rounding, Weight, excerpt};
 
 /// The weights of some rows, in units of `10^-digits`, as narrow as they allow.
 #[derive(Debug, Clone)]
@@ -357,7 +357,11 @@ impl Holds {
             .collect();
         if open.is_empty() {
             return Err(HoldError::NoSuchHold {
-                what: format!("open hold of {token_id:?} by {holder_id:?}"),
+                what: format!(
+                    "open hold of {:?} by {:?}",
+                    excerpt(token_id),
+                    excerpt(holder_id)
+                ),
             });
         }
         for &row in &open {
@@ -371,7 +375,14 @@ impl Holds {
 
     fn find(&self, event: &HoldEvent) -> Result<usize, HoldError> {
         let missing = || HoldError::NoSuchHold {
-            what: format!("hold equal to {event:?}"),
+            what: format!(
+                "hold of {:?} by {:?} from {} us to {:?} with weight {}",
+                excerpt(&event.token_id),
+                excerpt(&event.holder_id),
+                event.start,
+                event.end,
+                event.weight
+            ),
         };
         let codes = self
             .holders

@@ -67,4 +67,4 @@ pub use transfers::{
     COLUMNS as TRANSFER_COLUMNS, Lots, OnNegative, Standard, Transfer, Transfers,
     missing_column as missing_transfer_column,
 };
-pub use weight::{MAX_SCALE, Rounding, Weight};
+pub use weight::{MAX_SCALE, Rounding, Weight, excerpt};

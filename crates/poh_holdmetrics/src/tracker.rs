@@ -13,7 +13,7 @@ use crate::error::{Fault, Field, HoldError};
 use crate::event::check_times;
 use crate::exact::Total;
 use crate::time::OPEN;
-use crate::weight::{Rounding, Weight};
+use crate::weight::{Rounding, Weight, excerpt};
 
 /// More shards than processors, so that two writers seldom meet.
 const SHARDS: usize = 64;
@@ -164,7 +164,11 @@ impl Tracker {
         });
         let Some((account, place)) = found else {
             return Err(HoldError::NoSuchHold {
-                what: format!("open hold of {token_id:?} by {holder_id:?}"),
+                what: format!(
+                    "open hold of {:?} by {:?}",
+                    excerpt(token_id),
+                    excerpt(holder_id)
+                ),
             });
         };
         let start = account.open[place].1.start;

@@ -9,7 +9,7 @@ use crate::error::HoldError;
 use crate::holds::Holds;
 use crate::ids::Ids;
 use crate::time::{OPEN, in_range};
-use crate::weight::Weight;
+use crate::weight::{Weight, excerpt};
 
 /// The address that tokens are minted from and burned to.
 const ZERO_ADDRESS: &str = "0x0000000000000000000000000000000000000000";
@@ -229,8 +229,8 @@ impl Transfers {
                         return Err(wrong(format!(
                             "{} sends {moved} of {} and has {balance}; the log of an earlier \
                              transfer is missing, or say on_negative=\"clip\"",
-                            self.addresses.get(from),
-                            self.tokens.get(log.token),
+                            excerpt(self.addresses.get(from)),
+                            excerpt(self.tokens.get(log.token)),
                         )));
                     }
                     clipped += 1;

@@ -228,8 +228,8 @@ fn parse_exponent(text: &str) -> Option<i64> {
     Some(text.parse().unwrap_or(limit))
 }
 
-/// Enough of an untrusted text to find it again.
-pub(crate) fn excerpt(text: &str) -> String {
+/// Enough of an untrusted text to find it again; for errors.
+pub fn excerpt(text: &str) -> String {
     const LONGEST: usize = 60;
     match text.char_indices().nth(LONGEST) {
         Some((cut, _)) => format!("{}...", &text[..cut]),

@@ -4,9 +4,9 @@ use poh_holdmetrics::merkle::{
     Address, Claim, DistributorTree, Hash, MultiProof, StandardTree, hash_from_hex, standard_leaf,
     to_hex, verify, verify_multi,
 };
-use poh_holdmetrics::{HoldError, U256};
+use poh_holdmetrics::{HoldError, U256, excerpt};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyList, PyMapping};
+use pyo3::types::{PyDict, PyInt, PyList, PyMapping, PyTuple};
 
 use crate::arguments::{Dump, Leaf, Leaves};
 use crate::errors::to_py;
@@ -73,15 +73,14 @@ impl StandardMerkleTree {
             )));
         }
         let mut nodes = Vec::new();
-        for node in part("tree")?.try_iter()? {
-            let text: String = node?
+        for node in list(&part("tree")?, "tree")? {
+            let text: String = node
                 .extract()
                 .map_err(|_| wrong("a node is not text".into()))?;
             nodes.push(hash_from_hex(&text).map_err(|error| to_py(py, error))?);
         }
         let (mut found, mut places) = (Vec::new(), Vec::new());
-        for value in part("values")?.try_iter()? {
-            let value = value?;
+        for value in list(&part("values")?, "values")? {
             let of = |name: &str| {
                 value
                     .get_item(name)
@@ -170,9 +169,11 @@ impl StandardMerkleTree {
     /// Whether a proof leads from a claim to this root.
     fn verify(&self, leaf: Leaf<'_>, proof: Vec<String>) -> PyResult<bool> {
         let py = leaf.0.py();
-        let claim = match self.number(&leaf.0) {
-            Ok(number) => self.tree.claims()[number],
-            Err(_) => claim(&leaf.0)?,
+        let claim = if leaf.0.is_instance_of::<PyInt>() {
+            let number = self.number(&leaf.0)?;
+            self.tree.claims()[number]
+        } else {
+            claim(&leaf.0)?
         };
         Ok(verify(
             &self.tree.root(),
@@ -184,13 +185,19 @@ impl StandardMerkleTree {
     /// Whether a proof of several claims, as `get_multi_proof` gives it, leads to this root.
     fn verify_multi_proof(&self, multi_proof: Dump<'_>) -> PyResult<bool> {
         let py = multi_proof.0.py();
-        let part = |name: &str| multi_proof.0.get_item(name);
-        let leaves = claims(&part("leaves")?)?
-            .iter()
-            .map(standard_leaf)
-            .collect();
-        let proof = hashes(py, &part("proof")?.extract::<Vec<String>>()?)?;
-        let flags = part("proofFlags")?.extract()?;
+        let wrong = |_| {
+            let what =
+                "a multi-proof has leaves, proof and proofFlags, as get_multi_proof gives it";
+            to_py(py, HoldError::Proof(what.into()))
+        };
+        let part = |name: &str| multi_proof.0.get_item(name).map_err(wrong);
+        let mut leaves = Vec::new();
+        for leaf in list(&part("leaves")?, "leaves")? {
+            leaves.push(standard_leaf(&claim(&leaf)?));
+        }
+        let proof = part("proof")?.extract::<Vec<String>>().map_err(wrong)?;
+        let proof = hashes(py, &proof)?;
+        let flags = part("proofFlags")?.extract().map_err(wrong)?;
         Ok(verify_multi(
             &self.tree.root(),
             &MultiProof {
@@ -209,7 +216,12 @@ impl StandardMerkleTree {
 
     fn number(&self, leaf: &Bound<'_, PyAny>) -> PyResult<usize> {
         if leaf.is_instance_of::<PyInt>() {
-            return leaf.extract();
+            let count = self.tree.claims().len();
+            let number = leaf.extract().ok().filter(|&number: &usize| number < count);
+            return number.ok_or_else(|| {
+                let what = format!("there is no claim {leaf}; there are {count}, from 0");
+                to_py(leaf.py(), HoldError::Proof(what))
+            });
         }
         let wanted = claim(leaf)?;
         let found = self.tree.claims().iter().position(|claim| *claim == wanted);
@@ -303,6 +315,18 @@ fn hashes(py: Python<'_>, proof: &[String]) -> PyResult<Vec<Hash>> {
         .collect()
 }
 
+/// The items of a part of a JSON object that must be a list.
+fn list<'py>(part: &Bound<'py, PyAny>, name: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    match (part.cast::<PyList>(), part.cast::<PyTuple>()) {
+        (Ok(items), _) => Ok(items.iter().collect()),
+        (_, Ok(items)) => Ok(items.iter().collect()),
+        _ => {
+            let what = format!("\"{name}\" is not a list");
+            Err(to_py(part.py(), HoldError::Proof(what)))
+        }
+    }
+}
+
 fn claims(values: &Bound<'_, PyAny>) -> PyResult<Vec<Claim>> {
     values.try_iter()?.map(|value| claim(&value?)).collect()
 }
@@ -314,10 +338,8 @@ fn claim(value: &Bound<'_, PyAny>) -> PyResult<Claim> {
         let shown = value
             .repr()
             .map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
-        to_py(
-            py,
-            HoldError::Proof(format!("{shown} is not a pair of an address and an amount")),
-        )
+        let what = "is not a pair of an address and an amount";
+        to_py(py, HoldError::Proof(format!("{} {what}", excerpt(&shown))))
     };
     let pair: Vec<Bound<'_, PyAny>> = value.extract().map_err(|_| wrong())?;
     let [address, amount] = pair.as_slice() else {

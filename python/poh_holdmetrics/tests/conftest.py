@@ -7,6 +7,12 @@ import signal
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from hypothesis import settings
+
+# A busy machine is slow at times; no test is about time.
+settings.register_profile("poh_holdmetrics", deadline=None)
+settings.load_profile("poh_holdmetrics")
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes minutes or needs a peer; runs in test-slow")

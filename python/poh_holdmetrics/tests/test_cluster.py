@@ -1,8 +1,12 @@
 """Parts, in any order and number, have the same bits as one machine; also on Dask and Spark."""
 
+import importlib.util
 import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -81,6 +85,17 @@ def frame_of(pandas, count=4000):
     )
 
 
+def die_once(marker):
+    """Kill the worker that comes here first; later ones go on."""
+    from pathlib import Path
+
+    try:
+        Path(marker).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.slow
 def test_dask_also_when_a_worker_is_killed(tmp_path):
     distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
@@ -88,13 +103,8 @@ def test_dask_also_when_a_worker_is_killed(tmp_path):
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     import poh_holdmetrics.dask
 
-    def die_once(part, marker):
-        """Kill the worker that takes the first partition, once; a local function travels whole."""
-        from pathlib import Path
-
-        if not Path(marker).exists():
-            Path(marker).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+    def hurt(part, marker, die=die_once):
+        die(marker)
         return part
 
     whole = frame_of(pandas)
@@ -108,25 +118,71 @@ def test_dask_also_when_a_worker_is_killed(tmp_path):
         for query in QUERIES:
             found = poh_holdmetrics.dask.score(frame, at=2 * 10**6, **query)
             assert keyed(found) == keyed(Holds(whole).score(at=2 * 10**6, **query))
-        hurt = frame.map_partitions(die_once, str(tmp_path / "died"), meta=whole)
-        found = poh_holdmetrics.dask.score(hurt, at=2 * 10**6)
-        assert (tmp_path / "died").exists()
-        assert keyed(found) == keyed(Holds(whole).score(at=2 * 10**6))
+        for query in QUERIES[::2]:
+            marker = tmp_path / f"{query['by']} {query['overlap']}"
+            hurt_frame = frame.map_partitions(hurt, str(marker), meta=whole)
+            found = poh_holdmetrics.dask.score(hurt_frame, at=2 * 10**6, **query)
+            assert marker.exists()
+            assert keyed(found) == keyed(Holds(whole).score(at=2 * 10**6, **query))
+
+
+@pytest.fixture
+def spark(tmp_path, monkeypatch):
+    """A Spark of two threads, each with a Python process; a task may fail three times.
+
+    Where the environment has no pyspark (it is a source archive of 450 MB with no wheel), pip
+    brings it into a folder that goes with the test.
+    """
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java, and there is none")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    if importlib.util.find_spec("pyspark") is None:
+        folder = str(tmp_path / "pyspark")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder]
+        subprocess.run([*pip, "pyspark>=4,<5"], check=True)
+        monkeypatch.syspath_prepend(folder)
+        # Spark starts Python processes of its own, which must find it too.
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    sql = importlib.import_module("pyspark.sql")
+    builder = sql.SparkSession.builder.master("local[2,4]")
+    for name, value in {
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.local.dir": str(tmp_path / "spark"),
+        "spark.sql.warehouse.dir": str(tmp_path / "warehouse"),
+    }.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    yield session
+    session.stop()
+    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.mark.slow
-def test_spark():
-    pyspark = pytest.importorskip("pyspark.sql", reason="pyspark is not installed")
+def test_spark_also_when_a_worker_is_killed(spark, tmp_path):
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     import poh_holdmetrics.spark
 
+    def hurt(marker, die=die_once):
+        def whole_batches(batches):
+            for number, batch in enumerate(batches):
+                if number == 0:
+                    die(marker)
+                yield batch
+
+        return whole_batches
+
     whole = frame_of(pandas)
-    builder = pyspark.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    session = builder.config("spark.sql.shuffle.partitions", "4").getOrCreate()
-    try:
-        frame = session.createDataFrame(whole).repartition(7)
-        for query in QUERIES:
-            found = poh_holdmetrics.spark.score(frame, at=2 * 10**6, **query)
-            assert keyed(found) == keyed(Holds(whole).score(at=2 * 10**6, **query))
-    finally:
-        session.stop()
+    frame = spark.createDataFrame(whole).repartition(7)
+    for query in QUERIES:
+        found = poh_holdmetrics.spark.score(frame, at=2 * 10**6, **query)
+        assert keyed(found) == keyed(Holds(whole).score(at=2 * 10**6, **query))
+    for query in QUERIES[::2]:
+        marker = tmp_path / f"{query['by']} {query['overlap']}"
+        hurt_frame = frame.mapInArrow(hurt(str(marker)), frame.schema)
+        found = poh_holdmetrics.spark.score(hurt_frame, at=2 * 10**6, **query)
+        assert marker.exists()
+        assert keyed(found) == keyed(Holds(whole).score(at=2 * 10**6, **query))

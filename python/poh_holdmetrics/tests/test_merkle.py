@@ -2,6 +2,9 @@
 
 import copy
 import json
+import random
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -124,3 +127,64 @@ def test_scores_as_claims():
         scores.amounts(unit=1)
     with pytest.raises(HoldMetricsError, match="unit of 0"):
         scores.amounts(unit=0)
+
+
+# ---- With the real libraries --------------------------------------------------------------------
+
+NODE_PACKAGES = (
+    "@openzeppelin/merkle-tree@1.0.8",
+    "@uniswap/merkle-distributor@1.0.1",
+    "@ethereumjs/evm@10",
+    "@ethereumjs/util@10",
+    "ethers@6",
+)
+
+
+@pytest.mark.slow
+def test_libraries_and_contracts_of_others_accept_the_proofs(tmp_path):
+    """OpenZeppelin's library and this one take each other's trees; Uniswap's contract pays."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("the peers are JavaScript, and there is no node and npm")
+    make = random.Random(20240501)
+    standard, distributor = [], []
+    for size in (1, 2, 3, 7, 64, 333):
+        claims = [
+            (f"0x{make.randrange(2**160):040x}", make.randrange(2 ** make.choice((8, 90, 240))))
+            for _ in range(size)
+        ]
+        tree = StandardMerkleTree.of(claims)
+        some = sorted(make.sample(range(size), make.randint(0, size)))
+        multi = tree.get_multi_proof(some)
+        multi["leaves"] = [(address, str(amount)) for address, amount in multi["leaves"]]
+        standard.append(
+            {
+                "values": [(address, str(amount)) for address, amount in claims],
+                "root": tree.root,
+                "dump": tree.dump(),
+                "proofs": [tree.get_proof(number) for number in range(size)],
+                "some": some,
+                "multi": multi,
+            }
+        )
+        if size < 100:
+            distributor.append(MerkleDistributor.of(claims).dump())
+    install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", tmp_path]
+    subprocess.run([*install, *NODE_PACKAGES], check=True, capture_output=True)
+    script = shutil.copy(Path(__file__).parent / "data" / "merkle_contracts.mjs", tmp_path)
+    done = subprocess.run(
+        [node, script],
+        input=json.dumps({"standard": standard, "distributor": distributor}),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for ours, theirs in zip(standard, json.loads(done.stdout), strict=True):
+        tree = StandardMerkleTree.load(theirs["dump"])
+        assert tree.root == ours["root"]
+        # Theirs keeps an address as it was written, ours writes its checksum.
+        assert json.dumps(tree.dump()).lower() == json.dumps(theirs["dump"]).lower()
+        assert [tree.get_proof(number) for number in range(len(tree))] == theirs["proofs"]
+        assert tree.verify_multi_proof(theirs["multi"])
+        assert theirs["multi"]["proof"] == ours["multi"]["proof"]

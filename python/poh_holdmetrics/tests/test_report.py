@@ -202,7 +202,7 @@ def test_a_file_is_whole_or_not_there(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-# ---- In a browser ------------------------------------------------------------------------------
+# ---- In a browser -------------------------------------------------------------------------------
 
 
 def browse(page, folder, *options):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "poh_holdmetrics-bundle-v1"
+_LONGEST = 500
+"""Characters of a value that a difference shows."""
 
 
 def write(scores: Scores, path: Path, unit: str) -> None:
@@ -43,7 +45,7 @@ def verify(path: Path) -> list[str]:
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise HoldMetricsError(f"{path}: not a bundle, or cut short: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
@@ -51,15 +53,16 @@ def verify(path: Path) -> list[str]:
     try:
         scores = recompute(content["events"], content["parameters"])
         anew = _content(scores, content["events"], content["parameters"], content["unit"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise HoldMetricsError(
-            f"{path}: the bundle has a part of a wrong form: {error!r}"
-        ) from None
+    except HoldMetricsError as error:
+        raise HoldMetricsError(f"{path}: {error}", error.row, error.field) from None
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        message = f"{path}: the bundle has a part of a wrong form: {_shown(error)}"
+        raise HoldMetricsError(message) from None
     names = sorted((content.keys() | anew.keys()) - {"version", "scores"})
     differences = [
-        f"{name}: the bundle has {content.get(name)!r}, its events make {anew.get(name)!r}"
+        f"{name}: the bundle has {_shown(old)}, its events make {_shown(new)}"
         for name in names
-        if content.get(name) != anew.get(name)
+        if (old := content.get(name)) != (new := anew.get(name))
     ]
     return differences + _score_differences(content.get("scores"), anew["scores"])
 
@@ -70,10 +73,16 @@ def _score_differences(found: object, anew: list[dict[str, Any]]) -> list[str]:
     if len(found) != len(anew):
         return [f"scores: the bundle has {len(found)} rows, its events make {len(anew)}"]
     return [
-        f"scores, row {row}: the bundle has {old!r}, its events make {new!r}"
+        f"scores, row {row}: the bundle has {_shown(old)}, its events make {_shown(new)}"
         for row, (old, new) in enumerate(zip(found, anew, strict=True))
         if old != new
     ]
+
+
+def _shown(value: object) -> str:
+    """What differs, cut where it is long: ids may be."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _content(

@@ -5,11 +5,10 @@ Needs dask with its data frames (and so pandas and pyarrow).
 
 from __future__ import annotations
 
-import datetime as dt
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from poh_holdmetrics._native import Boost, Holds, Scores, merge_states
+from poh_holdmetrics._native import Boost, Scores, merge_states
+from poh_holdmetrics.cluster import Question, instant, peer
 
 if TYPE_CHECKING:
     from poh_holdmetrics.typing import By, Instant, Overlap
@@ -35,39 +34,16 @@ def score(
     holder meet on one worker. The answer is in order of holder, then token id, and has the same
     bits as on one machine. A partition whose worker dies is computed again by Dask.
     """
-    dask = _peer("dask")
-
-    until = dt.datetime.now(dt.UTC) if at is None else at
-    if overlap != "sum":
+    dask = peer("dask")
+    question = Question(by, overlap, instant(at), start, end, boost, scale)
+    if question.needs_whole_holders:
         frame = frame.shuffle("holder_id")
-    query: dict[str, Any] = {
-        "by": by,
-        "overlap": overlap,
-        "at": until,
-        "start": start,
-        "end": end,
-        "boost": boost,
-        "threads": 1,
-    }
-    states = [dask.delayed(_state)(part, scale, query) for part in frame.to_delayed()]
+    states = [dask.delayed(_state)(question, part) for part in frame.to_delayed()]
     while len(states) > FAN_IN:
         groups = [states[first : first + FAN_IN] for first in range(0, len(states), FAN_IN)]
-        states = [dask.delayed(_merged)(group, until) for group in groups]
-    return merge_states(dask.compute(*states), at=until)
+        states = [dask.delayed(question.merged)(group) for group in groups]
+    return merge_states(dask.compute(*states), at=question.at)
 
 
-def _state(part: Any, scale: int, query: dict[str, Any]) -> Any:  # noqa: ANN401 # see above
-    pa = _peer("pyarrow")
-
-    rows = pa.Table.from_pandas(part, preserve_index=False)
-    return pa.table(Holds(rows, scale=scale).score(**query).to_state())
-
-
-def _merged(states: list[Any], at: Instant) -> Any:  # noqa: ANN401 # see above
-    pa = _peer("pyarrow")
-
-    return pa.table(merge_states(states, at=at).to_state())
-
-
-def _peer(name: str) -> Any:  # noqa: ANN401 # a module that may not be installed
-    return import_module(name)
+def _state(question: Question, part: Any) -> Any:  # noqa: ANN401 # see above
+    return question.state(peer("pyarrow").Table.from_pandas(part, preserve_index=False))

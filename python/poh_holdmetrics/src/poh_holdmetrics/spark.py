@@ -5,11 +5,10 @@ Needs pyspark 4 and pyarrow.
 
 from __future__ import annotations
 
-import datetime as dt
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from poh_holdmetrics._native import Boost, Holds, Scores, merge_states
+from poh_holdmetrics._native import Boost, Scores, merge_states
+from poh_holdmetrics.cluster import Question, instant, peer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,33 +36,26 @@ def score(
     """Score a Spark data frame with the columns of `Holds`; arguments as of `Holds.score`.
 
     With overlap "union" and "max" the frame is repartitioned by holder first, so that all holds of
-    a holder meet in one task. The answer is in order of holder, then token id, and has the same
-    bits as on one machine. A task that fails is run again by Spark.
+    a holder meet in one task. Sums of one row that are in several tasks are added up by the
+    cluster too: the driver gets one row for each of the answer. The answer is in order of holder,
+    then token id, and has the same bits as on one machine. A task that fails is run again by Spark.
     """
-    until = dt.datetime.now(dt.UTC) if at is None else at
-    query: dict[str, Any] = {
-        "by": by,
-        "overlap": overlap,
-        "at": until,
-        "start": start,
-        "end": end,
-        "boost": boost,
-        "threads": 1,
-    }
+    question = Question(by, overlap, instant(at), start, end, boost, scale)
     frame = frame.select(*(name for name in COLUMNS if name in frame.columns))
-    if overlap != "sum":
+    if question.needs_whole_holders:
         frame = frame.repartition("holder_id")
 
     def states(batches: Iterator[Any]) -> Iterator[Any]:
-        pa = _peer("pyarrow")
-
         # All batches of a partition together: with "union" a holder's holds must meet.
         if rows := list(batches):
-            scores = Holds(pa.Table.from_batches(rows), scale=scale).score(**query)
-            yield from pa.table(scores.to_state()).to_batches()
+            yield from question.state(peer("pyarrow").Table.from_batches(rows)).to_batches()
 
-    return merge_states([frame.mapInArrow(states, STATE).toArrow()], at=until)
+    def merged(batches: Iterator[Any]) -> Iterator[Any]:
+        pa = peer("pyarrow")
+        if parts := [pa.Table.from_batches([batch]) for batch in batches]:
+            yield from question.merged(parts).to_batches()
 
-
-def _peer(name: str) -> Any:  # noqa: ANN401 # a module that may not be installed
-    return import_module(name)
+    sums = frame.mapInArrow(states, STATE)
+    if not question.needs_whole_holders or by == "token":
+        sums = sums.repartition(*question.keys).mapInArrow(merged, STATE)
+    return merge_states([sums.toArrow()], at=question.at)

@@ -1,0 +1,71 @@
+"""What Dask and Spark have in common: the question that each part of the holds answers.
+
+A part answers with a state: its exact sums, as an Arrow table. States add up in any order, to the
+same bits as one machine has. With overlap "union" and "max" all holds of a holder must be in one
+part, so the adapters bring them together first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from poh_holdmetrics._native import Boost, Holds, merge_states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poh_holdmetrics.typing import By, Instant, Overlap
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question to holds that are in parts; it travels to every worker."""
+
+    by: By
+    overlap: Overlap
+    at: Instant
+    start: Instant | None
+    end: Instant | None
+    boost: Boost | None
+    scale: int
+
+    @property
+    def needs_whole_holders(self) -> bool:
+        """Whether all holds of a holder must be in one part."""
+        return self.overlap != "sum"
+
+    @property
+    def keys(self) -> list[str]:
+        """The columns that name a row of the answer."""
+        names = {"holder": ["holder_id"], "token": ["token_id"], "both": ["holder_id", "token_id"]}
+        return names[self.by]
+
+    def state(self, rows: Any) -> Any:  # noqa: ANN401 # tables of pyarrow, which has no types
+        """Sum one part of the holds; runs on a worker, that has one thread for it."""
+        scores = Holds(rows, scale=self.scale).score(
+            by=self.by,
+            overlap=self.overlap,
+            at=self.at,
+            start=self.start,
+            end=self.end,
+            boost=self.boost,
+            threads=1,
+        )
+        return peer("pyarrow").table(scores.to_state())
+
+    def merged(self, states: Iterable[Any]) -> Any:  # noqa: ANN401 # see above
+        """Add up some states to one; runs on a worker."""
+        return peer("pyarrow").table(merge_states(states, at=self.at).to_state())
+
+
+def instant(at: Instant | None) -> Instant:
+    """Read the clock once for all parts, where no instant is named."""
+    return dt.datetime.now(dt.UTC) if at is None else at
+
+
+def peer(name: str) -> Any:  # noqa: ANN401 # a module that may not be installed
+    """Import a module that only some users have."""
+    return import_module(name)
