@@ -20,6 +20,7 @@ COMMANDS = [
     "clean",
     "doctor",
     "env",
+    "matrix",
     "new-package",
     "prune",
     "publish",

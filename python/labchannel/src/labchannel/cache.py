@@ -99,8 +99,11 @@ def exclusive(
 
 
 # What `clean` empties, and what costs a long time to get again: only with `--all`.
-_CHEAP = ("build", "built", "envs", "logs", "scratch", "tools")
-_DEAR = ("crates", "debs", "jars", "pkgs", "rust", "toolchain", "uv", "venvs", "wheels")
+_CHEAP = ("build", "built", "envs", "logs", "matrix", "scratch", "tools")
+_DEAR = (
+    *("crates", "debian", "debs", "jars", "pkgs", "rust", "toolchain"),
+    *("uv", "venvs", "wheels", "wine"),
+)
 
 
 def clean(*, everything: bool) -> dict[str, int]:

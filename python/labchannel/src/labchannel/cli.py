@@ -11,7 +11,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -21,6 +21,11 @@ import labchannel
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor, error_console, use_utf8
 from labchannel.workspace import find_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labchannel.matrix import MatrixReport
 
 app = typer.Typer(
     name="labchannel",
@@ -386,11 +391,25 @@ def pixi(context: typer.Context) -> None:
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Get the missing system packages, after asking.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --fix: do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
     """Say what is missing on this machine, and the one command that mends each."""
     from labchannel.doctor import examine
 
-    findings = examine(find_workspace())
+    workspace = find_workspace()
+    findings = examine(workspace)
+    packages = sorted({n for f in findings if not f.good for n in f.packages})
+    if fix and packages and _agreed(packages, yes):
+        from labchannel.doctor import fix as mend
+
+        with Progressor().stage("doctor") as step:
+            mend(findings, step)
+        findings = examine(workspace)
     if as_json:
         _print_json([asdict(finding) for finding in findings])
     else:
@@ -401,6 +420,21 @@ def doctor(as_json: Json = False) -> None:
                 typer.echo(f"         mend: {finding.mend}")
     if any(finding.needed and not finding.good for finding in findings):
         raise typer.Exit(1)
+
+
+def _agreed(packages: list[str], yes: bool) -> bool:
+    """Whether a person wants these system packages."""
+    from labchannel.system_packages import is_root, unpacked_root
+
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise LabchannelError(
+            f"system packages are missing ({', '.join(packages)}) and nobody can be asked here",
+            "Give --yes too to have them installed",
+        )
+    how = "Install" if is_root() else f"Unpack into {unpacked_root()}"
+    return typer.confirm(f"{how} {' '.join(packages)} and what they need?", err=True)
 
 
 @app.command(hidden=True)
@@ -441,21 +475,132 @@ def test_installed(
     as_json: Json = False,
 ) -> None:
     """Run the packages' own tests in fresh environments made from the channel alone."""
-    from labchannel.installed import test_installed as run
+    from labchannel.environment import current_platform
+    from labchannel.installed import Row
+    from labchannel.matrix import MatrixOptions, run_matrix
+    from labchannel.workspace import SERVED_PYTHONS
 
-    rows = run(_channel(channel), _own_packages(), pythons or (), Progressor())
-    if as_json:
-        _print_json([asdict(row) for row in rows])
-    else:
-        for row in rows:
-            line = f"{row.package:18} Python {row.python:5} {row.status:7} {row.seconds:6.1f} s"
-            typer.echo(line)
-            if row.log:
-                typer.echo(row.log)
-        passed = sum(row.status == "passed" for row in rows)
-        typer.echo(f"installed packages: {passed} passed, {len(rows) - passed} failed")
-    if any(row.status != "passed" for row in rows):
-        raise typer.Exit(1)
+    workspace = find_workspace()
+    rows = [
+        Row((name,), current_platform(), python)
+        for name in workspace.own_packages()
+        for python in pythons or SERVED_PYTHONS
+    ]
+    options = MatrixOptions(channel=channel or workspace.channel, build=False)
+    report = run_matrix(workspace, rows, options, Progressor(), _show_matrix(as_json))
+    raise typer.Exit(report.exit_code(require_all=False))
+
+
+@app.command()
+def matrix(
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help='Only rows with this in them, like "win-64" or "rvh*3.13".'),
+    ] = None,
+    rerun_failed: Annotated[
+        bool, typer.Option("--rerun-failed", help="Only rows that did not pass the last time.")
+    ] = False,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse", help="Do not run again what has passed here with the same inputs; say so."
+        ),
+    ] = False,
+    require_all: Annotated[
+        bool, typer.Option("--require-all", help="Exit code 1 also if a row can't run here.")
+    ] = False,
+    channel: Annotated[
+        Path | None, typer.Option("--channel", help="The channel folder; ./channel by default.")
+    ] = None,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Build nothing: take the channel as it is.")
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=0, help="Rows at once; 0: one for each processor.")
+    ] = 0,
+    minutes: Annotated[
+        float, typer.Option("--time-limit", min=0.01, help="Minutes that one row may take.")
+    ] = 30.0,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="Write JUnit XML to this file.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page to this file.")] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(
+            "--markdown",
+            envvar="GITHUB_STEP_SUMMARY",
+            help="Append a summary to this file; on GitHub its own by default.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Test every package, and all together, on each system and Python that is served."""
+    from labchannel import report as reports
+    from labchannel.matrix import MatrixOptions, all_rows, run_matrix
+
+    workspace = find_workspace()
+    options = MatrixOptions(
+        channel=channel or workspace.channel,
+        build=not no_build,
+        only=tuple(only or ()),
+        rerun_failed=rerun_failed,
+        reuse=reuse,
+        jobs=jobs,
+        minutes=minutes,
+    )
+    show = _show_matrix(as_json)
+
+    def tell(report: MatrixReport) -> None:
+        if junit is not None:
+            _write_text(junit, reports.junit(report))
+        if html is not None:
+            _write_text(html, reports.page(report))
+        if markdown is not None:
+            _write_text(markdown, reports.markdown(report), append=True)
+        show(report)
+
+    report = run_matrix(workspace, all_rows(workspace), options, Progressor(quiet=quiet), tell)
+    raise typer.Exit(report.exit_code(require_all=require_all))
+
+
+def _write_text(path: Path, text: str, *, append: bool = False) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a" if append else "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise LabchannelError(
+            f"{path} can't be written ({error.strerror})", "Name a file that can be written"
+        ) from error
+
+
+def _show_matrix(as_json: bool) -> Callable[[MatrixReport], None]:
+    """Prints the results of rows: JSON, a table on a terminal, or a line a row."""
+    from labchannel import report as reports
+    from labchannel.installed import CANNOT, FAILED
+
+    def show(report: MatrixReport) -> None:
+        if as_json:
+            _print_json(reports.as_json(report))
+            return
+        for result in report.results:
+            if result.output:
+                typer.echo(f"--- {result.row.label}: {result.log}\n{result.output}\n")
+        console = Console(soft_wrap=True)
+        if console.is_terminal:
+            console.print(reports.table(report))
+        else:
+            for line in reports.lines(report):
+                typer.echo(line)
+        for note in report.notes:
+            typer.echo(note)
+        typer.echo(f"{report.summary} in {report.seconds:.0f} s")
+        if report.count(CANNOT) and not report.count(FAILED):
+            typer.echo("What can't run here has not been tested; --require-all makes it a failure.")
+
+    return show
 
 
 @app.command("test-slow", hidden=True)

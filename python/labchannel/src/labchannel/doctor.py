@@ -6,16 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labchannel.cache import available_bytes, cache_folder, cache_root
 from labchannel.environment import current_platform
 from labchannel.errors import LabchannelError
+from labchannel.progress import OnStep
+from labchannel.system_packages import find_program, get_packages, is_root
 from labchannel.toolchain.bootstrap import NEEDED_BYTES
 from labchannel.toolchain.lock import read_lock
 from labchannel.toolchain.resolve import TOOLCHAIN_PLATFORM
 from labchannel.toolchain.rust import check_rust
 from labchannel.upstream import CONDA_FORGE, VARIABLE, conda_forge_answers
+from labchannel.wine import MINGW, find_wine
 from labchannel.workspace import Workspace
 
 
@@ -29,6 +33,8 @@ class Finding:
     """Whether the build needs it on this machine."""
     detail: str
     mend: str = ""
+    packages: tuple[str, ...] = ()
+    """The Debian packages that mend it."""
 
 
 def examine(workspace: Workspace) -> list[Finding]:
@@ -50,17 +56,59 @@ def examine(workspace: Workspace) -> list[Finding]:
             _platform(),
             _rust(workspace),
             _program("cargo", True, "install Rust with rustup"),
-            _program("cc", True, "apt-get install gcc"),
-            _program("mvn", True, "apt-get install maven"),
+            _program("cc", True, "apt-get install gcc", ("gcc", "libc6-dev")),
+            _program("mvn", True, "apt-get install maven", ("maven",)),
             _pip(),
         ]
+    if current_platform() == "linux-64":
+        findings += [_wine(), _mingw()]
     return findings
 
 
-def _program(name: str, needed: bool, mend: str) -> Finding:
+def fix(findings: Sequence[Finding], on_step: OnStep) -> None:
+    """Get the system packages that mend what is missing.
+
+    Raises
+    ------
+    LabchannelError
+        They can't be got; or what a build needs can't be without root.
+    """
+    lacking = [finding for finding in findings if not finding.good and finding.packages]
+    needed = [name for finding in lacking if finding.needed for name in finding.packages]
+    if needed and not is_root():
+        raise LabchannelError(
+            "what a build needs has to be installed by root",
+            f"As root: apt-get install {' '.join(needed)}; then start again",
+        )
+    get_packages([name for finding in lacking for name in finding.packages], on_step)
+
+
+_FIX = "./pixiw run labchannel doctor --fix"
+
+
+def _wine() -> Finding:
+    """What runs the matrix's win-64 rows on Linux."""
+    try:
+        wine = find_wine()
+    except LabchannelError as error:
+        return Finding("Wine, for win-64", False, False, error.cause, _FIX, ("wine64",))
+    return Finding("Wine, for win-64", True, False, f"{wine.version} ({wine.loader.path})")
+
+
+def _mingw() -> Finding:
+    """What mends this Wine (wine.py)."""
+    found = find_program(MINGW)
+    if found is None:
+        detail = f"{MINGW} is not on PATH"
+        return Finding("mingw, for Wine", False, False, detail, _FIX, ("gcc-mingw-w64-x86-64",))
+    return Finding("mingw, for Wine", True, False, str(found.path))
+
+
+def _program(name: str, needed: bool, mend: str, packages: tuple[str, ...] = ()) -> Finding:
     path = shutil.which(name)
-    detail = path or "not on PATH"
-    return Finding(name, path is not None, needed, detail, "" if path else mend)
+    if path:
+        return Finding(name, True, needed, path)
+    return Finding(name, False, needed, "not on PATH", mend, packages)
 
 
 def _space() -> Finding:

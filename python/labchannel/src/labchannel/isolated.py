@@ -1,8 +1,6 @@
 """One build in processes of its own: it sees no tool of this machine, and ends with its starter.
 
-A supervisor holds one end of a pipe (the lifeline), whose other end the starter holds; the build
-itself runs in a process group below it. When the starter closes its end, or ends in any way, kill
--9 too, the supervisor ends that whole group. It has to be a process: rattler-build does not let
+What ends it is a supervisor (lifeline.py). It has to be a process: rattler-build does not let
 another thread run while it waits for a script.
 """
 
@@ -11,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +18,7 @@ from pathlib import Path
 
 from labchannel.cache import cache_folder
 from labchannel.errors import LabchannelError
+from labchannel.lifeline import Lifeline, supervise
 from labchannel.progress import Progressor
 
 # The variables that would change what a build makes, or where it looks for tools.
@@ -65,7 +62,7 @@ def run_isolated(request: BuildRequest, log: Path, progress: Progressor, title: 
     command = [sys.executable, "-m", "labchannel.isolated", json.dumps(asdict(request))]
     with (
         log.open("w", encoding="utf-8") as file,
-        _Lifeline() as lifeline,
+        Lifeline() as lifeline,
         subprocess.Popen(
             [*command, *map(str, lifeline.held)],
             pass_fds=lifeline.held,
@@ -101,34 +98,8 @@ def run_isolated(request: BuildRequest, log: Path, progress: Progressor, title: 
     return package
 
 
-class _Lifeline:
-    """A pipe; Windows has no such inheritance, and none is held there."""
-
-    def __init__(self) -> None:
-        self.held: tuple[int, ...] = ()
-        """What the supervisor inherits."""
-        self._ours: tuple[int, ...] = ()
-        if sys.platform != "win32":
-            held, ours = os.pipe()
-            self.held, self._ours = (held,), (ours,)
-
-    def cut(self) -> None:
-        """Have the build ended."""
-        for end in self._ours:
-            os.close(end)
-        self._ours = ()
-
-    def __enter__(self) -> _Lifeline:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.cut()
-        for end in self.held:
-            os.close(end)
-
-
 @contextlib.contextmanager
-def _ended(process: subprocess.Popen[str], lifeline: _Lifeline) -> Iterator[None]:
+def _ended(process: subprocess.Popen[str], lifeline: Lifeline) -> Iterator[None]:
     """End the build and all that it started, if the block is left by an exception."""
     try:
         yield
@@ -137,31 +108,6 @@ def _ended(process: subprocess.Popen[str], lifeline: _Lifeline) -> Iterator[None
         if sys.platform == "win32":
             process.kill()
         raise
-
-
-def _supervise(held: int) -> None:
-    """Return in a process that is to build, and stay behind to end it in time.
-
-    Whatever the build's scripts leave running in the background ends with it.
-    """
-    if sys.platform == "win32":
-        return
-    ended, end = os.pipe()
-    build = os.fork()
-    if build == 0:
-        os.setpgid(0, 0)
-        os.close(held)
-        os.close(ended)
-        return
-    # By both, so that the group is there for whoever is first; in vain if the build is over.
-    with contextlib.suppress(OSError):
-        os.setpgid(build, build)
-    os.close(end)
-    select.select([held, ended], [], [])
-    with contextlib.suppress(OSError):
-        os.killpg(build, signal.SIGKILL)
-    _pid, status = os.waitpid(build, 0)
-    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
 
 
 def _environment() -> dict[str, str]:
@@ -274,7 +220,7 @@ def main(argument: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
-        _supervise(int(sys.argv[2]))
+        supervise(int(sys.argv[2]))
     try:
         main(sys.argv[1])
     except LabchannelError as error:

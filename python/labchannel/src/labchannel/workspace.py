@@ -62,6 +62,11 @@ class Workspace:
         return self.root / "toolchain.toml"
 
     @property
+    def wine_limits(self) -> Path:
+        """The tests that Wine itself can't do, each with its cause."""
+        return self.root / "tests" / "wine.toml"
+
+    @property
     def python_packages(self) -> list[Path]:
         """The folders of the Python distributions, in alphabetical order."""
         return sorted(path.parent for path in self.root.glob("python/*/pyproject.toml"))
@@ -78,6 +83,14 @@ class Workspace:
     def own_packages(self) -> list[str]:
         """The conda packages made here: the recipe folders' names."""
         return sorted(path.parent.name for path in self.recipes.glob("*/recipe.yaml"))
+
+    def compiled_packages(self) -> list[str]:
+        """Those of them that have a compiled module: there is a binding crate."""
+        return [
+            name
+            for name in self.own_packages()
+            if (self.root / "crates" / f"{name}_py" / "Cargo.toml").is_file()
+        ]
 
 
 def read_toml(path: Path) -> dict[str, Any]:

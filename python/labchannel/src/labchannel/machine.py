@@ -1,0 +1,160 @@
+"""Where the rows of one system run: this machine itself, or a Windows under Wine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from labchannel import wine
+from labchannel.environment import activated, current_platform
+from labchannel.errors import LabchannelError
+from labchannel.lifeline import Ended, run_bounded
+from labchannel.system_packages import find_program
+
+WINE_PLATFORM = "win-64"
+"""The platform whose rows Wine runs on Linux."""
+
+
+class Machine(Protocol):
+    """A system with one environment of it active."""
+
+    @property
+    def beginning(self) -> float:
+        """The seconds that it took to begin."""
+
+    def run_script(
+        self,
+        lines: Sequence[str],
+        folder: Path,
+        variables: Mapping[str, str],
+        seconds: float,
+        stop: threading.Event,
+    ) -> Ended:
+        """Run a recipe's script lines as rattler-build does: the first error ends them."""
+
+
+def why_not(platform: str) -> str:
+    """Why this machine can't run programs of `platform`; empty if it can."""
+    here = current_platform()
+    if platform == here:
+        return ""
+    if platform == WINE_PLATFORM and here == "linux-64":
+        try:
+            wine.find_wine()
+        except LabchannelError as error:
+            return str(error)
+        if find_program(wine.MINGW) is None:
+            return f"there is no {wine.MINGW}. Install it with `labchannel doctor --fix`."
+        return ""
+    return f"{platform} does not run on {here}."
+
+
+@contextlib.contextmanager
+def machine_for(platform: str, prefix: Path) -> Iterator[Machine]:
+    """A machine of `platform` in which the environment `prefix` is active.
+
+    Raises
+    ------
+    LabchannelError
+        Wine fails, or the environment can't be activated.
+    """
+    if platform == current_platform():
+        yield NativeMachine(activated(prefix, dict(clean_environment())))
+    else:
+        with wine.session(wine.find_wine()) as session:
+            yield WineMachine(session, prefix)
+
+
+def clean_environment() -> Iterator[tuple[str, str]]:
+    """This machine's variables without those that point Python or a build elsewhere."""
+    for name, value in os.environ.items():
+        if not name.startswith(("PYTHON", "PYTEST", "CONDA", "CARGO", "RUST", "PYO3")):
+            yield name, value
+
+
+@dataclass(frozen=True)
+class NativeMachine:
+    """This machine, with the variables of an activated environment."""
+
+    variables: Mapping[str, str]
+    beginning: float = 0.0
+
+    def run_script(
+        self,
+        lines: Sequence[str],
+        folder: Path,
+        variables: Mapping[str, str],
+        seconds: float,
+        stop: threading.Event,
+    ) -> Ended:
+        """See `Machine`."""
+        if sys.platform == "win32":
+            path = _write_batch(folder, lines)
+            command = ["cmd.exe", "/d", "/c", str(path)]
+        else:
+            path = folder / "run_test.sh"
+            path.write_text("set -e\n" + "\n".join(lines) + "\n", encoding="utf-8")
+            command = ["bash", str(path)]
+        environment = {**self.variables, **variables}
+        return run_bounded(
+            command, cwd=folder, env=environment, seconds=seconds, stop=stop, merge=True
+        )
+
+
+@dataclass(frozen=True)
+class WineMachine:
+    """A Windows of its own under Wine."""
+
+    session: wine.Session
+    prefix: Path
+
+    @property
+    def beginning(self) -> float:
+        """See `Machine`."""
+        return self.session.beginning
+
+    def run_script(
+        self,
+        lines: Sequence[str],
+        folder: Path,
+        variables: Mapping[str, str],
+        seconds: float,
+        stop: threading.Event,
+    ) -> Ended:
+        """See `Machine`."""
+        activation = sorted((self.prefix / "etc" / "conda" / "activate.d").glob("*.bat"))
+        calls = [f'call "{wine.windows_path(script)}"' for script in activation]
+        path = _write_batch(folder, [*calls, *lines])
+        return self.session.run(
+            ["cmd.exe", "/c", path.name],
+            cwd=folder,
+            variables={"CONDA_PREFIX": wine.windows_path(self.prefix), **variables},
+            path=[self.prefix / part for part in WINDOWS_PATH],
+            seconds=seconds,
+            stop=stop,
+            merge=True,
+        )
+
+
+WINDOWS_PATH = (
+    "",
+    "Library/mingw-w64/bin",
+    "Library/usr/bin",
+    "Library/bin",
+    "Scripts",
+    "bin",
+)
+"""The folders of an environment that conda's activation puts first on PATH on Windows."""
+
+
+def _write_batch(folder: Path, lines: Sequence[str]) -> Path:
+    path = folder / "run_test.bat"
+    text = "@echo off\n" + "".join(f"{line}\nif errorlevel 1 exit /b 1\n" for line in lines)
+    path.write_text(text, encoding="utf-8", newline="\r\n")
+    return path
