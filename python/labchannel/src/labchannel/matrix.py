@@ -21,6 +21,7 @@ from typing import Any
 
 from labchannel.build import build
 from labchannel.cache import cache_folder
+from labchannel.environment import current_platform
 from labchannel.errors import LabchannelError
 from labchannel.installed import (
     CANNOT,
@@ -36,6 +37,7 @@ from labchannel.installed import (
 from labchannel.machine import why_not
 from labchannel.manifest import read_manifest
 from labchannel.progress import Progressor
+from labchannel.toolchain.debian import missing_programs
 from labchannel.workspace import SERVED_PYTHONS, Workspace
 
 ROW_MINUTES = 30.0
@@ -166,8 +168,7 @@ def run_matrix(
         reason = why_not(platform)
         status = CANNOT
         if not reason and options.build:
-            reason = _build(workspace, options.channel, platform, progress)
-            status = FAILED
+            status, reason = _build(workspace, options.channel, platform, progress)
         if reason:
             done |= {
                 row: Result(row, status, 0.0, reason) for row in chosen if row.platform == platform
@@ -230,14 +231,25 @@ def _one(
     return result
 
 
-def _build(workspace: Workspace, channel: Path, platform: str, progress: Progressor) -> str:
-    """Build what the channel lacks for a platform; returns what went wrong, or nothing."""
+def _build(
+    workspace: Workspace, channel: Path, platform: str, progress: Progressor
+) -> tuple[str, str]:
+    """Build what the channel lacks for a platform.
+
+    Returns
+    -------
+    tuple
+        What the rows of this platform come to without their packages, and why; the reason is empty
+        if they were built.
+    """
     try:
         report = build(workspace, progress, platform=platform, channel=channel)
     except LabchannelError as error:
-        return str(error)
+        # A machine that has nothing to cross-build with is no fault of the packages.
+        lacking = platform != current_platform() and missing_programs()
+        return CANNOT if lacking else FAILED, str(error)
     reasons = [f"{o.name}: {o.reason}" for o in report.outcomes if not o.good]
-    return f"its packages can't be built: {'; '.join(reasons)}" if reasons else ""
+    return FAILED, f"its packages can't be built: {'; '.join(reasons)}" if reasons else ""
 
 
 def _compare_bits(results: Sequence[Result]) -> list[Result]:
