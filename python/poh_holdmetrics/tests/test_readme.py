@@ -1,5 +1,6 @@
 """The examples of the README run as they are written."""
 
+import ast
 import importlib.metadata
 import re
 
@@ -17,4 +18,9 @@ def test_an_example(number, capsys):
     assert len(found) == 3
     exec(compile(found[number], f"README example {number}", "exec"), {})
     if number == 0:
-        assert "'0x" + "a1" * 20 + "': " in capsys.readouterr().out
+        # In so many lines as it promises, and with shares that add up.
+        assert len([line for line in found[0].splitlines() if line]) == 10
+        said = capsys.readouterr().out
+        shares = ast.literal_eval(said.partition("}")[0] + "}")
+        assert sum(shares.values()) == 1_000_000
+        assert shares[f"0x{0xA1:040x}"] == 862_233

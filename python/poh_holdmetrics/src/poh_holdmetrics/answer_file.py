@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+    from rich.console import JustifyMethod
+
     from poh_holdmetrics.typing import Record
 
 ON_SCREEN = 200
@@ -96,13 +98,17 @@ def _text(answer: Scores | Table, form: Form, file: TextIO, rows: int | None) ->
 
 def _table(answer: Scores | Table, file: TextIO, most: int | None) -> str | None:
     shown = len(answer) if most is None else min(len(answer), most)
+    # Every digit is in weighted_score_exact: a screen has no room for the float beside it.
+    names = [name for name in answer.columns if name != "weighted_score"]
     table = RichTable()
-    for name in answer.columns:
-        table.add_column(name, justify="left" if name.endswith("_id") else "right")
+    for name in names:
+        # An id that is cut off is none: it goes on in the next line.
+        side: JustifyMethod = "left" if name.endswith("_id") else "right"
+        table.add_column(name, justify=side, overflow="fold")
     for place in range(shown):
+        row = answer[place]
         # Ids come from outside: what would be markup or move the cursor is shown as text.
-        cells = (str(_plain(value)) for value in answer[place].values())
-        table.add_row(*(printable(cell) for cell in cells))
+        table.add_row(*(printable(_cell(row[name])) for name in names))
     width = None if most is not None else 10_000
     Console(file=file, markup=False, highlight=False, width=width).print(table)
     if shown == len(answer):
@@ -132,6 +138,12 @@ def _csv(answer: Scores | Table, file: TextIO) -> None:
 def _rows(answer: Scores | Table) -> Iterator[Record]:
     for place in range(len(answer)):
         yield {name: _plain(value) for name, value in answer[place].items()}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dt.datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    return str(value)
 
 
 def _plain(value: object) -> object:

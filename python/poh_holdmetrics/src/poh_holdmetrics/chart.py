@@ -229,7 +229,9 @@ def _time_axis(svg: ET.Element, axis: _Axis, top: float, bottom: float) -> None:
     for micros, said in _ticks(axis.start, axis.end):
         x = axis.place(micros)
         _line(svg, x, top, x, bottom + 4)
-        _text(svg, said, x, bottom + 20, anchor="middle", kind="soft")
+        # What would reach over the right edge ends at it.
+        anchor = "end" if x > WIDTH - 3 * MARGIN else "middle"
+        _text(svg, said, min(x, axis.right), bottom + 20, anchor=anchor, kind="soft")
 
 
 _LENGTHS = [
