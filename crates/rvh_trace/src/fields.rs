@@ -88,8 +88,43 @@ macro_rules! value_ref_from {
         }
     )*};
 }
-value_ref_from!(bool => Bool, i64 => Int, i32 => Int, u32 => Int, i16 => Int, u16 => Int, u8 => Int,
-                f64 => Float, f32 => Float);
+value_ref_from!(bool => Bool, i64 => Int, i32 => Int, u32 => Int, i16 => Int, u16 => Int, i8 => Int,
+                u8 => Int, f64 => Float, f32 => Float);
+
+/// OTLP has no unsigned integers: what is larger than `i64::MAX` is recorded as that.
+impl From<u64> for ValueRef<'_> {
+    fn from(value: u64) -> Self {
+        Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+
+/// OTLP has no unsigned integers: what is larger than `i64::MAX` is recorded as that.
+impl From<usize> for ValueRef<'_> {
+    fn from(value: usize) -> Self {
+        Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+
+impl<'a> From<&'a [Value]> for ValueRef<'a> {
+    fn from(value: &'a [Value]) -> Self {
+        Self::List(value)
+    }
+}
+
+macro_rules! value_from {
+    ($($kind:ty),*) => {$(
+        impl From<$kind> for Value {
+            fn from(value: $kind) -> Self { ValueRef::from(value).into() }
+        }
+    )*};
+}
+value_from!(bool, i64, i32, u32, u64, usize, f64, &str, &[u8]);
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Str(value)
+    }
+}
 
 impl<'a> From<&'a str> for ValueRef<'a> {
     fn from(value: &'a str) -> Self {

@@ -159,6 +159,17 @@ fn differing(current: &Settings, wanted: &Settings) -> String {
 }
 
 /// Flushes and shuts the tracer down when it is dropped.
+///
+/// ```
+/// use rvh_trace::{ExporterSettings, Settings};
+/// use std::time::Duration;
+/// let settings = Settings { exporter: ExporterSettings::Memory, ..Settings::default() };
+/// let mut guard = rvh_trace::init(settings)?;
+/// guard.timeout = Duration::from_millis(500); // how long the end of the program may take
+/// drop(guard);
+/// rvh_trace::in_span("too late", |span| assert!(!span.is_recording()));
+/// # Ok::<(), rvh_trace::Error>(())
+/// ```
 #[must_use = "dropping the guard shuts tracing down: keep it until the program ends"]
 pub struct Guard {
     /// The longest that the drop may take; 2 seconds unless changed.
@@ -317,6 +328,21 @@ pub struct Span {
 
 /// Opens a span, child of the innermost one of this thread. It is not itself made the innermost:
 /// see [`Span::enter`] and [`in_span`].
+///
+/// ```
+/// # let _guard = rvh_trace::init(rvh_trace::Settings {
+/// #     exporter: rvh_trace::ExporterSettings::Memory, ..Default::default()
+/// # })?;
+/// let mut order = rvh_trace::new_span("order");
+/// {
+///     let _entered = order.enter();
+///     rvh_trace::new_span("payment").record("card", true); // ends at once
+/// }
+/// order.end();
+/// let spans = rvh_trace::finished_spans();
+/// assert_eq!(spans[0].parent_span_id, spans[1].span_id);
+/// # Ok::<(), rvh_trace::Error>(())
+/// ```
 pub fn new_span(name: &str) -> Span {
     new_span_at(name, Level::Info)
 }
@@ -368,13 +394,48 @@ pub fn child_of(name: &str, level: Level, parent: Option<&SpanContext>) -> Span 
 }
 
 /// Runs `work` in a span, which is the innermost one meanwhile.
+///
+/// ```
+/// # let _guard = rvh_trace::init(rvh_trace::Settings {
+/// #     exporter: rvh_trace::ExporterSettings::Memory, ..Default::default()
+/// # })?;
+/// let total = rvh_trace::in_span("sum", |span| {
+///     let total: i64 = (1..=3).sum();
+///     span.record("total", total);
+///     total
+/// });
+/// assert_eq!(rvh_trace::finished_spans()[0].fields.get("total"), Some(total.into()));
+/// # Ok::<(), rvh_trace::Error>(())
+/// ```
 pub fn in_span<T>(name: &str, work: impl FnOnce(&mut Span) -> T) -> T {
     let mut span = new_span(name);
     let _entered = span.enter();
     work(&mut span)
 }
 
-/// Runs a future in a span, which is the innermost one whenever the future is polled.
+/// Runs a future in a span, which is the innermost one whenever the future is polled. It ends when
+/// the future is ready, or is dropped.
+///
+/// ```
+/// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+/// # fn block_on<F: Future>(future: F) -> F::Output {
+/// #     let mut future = pin!(future);
+/// #     loop {
+/// #         let mut context = Context::from_waker(Waker::noop());
+/// #         if let Poll::Ready(output) = future.as_mut().poll(&mut context) { return output; }
+/// #     }
+/// # }
+/// # let _guard = rvh_trace::init(rvh_trace::Settings {
+/// #     exporter: rvh_trace::ExporterSettings::Memory, ..Default::default()
+/// # })?;
+/// block_on(rvh_trace::in_span_async("request", async {
+///     rvh_trace::in_span_async("query", async {}).await;
+/// }));
+/// let spans = rvh_trace::finished_spans();
+/// assert_eq!(spans[0].name(), "query");
+/// assert_eq!(spans[0].parent_span_id, spans[1].span_id);
+/// # Ok::<(), rvh_trace::Error>(())
+/// ```
 pub fn in_span_async<F: Future>(name: &str, future: F) -> InSpan<F> {
     InSpan {
         span: new_span(name),
@@ -417,6 +478,57 @@ impl Drop for EnterGuard {
     }
 }
 
+/// Sets attributes of a span: `record_span!(span, key = value, ...)`, where a key that is no
+/// identifier is written as text; or one as `record_span!(span, key, value)`, with a key that is
+/// computed. Of a span that is not recorded the values are not even evaluated.
+///
+/// ```
+/// use rvh_trace::record_span;
+/// # let _guard = rvh_trace::init(rvh_trace::Settings {
+/// #     exporter: rvh_trace::ExporterSettings::Memory, ..Default::default()
+/// # })?;
+/// let mut span = rvh_trace::new_span("order");
+/// record_span!(span, items = 2, http.method = "GET", "url.full" = "http://localhost/");
+/// record_span!(span, format!("line.{}", 1), 9.5);
+/// rvh_trace::in_span("payment", |span| record_span!(span, card = true));
+/// span.end();
+/// let fields = &rvh_trace::finished_spans()[1].fields;
+/// assert_eq!(fields.get("items"), Some(2.into()));
+/// assert_eq!(fields.get("http.method"), Some("GET".into()));
+/// assert_eq!(fields.get("line.1"), Some(9.5.into()));
+/// # Ok::<(), rvh_trace::Error>(())
+/// ```
+#[macro_export]
+macro_rules! record_span {
+    (@set $span:ident,) => {};
+    (@set $span:ident, $key:literal = $value:expr $(, $($rest:tt)*)?) => {
+        $span.record($key, $value);
+        $crate::record_span!(@set $span, $($($rest)*)?);
+    };
+    (@set $span:ident, $first:ident $(. $more:ident)* = $value:expr $(, $($rest:tt)*)?) => {
+        $span.record(concat!(stringify!($first) $(, ".", stringify!($more))*), $value);
+        $crate::record_span!(@set $span, $($($rest)*)?);
+    };
+    ($span:expr, $key:literal = $($rest:tt)+) => {
+        $crate::record_span!(@if $span, $key = $($rest)+)
+    };
+    ($span:expr, $first:ident $(. $more:ident)* = $($rest:tt)+) => {
+        $crate::record_span!(@if $span, $first $(. $more)* = $($rest)+)
+    };
+    (@if $span:expr, $($pairs:tt)+) => {{
+        let span = $span.itself();
+        if span.is_recording() {
+            $crate::record_span!(@set span, $($pairs)+);
+        }
+    }};
+    ($span:expr, $key:expr, $value:expr $(,)?) => {{
+        let span = $span.itself();
+        if span.is_recording() {
+            span.record(::core::convert::AsRef::<str>::as_ref(&$key), $value);
+        }
+    }};
+}
+
 fn limits<T>(with: impl FnOnce(&Limits) -> T) -> Option<T> {
     let guard = pipeline()?;
     guard
@@ -434,6 +546,12 @@ impl Span {
             entered: self.context.is_some(),
             _thread: std::marker::PhantomData,
         }
+    }
+
+    /// For `record_span!`, which thus takes a span and a reference to one alike.
+    #[doc(hidden)]
+    pub fn itself(&mut self) -> &mut Self {
+        self
     }
 
     /// Whether anything is recorded.

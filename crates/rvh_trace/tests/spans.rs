@@ -38,7 +38,7 @@ fn spans_of_threads_and_futures_find_their_parents() {
     assert!(refused.to_string().contains("level"), "{refused}");
 
     rvh_trace::in_span("root", |root| {
-        root.record("answer", 42);
+        rvh_trace::record_span!(root, answer = 42, large = u64::MAX,);
         let parent = root.context().cloned();
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -67,6 +67,7 @@ fn spans_of_threads_and_futures_find_their_parents() {
     };
     let root = named("root")[0];
     assert_eq!(root.fields.get("answer"), Some(Value::Int(42)));
+    assert_eq!(root.fields.get("large"), Some(Value::Int(i64::MAX)));
     assert_eq!(named("thread").len(), 2000);
     assert!(
         named("thread")
@@ -86,5 +87,14 @@ fn spans_of_threads_and_futures_find_their_parents() {
     );
 
     drop(guard);
-    rvh_trace::in_span("after the guard", |span| assert!(!span.is_recording()));
+    let mut evaluated = false;
+    let mut value = || {
+        evaluated = true;
+        1
+    };
+    rvh_trace::in_span("after the guard", |span| {
+        rvh_trace::record_span!(span, key = value(), "other key" = value());
+        rvh_trace::record_span!(span, "key", value());
+    });
+    assert!(!evaluated, "a value of a span that is not recorded");
 }
