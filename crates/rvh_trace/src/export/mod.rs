@@ -34,7 +34,10 @@ impl Run<'_> {
 
     /// Waits before a retry. False when the time would not suffice: give up then.
     pub fn wait(&self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
+        // A pause so long that its end has no `Instant` is longer than any deadline.
+        let Some(until) = Instant::now().checked_add(pause) else {
+            return false;
+        };
         let mut deadline = self.deadline;
         while until < deadline {
             let now = Instant::now();

@@ -10,6 +10,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
 
 pub(super) struct GrpcTransport {
     runtime: Runtime,
@@ -112,23 +113,49 @@ impl Transport for GrpcTransport {
 
 fn failed(status: &Status) -> Attempt {
     let cause = format!("it answered gRPC {:?}: {}", status.code(), status.message());
+    // How long the collector wants to be left alone, as a status detail.
+    let retry_info = status.get_details_retry_info();
+    let after = retry_info.as_ref().and_then(|info| info.retry_delay);
     match status.code() {
-        // The retryable codes of the specification. RESOURCE_EXHAUSTED is retryable only with a
-        // RetryInfo, whose type is named in the details.
+        // The retryable codes of the specification.
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unavailable
-        | Code::DataLoss => Attempt::Retry { after: None, cause },
-        Code::ResourceExhausted if has_retry_info(status.details()) => {
-            Attempt::Retry { after: None, cause }
-        }
+        | Code::DataLoss => Attempt::Retry { after, cause },
+        Code::ResourceExhausted if retry_info.is_some() => Attempt::Retry { after, cause },
         _ => Attempt::Refused(cause),
     }
 }
 
-fn has_retry_info(details: &[u8]) -> bool {
-    let name = b"google.rpc.RetryInfo";
-    details.windows(name.len()).any(|window| window == name)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn the_collectors_wish_is_kept() {
+        let wished = |code, details| failed(&Status::with_error_details(code, "busy", details));
+        let soon = ErrorDetails::with_retry_info(Some(Duration::from_millis(1500)));
+        for code in [Code::Unavailable, Code::ResourceExhausted] {
+            assert!(matches!(
+                wished(code, soon.clone()),
+                Attempt::Retry { after: Some(after), .. } if after == Duration::from_millis(1500)
+            ));
+        }
+        let none = ErrorDetails::new();
+        assert!(matches!(
+            wished(Code::Unavailable, none.clone()),
+            Attempt::Retry { after: None, .. }
+        ));
+        assert!(matches!(
+            wished(Code::ResourceExhausted, none),
+            Attempt::Refused(_)
+        ));
+        assert!(matches!(
+            wished(Code::InvalidArgument, soon),
+            Attempt::Refused(_)
+        ));
+    }
 }

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use prost::Message;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 /// A collector's answer is a few bytes; what is longer is not one.
@@ -110,8 +110,7 @@ impl Transport for HttpTransport {
             .headers()
             .get("retry-after")
             .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.trim().parse().ok())
-            .map(Duration::from_secs);
+            .and_then(|text| pause_until(text.trim(), SystemTime::now()));
         let body = response.body_mut().with_config().limit(LONGEST_ANSWER);
         let answer = body.read_to_vec().unwrap_or_default();
         match status {
@@ -135,8 +134,37 @@ impl Transport for HttpTransport {
     }
 }
 
+/// The pause that a Retry-After header asks for: seconds, or a date (RFC 9110, section 10.2.3).
+fn pause_until(retry_after: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = retry_after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(retry_after).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
 fn compressed(plain: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(plain)?;
     encoder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (header, seconds) in [
+            ("3", Some(3)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+            ("Sun, 06 Nov 1994 08:49:27 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            let expected = seconds.map(Duration::from_secs);
+            assert_eq!(pause_until(header, now), expected, "{header}");
+        }
+    }
 }
