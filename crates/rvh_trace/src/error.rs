@@ -23,6 +23,18 @@ pub enum Error {
         /// The names of the settings that differ.
         differing: String,
     },
+    /// This module records into the pipeline of another one, which sets it up.
+    #[error(
+        "this module shares the pipeline of the Python package rvh_trace: \
+         set it up there, by rvh_trace.init_tracing()"
+    )]
+    Shared,
+    /// The pipeline of another module cannot be shared.
+    #[error(
+        "the pipeline of the Python package rvh_trace cannot be shared: {0}; build both from one \
+         version of rvh_trace. This module's spans do not go there"
+    )]
+    NotShared(String),
     /// The exporter could not be made, or could not deliver.
     #[error("{0}")]
     Export(String),

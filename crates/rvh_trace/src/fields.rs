@@ -160,6 +160,14 @@ pub struct Fields {
     dropped: u32,
 }
 
+/// Fields as they are in memory.
+pub(crate) struct Encoded<'a> {
+    pub(crate) name_len: u32,
+    pub(crate) count: u32,
+    pub(crate) dropped: u32,
+    pub(crate) bytes: &'a [u8],
+}
+
 /// Longest name, key or value in bytes: a length must fit 32 bits, and a span a queue.
 const LONGEST: usize = 16 << 20;
 
@@ -230,6 +238,28 @@ impl Fields {
     /// The buffer, to be used again.
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.buffer
+    }
+
+    /// As it is, to be copied elsewhere.
+    pub(crate) fn encoded(&self) -> Encoded<'_> {
+        Encoded {
+            name_len: self.name_len,
+            count: self.count,
+            dropped: self.dropped,
+            bytes: &self.buffer,
+        }
+    }
+
+    /// A copy that lives in `buffer`. What is not as this crate writes it reads as less.
+    pub(crate) fn from_encoded(encoded: &Encoded<'_>, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.extend_from_slice(encoded.bytes);
+        Self {
+            name_len: encoded.name_len.min(buffer.len() as u32),
+            buffer,
+            count: encoded.count,
+            dropped: encoded.dropped,
+        }
     }
 
     /// Appends an attribute whose key is known to be new.

@@ -35,6 +35,7 @@ mod resource;
 mod ring;
 mod sampler;
 mod settings;
+pub mod shared;
 mod span;
 mod stats;
 mod tail;

@@ -43,6 +43,19 @@ impl Kind {
         }
     }
 
+    /// The kind of this number of OTLP.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [
+            Self::Internal,
+            Self::Server,
+            Self::Client,
+            Self::Producer,
+            Self::Consumer,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == number)
+    }
+
     /// The kind of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         [
@@ -78,6 +91,13 @@ impl Status {
             Self::Ok => "ok",
             Self::Error => "error",
         }
+    }
+
+    /// The status of this number of OTLP.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Unset, Self::Ok, Self::Error]
+            .into_iter()
+            .find(|status| *status as u8 == number)
     }
 
     /// The status of this name.
@@ -191,6 +211,20 @@ impl SpanRecord {
                 }
             }
             None => self.trace_id = TraceId::random(),
+        }
+    }
+
+    /// Gives it the place that another module has found for it.
+    pub(crate) fn place_as(&mut self, context: &SpanContext, parent: Option<&SpanContext>) {
+        self.trace_id = context.trace_id;
+        self.span_id = context.span_id;
+        self.flags = context.flags;
+        if let Some(parent) = parent.filter(|parent| parent.is_valid()) {
+            self.parent_span_id = parent.span_id;
+            self.remote_parent = parent.remote;
+        }
+        if context.tracestate.is_some() {
+            self.extra().tracestate.clone_from(&context.tracestate);
         }
     }
 

@@ -6,6 +6,7 @@ use crate::export::Exporter;
 use crate::export::memory::Store;
 use crate::pipeline::Pipeline;
 use crate::redaction::KnownKeys;
+use crate::shared::{self, Joined};
 use crate::span::now_ns;
 use crate::{
     Error, Fields, Kind, Level, Limits, Settings, SpanContext, SpanRecord, Stats, Status, Value,
@@ -34,7 +35,17 @@ static SET_UP: Mutex<()> = Mutex::new(());
 /// Whether spans of this level are recorded.
 #[inline]
 pub fn enabled(level: Level) -> bool {
-    level as u8 >= LEAST_LEVEL.load(Ordering::Relaxed)
+    let least = LEAST_LEVEL.load(Ordering::Relaxed);
+    if least == Level::Off as u8 {
+        // A module that has joined another one has no pipeline.
+        return shared::joined().is_some_and(|shared| shared.enabled(level));
+    }
+    level as u8 >= least
+}
+
+/// The same, of the pipeline of this module.
+pub(crate) fn enabled_here(level: Level) -> bool {
+    level < Level::Off && level as u8 >= LEAST_LEVEL.load(Ordering::Relaxed)
 }
 
 /// The pipeline, when there is one.
@@ -104,6 +115,9 @@ pub fn install(
     reconfigure: bool,
 ) -> Result<(), Error> {
     let _held = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
+    if shared::joined().is_some() {
+        return Err(Error::Shared);
+    }
     if let Some(current) = PIPELINE.load_full() {
         if current.settings == settings && exporter.is_none() {
             return Ok(());
@@ -129,6 +143,17 @@ pub fn install(
     if let Some(previous) = previous {
         previous.shutdown(Duration::from_secs(2));
     }
+    Ok(())
+}
+
+/// Calls a function unless there is a pipeline, and while none can be set up.
+pub(crate) fn unless_set_up(function: impl FnOnce()) -> Result<(), Error> {
+    let _held = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
+    if PIPELINE.load().is_some() {
+        let cause = "this module has set up a pipeline of its own before";
+        return Err(Error::NotShared(cause.to_owned()));
+    }
+    function();
     Ok(())
 }
 
@@ -184,6 +209,13 @@ impl Drop for Guard {
 
 /// Exports what is queued. False when it takes longer than `timeout`; true without a tracer.
 pub fn flush(timeout: Duration) -> bool {
+    match shared::joined() {
+        Some(shared) => shared.flush(timeout),
+        None => flush_here(timeout),
+    }
+}
+
+pub(crate) fn flush_here(timeout: Duration) -> bool {
     PIPELINE
         .load_full()
         .is_none_or(|pipeline| pipeline.flush(timeout))
@@ -220,6 +252,13 @@ pub fn redact<'a>(records: impl IntoIterator<Item = &'a mut SpanRecord>) {
 
 /// What the pipeline has done; zeros without one.
 pub fn stats() -> Stats {
+    match shared::joined() {
+        Some(shared) => shared.stats(),
+        None => stats_here(),
+    }
+}
+
+pub(crate) fn stats_here() -> Stats {
     PIPELINE
         .load_full()
         .map_or_else(Stats::default, |pipeline| pipeline.stats())
@@ -283,6 +322,13 @@ pub fn innermost(foreign: Option<SpanContext>) -> Option<SpanContext> {
 
 /// Makes a span the innermost one of this thread.
 pub(crate) fn push(context: SpanContext) {
+    match shared::joined() {
+        Some(shared) => shared.enter(&context),
+        None => push_here(context),
+    }
+}
+
+pub(crate) fn push_here(context: SpanContext) {
     let entered = Entered {
         context,
         foreign: foreign_context(),
@@ -292,8 +338,14 @@ pub(crate) fn push(context: SpanContext) {
 }
 
 /// Takes it back, also when others were entered since and not left.
-#[cfg(feature = "layer")]
 pub(crate) fn remove(context: &SpanContext) {
+    match shared::joined() {
+        Some(shared) => shared.leave(context),
+        None => remove_here(context),
+    }
+}
+
+pub(crate) fn remove_here(context: &SpanContext) {
     ENTERED.with_borrow_mut(|stack| {
         if let Some(at) = stack
             .iter()
@@ -317,6 +369,13 @@ pub fn is_any_entered() -> bool {
 
 /// The context of the innermost span of this thread.
 pub fn current_context() -> Option<SpanContext> {
+    match shared::joined() {
+        Some(shared) => shared.current(),
+        None => current_context_here(),
+    }
+}
+
+pub(crate) fn current_context_here() -> Option<SpanContext> {
     innermost(foreign_context())
 }
 
@@ -367,6 +426,9 @@ pub fn child_of(name: &str, level: Level, parent: Option<&SpanContext>) -> Span 
     if !enabled(level) {
         return nothing;
     }
+    if let Some(shared) = shared::joined() {
+        return child_in(shared, name, level, parent).unwrap_or(nothing);
+    }
     let Some(guard) = pipeline() else {
         return nothing;
     };
@@ -391,6 +453,46 @@ pub fn child_of(name: &str, level: Level, parent: Option<&SpanContext>) -> Span 
         record: None,
         context: Some(context),
     }
+}
+
+/// Opens a span in the pipeline of another module, which draws its identifiers: only that one
+/// knows of a fork.
+fn child_in(
+    shared: Joined,
+    name: &str,
+    level: Level,
+    parent: Option<&SpanContext>,
+) -> Option<Span> {
+    let fields = Fields::new(name, Vec::new());
+    let (context, sampled) = shared.open(&fields, level, parent)?;
+    let record = sampled.then(|| {
+        let mut record = SpanRecord::unstarted(fields, level);
+        record.place_as(&context, parent);
+        record.start_ns = now_ns();
+        record
+    });
+    Some(Span {
+        record,
+        context: Some(context),
+    })
+}
+
+/// For a span of another module: its context, and whether it is to be recorded.
+pub(crate) fn place_here(
+    fields: Fields,
+    level: Level,
+    parent: Option<&SpanContext>,
+) -> Option<(SpanContext, bool)> {
+    if !enabled_here(level) {
+        return None;
+    }
+    let mut record = SpanRecord::unstarted(fields, level);
+    record.place(parent);
+    let sampled = samples(parent, &record);
+    if !sampled {
+        record.flags &= !SAMPLED;
+    }
+    Some((record.context(), sampled))
 }
 
 /// Runs `work` in a span, which is the innermost one meanwhile.
@@ -465,15 +567,15 @@ impl<F: Future> Future for InSpan<F> {
 
 /// While it lives, its span is the innermost one of the thread.
 pub struct EnterGuard {
-    entered: bool,
+    entered: Option<SpanContext>,
     /// Must be dropped on the thread that entered.
     _thread: std::marker::PhantomData<*const ()>,
 }
 
 impl Drop for EnterGuard {
     fn drop(&mut self) {
-        if self.entered && ENTERED.with_borrow_mut(Vec::pop).is_some() {
-            ANYWHERE.fetch_sub(1, Ordering::Relaxed);
+        if let Some(context) = &self.entered {
+            remove(context);
         }
     }
 }
@@ -530,10 +632,20 @@ macro_rules! record_span {
 }
 
 fn limits<T>(with: impl FnOnce(&Limits) -> T) -> Option<T> {
+    if let Some(shared) = shared::joined() {
+        return Some(with(&shared.limits()));
+    }
     let guard = pipeline()?;
     guard
         .as_ref()
         .map(|pipeline| with(&pipeline.settings.limits))
+}
+
+pub(crate) fn limits_here() -> Option<Limits> {
+    let guard = pipeline()?;
+    guard
+        .as_ref()
+        .map(|pipeline| pipeline.settings.limits.clone())
 }
 
 impl Span {
@@ -543,7 +655,7 @@ impl Span {
             push(context.clone());
         }
         EnterGuard {
-            entered: self.context.is_some(),
+            entered: self.context.clone(),
             _thread: std::marker::PhantomData,
         }
     }
@@ -613,7 +725,9 @@ impl Span {
     pub fn end(&mut self) {
         if let Some(mut record) = self.record.take() {
             record.end_ns = now_ns().max(record.start_ns);
-            if let Some(guard) = pipeline()
+            if let Some(shared) = shared::joined() {
+                shared.submit(record);
+            } else if let Some(guard) = pipeline()
                 && let Some(pipeline) = guard.as_ref()
             {
                 pipeline.submit(record);

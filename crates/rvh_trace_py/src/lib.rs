@@ -1,23 +1,43 @@
 //! The Python binding of `rvh_trace`: the compiled module `rvh_trace._native`.
 //!
 //! Everything is ordinary PyO3, but for opening and closing a span, which is in `hot_path`.
+//!
+//! Another extension module takes this crate without its default features, and calls [`join`]: its
+//! Rust spans then land in the same trace.
 
+#[cfg(feature = "module")]
 mod current;
+#[cfg(feature = "module")]
 mod exceptions;
+#[cfg(feature = "module")]
 mod finished;
+#[cfg(feature = "module")]
 mod generators;
+#[cfg(feature = "module")]
 mod hot_path;
+#[cfg(feature = "module")]
 mod live;
+#[cfg(feature = "module")]
 mod pyexporter;
+#[cfg(feature = "module")]
 mod setup;
+mod share;
+#[cfg(feature = "module")]
 mod span;
+#[cfg(feature = "module")]
 mod start_log;
+#[cfg(feature = "module")]
 mod values;
+#[cfg(feature = "module")]
 mod warnings;
 
+#[cfg(feature = "module")]
 use pyo3::prelude::*;
 
+pub use share::join;
+
 /// The compiled part of rvh_trace.
+#[cfg(feature = "module")]
 #[pymodule]
 mod _native {
     use super::*;
@@ -47,6 +67,7 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         warnings::install();
         current::install(module.py())?;
+        share::offer(module)?;
         hot_path::install(module)
     }
 }

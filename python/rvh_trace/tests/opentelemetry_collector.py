@@ -21,9 +21,9 @@ CORE = "go.opentelemetry.io/collector"
 PARTS = {
     "providers": [f"{CORE}/confmap/provider/{kind}provider v1.71.0" for kind in ("env", "file")],
     "receivers": [f"{CORE}/receiver/otlpreceiver {VERSION}"],
-    "processors": [f"{CORE}/processor/memorylimiterprocessor {VERSION}"],
     "exporters": [
         f"{CORE}/exporter/nopexporter {VERSION}",
+        f"{CORE}/exporter/otlphttpexporter {VERSION}",
         "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/fileexporter "
         + VERSION,
     ],
@@ -79,7 +79,7 @@ def build():
         flags = ["-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"]
         _run(["go", "build", *flags, "-o", f"collector{suffix}", "."], source)
         # In one step, so that two builds at once do no harm.
-        os.replace(source / f"collector{suffix}", program)
+        Path(source, f"collector{suffix}").replace(program)
     return program
 
 
@@ -96,34 +96,33 @@ def _run(command, folder):
 
 
 class OpenTelemetryCollector:
-    """A running collector, which writes the spans that it receives to a file.
+    """A running collector, which does with the spans that it receives what `exporter` says.
 
-    `endpoints` has its URL by protocol. `stop` ends it; only then all has been written.
+    "file" writes them, "nop" forgets them, and "otlp_http" cannot pass them on, so that it says to
+    try again. `endpoints` has its URL by protocol. `stop` ends it; only then all has been written.
     """
 
-    def __init__(self, program, folder, *, tls=None, limited=False, keep=True, ports=None):
+    def __init__(self, program, folder, *, tls=None, exporter="file", ports=None):
         self.file = Path(folder, "received.jsonl")
         ports = ports or {"grpc": 0, "http": 0}
         protocols = {
             name: {"endpoint": f"127.0.0.1:{port}"} | ({"tls": tls} if tls else {})
             for name, port in ports.items()
         }
-        exporter = {"file": {"path": str(self.file)}} if keep else {"nop": {}}
-        # A limit that is always exceeded: such a collector refuses everything, but only for now.
-        limiter = {"check_interval": "10ms", "limit_mib": 2, "spike_limit_mib": 1}
-        processors = {"memory_limiter": limiter} if limited else {}
+        # Nothing listens at port 1.
+        nowhere = {"endpoint": "http://127.0.0.1:1", "sending_queue": {"enabled": False}}
+        settings = {
+            "file": {"path": str(self.file)},
+            "nop": {},
+            "otlp_http": nowhere | {"retry_on_failure": {"enabled": False}},
+        }
         config = {
             "receivers": {"otlp": {"protocols": protocols}},
-            "processors": processors,
-            "exporters": exporter,
+            "exporters": {exporter: settings[exporter]},
             "service": {
                 "telemetry": {"metrics": {"level": "none"}, "logs": {"encoding": "json"}},
                 "pipelines": {
-                    "traces": {
-                        "receivers": ["otlp"],
-                        "processors": list(processors),
-                        "exporters": list(exporter),
-                    }
+                    "traces": {"receivers": ["otlp"], "exporters": [exporter]},
                 },
             },
         }

@@ -210,9 +210,9 @@ def test_what_is_recorded_before_the_collector_is_up_arrives(start, protocol):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_collector_that_is_out_of_memory_is_asked_again(start, monkeypatch, protocol):
+def test_a_collector_that_cannot_take_it_now_is_asked_again(start, monkeypatch, protocol):
     # It answers 503, or UNAVAILABLE, which the specification says to repeat.
-    collector = start(limited=True)
+    collector = start(exporter="otlp_http")
     monkeypatch.setenv("OTEL_BSP_EXPORT_TIMEOUT", "3000")
     rvh_trace.init_tracing(
         endpoint=collector.endpoints[protocol], protocol=PROTOCOLS[protocol], service_name="shop"

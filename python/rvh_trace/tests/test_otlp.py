@@ -1,6 +1,8 @@
+import functools
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -138,48 +140,144 @@ def test_a_dead_collector_does_not_hold_up_the_exit():
     assert result.stdout.strip() == "True"
 
 
+class GrpcCollector:
+    """An OTLP/gRPC collector. `answers` are given in turn, each by a function of the call."""
+
+    def __init__(self, credentials=None):
+        grpc = pytest.importorskip("grpc", reason="grpcio is not installed")
+        service = pytest.importorskip(
+            "opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc",
+            reason="opentelemetry-proto is not installed",
+        )
+        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+        self.calls, self.answers = [], []
+        collector = self
+
+        class Collect(service.TraceServiceServicer):
+            def Export(self, request, context):
+                collector.calls.append((request, dict(context.invocation_metadata())))
+                answer = collector.answers.pop(0)(context) if collector.answers else None
+                return answer or trace_service_pb2.ExportTraceServiceResponse()
+
+        self.server = grpc.server(ThreadPoolExecutor(2))
+        service.add_TraceServiceServicer_to_server(Collect(), self.server)
+        if credentials is None:
+            port = self.server.add_insecure_port("127.0.0.1:0")
+        else:
+            port = self.server.add_secure_port("127.0.0.1:0", credentials)
+        self.endpoint = f"{'http' if credentials is None else 'https'}://localhost:{port}"
+        self.server.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        rvh_trace.reset()
+        self.server.stop(None)
+
+
 def test_grpc():
     grpc = pytest.importorskip("grpc", reason="grpcio is not installed")
-    service = pytest.importorskip(
-        "opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc",
-        reason="opentelemetry-proto is not installed",
-    )
-    from concurrent.futures import ThreadPoolExecutor
-
-    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
-
-    class Collect(service.TraceServiceServicer):
-        def __init__(self):
-            self.calls = []
-
-        def Export(self, request, context):
-            self.calls.append((request, dict(context.invocation_metadata())))
-            if len(self.calls) == 1:
-                context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
-            return trace_service_pb2.ExportTraceServiceResponse()
-
-    collect = Collect()
-    server = grpc.server(ThreadPoolExecutor(2))
-    service.add_TraceServiceServicer_to_server(collect, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
+    with GrpcCollector() as collector:
+        collector.answers = [lambda call: call.abort(grpc.StatusCode.UNAVAILABLE, "not yet")]
         rvh_trace.init_tracing(
-            protocol="grpc", endpoint=f"http://127.0.0.1:{port}", headers={"X-Team": "a"}
+            protocol="grpc", endpoint=collector.endpoint, headers={"X-Team": "a"}
         )
         with span("outer", a=1), span("inner"):
             pass
         assert rvh_trace.flush(20.0), rvh_trace.stats()
         assert rvh_trace.stats()["exported"] == 2
-    finally:
-        rvh_trace.reset()
-        server.stop(None)
-    assert len(collect.calls) == 2
-    request, metadata = collect.calls[1]
+    assert len(collector.calls) == 2
+    request, metadata = collector.calls[1]
     spans = request.resource_spans[0].scope_spans[0].spans
     assert [item.name for item in spans] == ["inner", "outer"]
     assert spans[0].parent_span_id == spans[1].span_id
     assert metadata["x-team"] == "a"
+
+
+def test_grpc_is_asked_again_only_when_the_collector_says_so():
+    grpc = pytest.importorskip("grpc", reason="grpcio is not installed")
+    details = pytest.importorskip("google.rpc.error_details_pb2", reason="no google.rpc messages")
+    status = pytest.importorskip("google.rpc.status_pb2", reason="no google.rpc messages")
+
+    def exhausted(call, *, again):
+        if again:
+            retry = details.RetryInfo()
+            retry.retry_delay.FromMilliseconds(1)
+            message = status.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
+            message.details.add().Pack(retry)
+            call.set_trailing_metadata([("grpc-status-details-bin", message.SerializeToString())])
+        call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much")
+
+    with GrpcCollector() as collector:
+        collector.answers = [functools.partial(exhausted, again=True)] * 2
+        rvh_trace.init_tracing(protocol="grpc", endpoint=collector.endpoint)
+        with span("again"):
+            pass
+        assert rvh_trace.flush(20.0), rvh_trace.stats()
+        assert (rvh_trace.stats()["exported"], len(collector.calls)) == (1, 3)
+        collector.answers = [functools.partial(exhausted, again=False)]
+        with span("refused"):
+            pass
+        assert rvh_trace.flush(20.0), rvh_trace.stats()
+        stats = rvh_trace.stats()
+        assert (stats["exported"], stats["failed"], len(collector.calls)) == (1, 1, 4)
+        assert "ResourceExhausted" in stats["last_error"]
+
+
+def test_partial_success_over_grpc_is_counted():
+    with GrpcCollector() as collector:
+        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+        answer = trace_service_pb2.ExportTraceServiceResponse()
+        answer.partial_success.rejected_spans = 1
+        answer.partial_success.error_message = "no"
+        collector.answers = [lambda _: answer]
+        rvh_trace.init_tracing(protocol="grpc", endpoint=collector.endpoint)
+        for _ in range(3):
+            with span("s"):
+                pass
+        assert rvh_trace.flush(20.0)
+        stats = rvh_trace.stats()
+        assert (stats["exported"], stats["failed"]) == (2, 1)
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_grpc_over_tls_with_an_authority_of_ones_own(monkeypatch, tmp_path, mutual):
+    grpc = pytest.importorskip("grpc", reason="grpcio is not installed")
+    trustme = pytest.importorskip("trustme", reason="trustme is not installed")
+    authority = trustme.CA()
+    server = authority.issue_cert("localhost")
+    credentials = grpc.ssl_server_credentials(
+        [(server.private_key_pem.bytes(), server.cert_chain_pems[0].bytes())],
+        root_certificates=authority.cert_pem.bytes() if mutual else None,
+        require_client_auth=mutual,
+    )
+    if mutual:
+        client = authority.issue_cert("client.example")
+        client.cert_chain_pems[0].write_to_path(tmp_path / "client.pem")
+        client.private_key_pem.write_to_path(tmp_path / "client.key")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", str(tmp_path / "client.pem"))
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CLIENT_KEY", str(tmp_path / "client.key"))
+    with GrpcCollector(credentials) as collector:
+        monkeypatch.setenv("OTEL_BSP_EXPORT_TIMEOUT", "100")
+        rvh_trace.init_tracing(protocol="grpc", endpoint=collector.endpoint)
+        with span("not trusted"):
+            pass
+        assert rvh_trace.flush(10.0)
+        assert rvh_trace.stats()["failed"] == 1
+
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(tmp_path / "ca.pem"))
+        monkeypatch.delenv("OTEL_BSP_EXPORT_TIMEOUT")
+        rvh_trace.init_tracing(protocol="grpc", endpoint=collector.endpoint, reconfigure=True)
+        with span("trusted"):
+            pass
+        assert rvh_trace.flush(10.0)
+        assert rvh_trace.stats()["exported"] == 1, rvh_trace.stats()
+    ((request, _),) = collector.calls
+    assert request.resource_spans[0].scope_spans[0].spans[0].name == "trusted"
 
 
 @pytest.mark.parametrize("mutual", [False, True])
