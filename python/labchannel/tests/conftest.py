@@ -227,12 +227,14 @@ class Checkout:
         )
         return self.write(f"recipes/{name}/recipe.yaml", text)
 
-    def build(self, *names: str, closure: bool = False, **options: Any) -> BuildReport:
+    def build(
+        self, *names: str, platform: str = "", closure: bool = False, **options: Any
+    ) -> BuildReport:
         return build(
             self.workspace,
             QUIET,
             names=names,
-            platform=current_platform(),
+            platform=platform or current_platform(),
             closure=closure,
             **options,
         )

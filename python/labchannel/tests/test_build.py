@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -11,12 +12,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from labchannel.build import INPUTS_KEY, built_packages, snapshot
+import zstandard
+from labchannel.build import INPUTS_KEY, built_packages, left_out, snapshot
 from labchannel.channel.archive import read_info
 from labchannel.channel.layout import Channel
 from labchannel.channel.publish import publish
@@ -27,6 +31,27 @@ from labchannel.progress import Progressor
 from labchannel.recipe import load_recipes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tiny recipes are sh scripts")
+
+
+MANIFEST_OF_MANY = """\
+[workspace]
+name = "tiny"
+channels = ["conda-forge"]
+platforms = ["linux-64", "osx-arm64"]
+"""
+
+
+def read_files(package: Path) -> dict[str, str]:
+    """The text files of a package's payload."""
+    with zipfile.ZipFile(package) as archive:
+        (name,) = [name for name in archive.namelist() if name.startswith("pkg-")]
+        raw = zstandard.ZstdDecompressor().decompressobj().decompress(archive.read(name))
+    with tarfile.open(fileobj=io.BytesIO(raw)) as payload:
+        return {
+            member.name: payload.extractfile(member).read().decode()
+            for member in payload.getmembers()
+            if member.isfile()
+        }
 
 
 def files(checkout) -> list[str]:
@@ -584,3 +609,79 @@ def test_no_room_in_the_cache(build_with_mounts, checkout, contents, folder, siz
     assert told in done.stderr
     assert contents(checkout.channel) == before
     assert not list((checkout.cache / "built").glob("*/*.partial"))
+
+
+# Builds for another system. Its part of the toolchain channel is test_cross's subject.
+
+
+@pytest.fixture
+def crossing(checkout, monkeypatch):
+    """A checkout whose builds for win-64 need nothing that builds for this machine don't."""
+    monkeypatch.setattr(
+        "labchannel.build.cross_upstream",
+        lambda _workspace, _progress, upstream, _platform: upstream,
+    )
+    return checkout
+
+
+def test_a_noarch_package_is_the_same_for_every_system(crossing):
+    crossing.recipe("alpha")
+    (here,) = crossing.build().outcomes
+    (there,) = crossing.build(platform="win-64").outcomes
+    assert (here.status, there.status) == ("built", "skipped")
+    assert there.file == here.file
+
+
+def test_a_package_of_the_other_system_is_built_beside_this_machines(crossing):
+    """The host is the other system in all that the recipe sees; its tests can't run here."""
+    path = crossing.recipe(
+        "alpha",
+        script=[
+            "echo $target_platform > $PREFIX/share/alpha/target.txt",
+            'echo ${{ "windows" if win else "unix" }} > $PREFIX/share/alpha/system.txt',
+            'echo ${{ "cross" if build_platform != host_platform else "native" }}'
+            " > $PREFIX/share/alpha/kind.txt",
+        ],
+        test="test -f $CONDA_PREFIX/share/alpha/system.txt",
+    )
+    path.write_text(path.read_text().replace("  noarch: generic\n", ""))
+    assert crossing.statuses() == {"alpha": "built"}
+    assert crossing.statuses(platform="win-64") == {"alpha": "built"}
+    assert crossing.statuses(platform="win-64") == {"alpha": "skipped"}
+    assert verify(crossing.channel, own=["alpha"]) == []
+    seen = {}
+    for record in Channel.read(crossing.channel):
+        files = read_files(crossing.channel / record.location)
+        seen[record.subdir] = [
+            files[f"share/alpha/{name}.txt"].strip() for name in ("target", "system", "kind")
+        ]
+    assert seen == {
+        "linux-64": ["linux-64", "unix", "native"],
+        "win-64": ["win-64", "windows", "cross"],
+    }
+
+
+def test_there_is_no_cross_build_to_a_system_without_a_toolchain(checkout):
+    checkout.write("pixi.toml", MANIFEST_OF_MANY)
+    checkout.recipe("alpha")
+    with pytest.raises(LabchannelError, match="no cross build from linux-64 to osx-arm64"):
+        checkout.build(platform="osx-arm64")
+
+
+@pytest.mark.parametrize(
+    ("programs", "sentence"),
+    [
+        (("apt-get", "dpkg-deb"), "win-64 is left out: --platform win-64 builds for it"),
+        (("dpkg-deb",), "win-64 is left out: its compilers come from Debian.*no apt-get here"),
+    ],
+)
+def test_a_build_for_this_machine_says_what_it_leaves_out(
+    checkout, tmp_path, monkeypatch, programs, sentence
+):
+    for name in programs:
+        program = tmp_path / "patchelf" / name
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "patchelf"))
+    assert re.match(sentence, left_out(checkout.workspace, "linux-64"))
+    assert left_out(checkout.workspace, "win-64") == ""

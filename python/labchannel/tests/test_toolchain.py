@@ -25,7 +25,7 @@ from labchannel.environment import current_platform, install, solve
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
 from labchannel.toolchain import registry
-from labchannel.toolchain.bootstrap import bootstrap
+from labchannel.toolchain.bootstrap import bootstrap, bootstrap_cross
 from labchannel.toolchain.lock import (
     LockedArtifact,
     LockedCrate,
@@ -36,7 +36,7 @@ from labchannel.toolchain.lock import (
     read_lock,
     write_lock,
 )
-from labchannel.toolchain.package import Contents, pack
+from labchannel.toolchain.package import Contents, Job, pack
 from labchannel.toolchain.resolve import Wants, merge_wheels, pypi_specifier, read_wants
 from labchannel.toolchain.rust import check_rust, toolchain_digest
 from labchannel.toolchain.wheel import (
@@ -810,6 +810,12 @@ def test_a_damaged_memory_of_digests_is_made_anew(toolchain, tmp_path, text):
     assert json.loads(memory.read_text())
 
 
+def pack_tiny(folder: Path, contents: Contents, channel: Path) -> None:
+    stage = folder / "work" / "stage"
+    stage.mkdir(parents=True)
+    pack(contents, stage, channel)
+
+
 # All of it: a toolchain channel of one wheel and the compiler's marks.
 
 
@@ -841,6 +847,64 @@ def test_a_toolchain_channel_from_its_lock(checkout, locked, monkeypatch):
     # What both name is there once.
     (shared,) = emptied.path.glob("*/_python_abi3_support-*")
     assert shared.samefile(made.path / shared.relative_to(emptied.path))
+
+
+@posix
+@needs_pip
+@pytest.mark.skipif(HERE != "linux-64", reason="toolchain channels are made on linux-64")
+class TestCross:
+    """A toolchain channel for win-64 on top of this machine's."""
+
+    @pytest.fixture
+    def base(self, checkout, locked):
+        checkout.write("toolchain.toml", TOOLCHAIN_TOML)
+        checkout.recipe("alpha", run=["tiny-tool"])
+        shutil.rmtree(checkout.cache / "toolchain")
+        wants = {
+            platform: read_wants(checkout.workspace, platform).digest
+            for platform in ("linux-64", "win-64")
+        }
+        lock = whole_lock(wants=wants, pythons=(), rust=(), crates=(), debs=(), wheels=(locked,))
+        write_lock(checkout.workspace.toolchain_lock, lock)
+        return bootstrap(checkout.workspace, Progressor(quiet=True))
+
+    def test_all_of_the_one_and_what_the_other_adds(self, checkout, base, monkeypatch):
+        def stage(folder: Path) -> None:
+            (folder / "compiler.txt").write_text("compiles\n")
+
+        added = Contents("vs2022_win-64", "1.0", "source", "linux-64", "MIT", "A compiler")
+        monkeypatch.setattr(
+            "labchannel.toolchain.bootstrap._cross_jobs", lambda *_: [Job(added, stage)]
+        )
+        before = {path: path.read_bytes() for path in base.path.rglob("*.json")}
+        cross = bootstrap_cross(checkout.workspace, Progressor(quiet=True), base)
+        assert cross.identity != base.identity
+        assert verify(cross.path) == []
+        names = {path.relative_to(cross.path) for path in cross.path.glob("*/*.conda")}
+        assert names == {
+            *(path.relative_to(base.path) for path in base.path.glob("*/*.conda")),
+            added.channel_path,
+        }
+        # This machine's own is neither changed nor made anew.
+        assert {path: path.read_bytes() for path in base.path.rglob("*.json")} == before
+        assert bootstrap(checkout.workspace, Progressor(quiet=True)) == base
+        assert bootstrap_cross(checkout.workspace, Progressor(quiet=True), base) == cross
+
+    def test_a_lock_that_was_made_without_apt(self, checkout, base):
+        for name in ("zig", "rust"):
+            tiny = Contents(name, "1", "source", HERE, "MIT", name)
+            pack_tiny(checkout.root / name, tiny, base.path)
+        with pytest.raises(LabchannelError, match=r"names no Debian package rustc-web.*On Debian"):
+            bootstrap_cross(checkout.workspace, Progressor(quiet=True), base)
+
+    def test_a_lock_that_is_older_than_the_recipes(self, checkout, base):
+        lock = read_lock(checkout.workspace.toolchain_lock)
+        write_lock(
+            checkout.workspace.toolchain_lock, replace(lock, wants={**lock.wants, "win-64": "old"})
+        )
+        assert bootstrap(checkout.workspace, Progressor(quiet=True)) == base
+        with pytest.raises(LabchannelError, match=r"older than what recipes.*bootstrap --update"):
+            bootstrap_cross(checkout.workspace, Progressor(quiet=True), base)
 
 
 @posix

@@ -19,6 +19,7 @@ import rattler.package_streaming
 
 from labchannel.cache import cache_folder, exclusive, require_space
 from labchannel.channel.index import build_index
+from labchannel.channel.layout import REPODATA
 from labchannel.errors import LabchannelError
 from labchannel.toolchain import cross_rust, mingw, registry
 from labchannel.toolchain.compiler import compiler_contents, stage_compiler
@@ -116,8 +117,16 @@ def _made(jobs: list[Job], progress: Progressor, base: Toolchain | None = None) 
     channel = toolchain_folder(identity)
     missing = {name for name in names if not (channel / name).is_file()}
     if missing or not (channel / "noarch" / "repodata.json").is_file():
-        to_make = {name for name in missing if not _link(channel, Path(name))}
+        to_make = {name for name in missing if not _link(channel, Path(name), base)}
+        index = Path(TOOLCHAIN_PLATFORM, REPODATA)
+        known = (
+            base is not None and (base.path / index).is_file() and not (channel / index).exists()
+        )
         _make(channel, [j for j in jobs if j.contents.channel_path.as_posix() in to_make], progress)
+        if base is not None and known:
+            # Most bytes are base's, and its index has their hashes.
+            shutil.copy2(base.path / index, channel / index)
+        build_index(channel, force=not known)
     return Toolchain(channel, identity)
 
 
@@ -127,7 +136,7 @@ def toolchain_folder(identity: str) -> Path:
 
 
 def _make(channel: Path, missing: list[Job], progress: Progressor) -> None:
-    """Make what is missing, and index it all."""
+    """Make what is missing."""
     if missing:
         require_space(channel, NEEDED_BYTES, "the toolchain channel")
         with (
@@ -144,13 +153,14 @@ def _make(channel: Path, missing: list[Job], progress: Progressor) -> None:
                 shutil.rmtree(work)
     for partial_file in channel.glob("*/*.partial"):
         partial_file.unlink()
-    build_index(channel)
 
 
-def _link(channel: Path, package: Path) -> bool:
-    """Take a package from another lock's channel: equal names are equal bytes."""
-    made = next(channel.parent.glob(f"*/{package.as_posix()}"), None)
-    if made is None:
+def _link(channel: Path, package: Path, base: Toolchain | None) -> bool:
+    """Take a package from another lock's channel: equal names are equal contents."""
+    made = base.path / package if base is not None else channel / package
+    if not made.is_file():
+        made = next(channel.parent.glob(f"*/{package.as_posix()}"), made)
+    if not made.is_file():
         return False
     target = channel / package
     target.parent.mkdir(parents=True, exist_ok=True)
