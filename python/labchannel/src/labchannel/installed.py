@@ -244,6 +244,7 @@ def _run_row(
                 left = deadline - time.monotonic()
                 ended = system.run_script(trial.lines, work, variables, left, stop)
                 file.write(f"> {'; '.join(trial.lines)}\n{ended.stdout}\n")
+                file.flush()
                 if not ended.good:
                     return Result(
                         row,

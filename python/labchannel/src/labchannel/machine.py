@@ -132,7 +132,7 @@ class WineMachine:
         calls = [f'call "{wine.windows_path(script)}"' for script in activation]
         path = _write_batch(folder, [*calls, *lines])
         return self.session.run(
-            ["cmd.exe", "/c", path.name],
+            [r"C:\windows\system32\cmd.exe", "/c", path.name],
             cwd=folder,
             variables={"CONDA_PREFIX": wine.windows_path(self.prefix), **variables},
             path=[self.prefix / part for part in WINDOWS_PATH],
