@@ -79,7 +79,7 @@ pub fn merge_states(
         updated: i64,
         digits: u32,
     }
-    let wrong = || HoldError::Argument("this is not a state that `partial` made".to_owned());
+    let wrong = || HoldError::Argument("this is not a state that `to_state` made".to_owned());
     let (mut holders, mut tokens) = (Ids::default(), Ids::default());
     let mut sums: HashMap<(Option<u32>, Option<u32>), Sum> = HashMap::new();
     for state in states {

@@ -16,7 +16,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::arguments::{Data, Id, Instant, Length, Zone};
+use crate::arguments::{Data, Id, Instant, Length, Shares, Zone};
 use crate::boost::Boost;
 use crate::errors::{Place, Refusal, to_py};
 use crate::event::HoldEvent;
@@ -25,7 +25,7 @@ use crate::interrupt::{detached, watched};
 use crate::options::{ByWord, OverlapWord, RoundingWord};
 use crate::scores::Scores;
 use crate::table::Table;
-use crate::values::{Clock, duration, id};
+use crate::values::{Clock, WideInt, duration, id};
 
 /// A table of holds, read once and asked many times.
 ///
@@ -316,6 +316,77 @@ impl Holds {
         self.score(py, by, overlap, Some(t1), Some(t0), None, boost, None)
     }
 
+    /// The `n` highest scores, the highest first; equal scores in order of id. Keywords as of
+    /// `score`.
+    #[pyo3(signature = (
+        n, *, by=ByWord(By::Holder), overlap=OverlapWord(Overlap::Sum), at=None, start=None, end=None,
+        boost=None
+    ))]
+    #[allow(clippy::too_many_arguments)] // they are keywords in Python
+    fn top_n(
+        &self,
+        py: Python<'_>,
+        n: usize,
+        by: ByWord,
+        overlap: OverlapWord,
+        at: Option<Instant<'_>>,
+        start: Option<Instant<'_>>,
+        end: Option<Instant<'_>>,
+        boost: Option<&Bound<'_, Boost>>,
+    ) -> PyResult<Scores> {
+        let scores = self.score(py, by, overlap, at, start, end, boost, None)?;
+        Ok(scores.top_n(py, n))
+    }
+
+    /// All scores, the highest first; equal scores in order of id. Keywords as of `score`.
+    #[pyo3(signature = (
+        *, by=ByWord(By::Holder), overlap=OverlapWord(Overlap::Sum), at=None, start=None, end=None,
+        boost=None
+    ))]
+    #[allow(clippy::too_many_arguments)] // they are keywords in Python
+    fn leaderboard(
+        &self,
+        py: Python<'_>,
+        by: ByWord,
+        overlap: OverlapWord,
+        at: Option<Instant<'_>>,
+        start: Option<Instant<'_>>,
+        end: Option<Instant<'_>>,
+        boost: Option<&Bound<'_, Boost>>,
+    ) -> PyResult<Scores> {
+        let scores = self.score(py, by, overlap, at, start, end, boost, None)?;
+        Ok(scores.leaderboard(py))
+    }
+
+    /// Divide a pot of whole units in proportion to the scores, as `Scores.share` does. Keywords as
+    /// of `score`.
+    ///
+    /// Examples
+    /// --------
+    /// >>> from poh_holdmetrics import Holds
+    /// >>> holds = Holds([{"holder_id": who, "token_id": "t", "start": 0} for who in "ab"])
+    /// >>> holds.share(11, at=10)
+    /// {'a': 6, 'b': 5}
+    #[pyo3(signature = (
+        pot, *, by=ByWord(By::Holder), overlap=OverlapWord(Overlap::Sum), at=None, start=None, end=None,
+        boost=None
+    ))]
+    #[allow(clippy::too_many_arguments)] // they are keywords in Python
+    fn share<'py>(
+        &self,
+        py: Python<'py>,
+        pot: WideInt,
+        by: ByWord,
+        overlap: OverlapWord,
+        at: Option<Instant<'_>>,
+        start: Option<Instant<'_>>,
+        end: Option<Instant<'_>>,
+        boost: Option<&Bound<'_, Boost>>,
+    ) -> PyResult<Shares<'py>> {
+        let scores = self.score(py, by, overlap, at, start, end, boost, None)?;
+        scores.share(py, pot)
+    }
+
     /// Scores by epoch: consecutive windows of one length, from `start` up to `at`.
     ///
     /// Parameters
@@ -383,7 +454,7 @@ impl Holds {
             }
             joined(parts)
         })?;
-        Ok(Table::new(table))
+        Ok(Table::as_of(table, at))
     }
 
     /// The time-weighted average of what each holder (token, pair) held within [start, end).
@@ -435,7 +506,7 @@ impl Holds {
             columns.push(("average_balance", average));
             batch(columns)
         })?;
-        Ok(Table::new(table))
+        Ok(Table::as_of(table, query.at))
     }
 
     /// How many holders hold anything, from each instant on at which that changes, up to `at`.
@@ -458,7 +529,7 @@ impl Holds {
                 ("holders", Arc::new(UInt64Array::from(counts))),
             ])
         })?;
-        Ok(Table::new(table))
+        Ok(Table::as_of(table, at))
     }
 
     /// The longest unbroken run of each holder with one token, as of `at`; of equal ones the
@@ -475,7 +546,7 @@ impl Holds {
         let table = detached(py, holds.len(), |_stop| {
             runs_to_batch(&holds, &longest_holds(&holds, at)?)
         })?;
-        Ok(Table::new(table))
+        Ok(Table::as_of(table, at))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use poh_holdmetrics::{Field, Holds, Query, share};
+use poh_holdmetrics::{Field, Holds, Query, U256, Weight, share};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyDict};
@@ -55,6 +55,16 @@ impl Scores {
                 "a selection of rows has no bundle; take it of the answer of snapshot or score",
             )
         })
+    }
+
+    /// The id of a row that stands for a holder or a token, and not for a pair of them.
+    fn only_id(&self, row: usize) -> PyResult<&str> {
+        match (self.scores.holder_id(row), self.scores.token_id(row)) {
+            (Some(id), None) | (None, Some(id)) => Ok(id),
+            _ => Err(PyValueError::new_err(
+                "units go to holders or to tokens; ask with by=\"holder\" or \"token\"",
+            )),
+        }
     }
 
     fn row<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Record<'py>> {
@@ -136,12 +146,12 @@ impl Scores {
     }
 
     /// The `n` rows with the highest scores, the highest first; equal scores in order of id.
-    fn top_n(&self, py: Python<'_>, n: usize) -> Scores {
+    pub(crate) fn top_n(&self, py: Python<'_>, n: usize) -> Scores {
         Scores::new(py.detach(|| self.scores.top_n(n)))
     }
 
     /// All rows, the highest score first; equal scores in order of id.
-    fn leaderboard(&self, py: Python<'_>) -> Scores {
+    pub(crate) fn leaderboard(&self, py: Python<'_>) -> Scores {
         Scores::new(py.detach(|| self.scores.leaderboard()))
     }
 
@@ -166,21 +176,13 @@ impl Scores {
     /// >>> rows = [{"holder_id": who, "token_id": "t", "start": 0} for who in ("a", "b", "c")]
     /// >>> score(rows, at=10).share(100)
     /// {'a': 34, 'b': 33, 'c': 33}
-    fn share<'py>(&self, py: Python<'py>, pot: WideInt) -> PyResult<Shares<'py>> {
+    pub(crate) fn share<'py>(&self, py: Python<'py>, pot: WideInt) -> PyResult<Shares<'py>> {
         let units = py
             .detach(|| share(&self.scores, pot.0))
             .map_err(|error| to_py(py, error))?;
         let shares = PyDict::new(py);
         for (row, units) in units.into_iter().enumerate() {
-            let id = match (self.scores.holder_id(row), self.scores.token_id(row)) {
-                (Some(id), None) | (None, Some(id)) => id.to_owned(),
-                _ => {
-                    return Err(PyValueError::new_err(
-                        "a pot goes to holders or to tokens; ask with by=\"holder\" or \"token\"",
-                    ));
-                }
-            };
-            shares.set_item(id, wide_int(py, &units)?)?;
+            shares.set_item(self.only_id(row)?, wide_int(py, &units)?)?;
         }
         Ok(Shares(shares))
     }
@@ -218,12 +220,7 @@ impl Scores {
                 .scores
                 .amount(row, &unit)
                 .map_err(|error| to_py(py, error))?;
-            let id = self
-                .scores
-                .holder_id(row)
-                .or(self.scores.token_id(row))
-                .unwrap_or_default();
-            amounts.set_item(id, wide_int(py, &units)?)?;
+            amounts.set_item(self.only_id(row)?, wide_int(py, &units)?)?;
         }
         Ok(Shares(amounts))
     }
@@ -236,18 +233,25 @@ impl Scores {
     /// path
     ///     A file, which is there whole or not at all.
     /// unit
-    ///     The size of one unit of a claim, as in `amounts`.
-    #[pyo3(signature = (path, *, unit))]
-    fn proof_bundle(slf: &Bound<'_, Self>, path: PathBuf, unit: Amount<'_>) -> PyResult<()> {
+    ///     The size of one unit of a claim, as in `amounts`; without it the largest power of ten
+    ///     of which every possible score is a whole number.
+    #[pyo3(signature = (path, *, unit=None))]
+    fn proof_bundle(
+        slf: &Bound<'_, Self>,
+        path: PathBuf,
+        unit: Option<Amount<'_>>,
+    ) -> PyResult<()> {
         slf.get().source()?;
-        let unit = weight(
-            &unit.0,
-            Place {
-                row: None,
-                field: Field::Weight,
-            },
-        )?
-        .to_string();
+        let place = Place {
+            row: None,
+            field: Field::Weight,
+        };
+        let unit = match unit {
+            Some(unit) => weight(&unit.0, place)?,
+            // The digits that sums are kept with: every score is a whole number of these.
+            None => Weight::new(U256::from(1u64), slf.get().scores.digits()),
+        };
+        let unit = unit.to_string();
         let bundle = slf.py().import("poh_holdmetrics.bundle")?;
         bundle.call_method1("write", (slf, path, unit))?;
         Ok(())

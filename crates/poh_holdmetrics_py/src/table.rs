@@ -25,11 +25,20 @@ use crate::values::datetime;
 #[pyclass(frozen, module = "poh_holdmetrics")]
 pub(crate) struct Table {
     batch: RecordBatch,
+    at: Option<i64>,
 }
 
 impl Table {
     pub(crate) fn new(batch: RecordBatch) -> Self {
-        Table { batch }
+        Table { batch, at: None }
+    }
+
+    /// A table that is the answer as of an instant.
+    pub(crate) fn as_of(batch: RecordBatch, at: i64) -> Self {
+        Table {
+            batch,
+            at: Some(at),
+        }
     }
 
     fn record<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Record<'py>> {
@@ -66,6 +75,13 @@ impl Table {
             self.batch.num_rows(),
             self.columns().join(", ")
         )
+    }
+
+    /// The instant of the answer in microseconds since 1970 UTC, with `/ 10**6` the `at` that has the
+    /// same answer again; None for a table that is not about an instant.
+    #[getter]
+    fn at_us(&self) -> Option<i64> {
+        self.at
     }
 
     /// The names of the columns.

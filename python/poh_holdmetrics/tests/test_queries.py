@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poh_holdmetrics import HoldEvent, HoldMetricsError, Holds, score
+from poh_holdmetrics import HoldEvent, HoldMetricsError, Holds, HoldStat, bundle, score
 
 DAY = 86_400
 HOLDS = Holds(
@@ -165,3 +165,60 @@ def test_shares_that_cannot_be():
         scores.share(1.5)
     with pytest.raises(ValueError, match="by="):
         HOLDS.score(at=30, by="both").share(10)
+
+
+def test_holds_answer_by_themselves():
+    scores = HOLDS.score(at=30, by="both", overlap="max", start=2)
+    question = {"at": 30, "by": "both", "overlap": "max", "start": 2}
+    assert HOLDS.top_n(2, **question).to_pylist() == scores.top_n(2).to_pylist()
+    assert HOLDS.leaderboard(**question).to_pylist() == scores.leaderboard().to_pylist()
+    assert HOLDS.share(1_000, at=30, start=2) == HOLDS.score(at=30, start=2).share(1_000)
+
+
+def test_units_go_to_holders_or_tokens_and_not_to_pairs():
+    pairs = HOLDS.score(at=30, by="both")
+    for ask in (lambda: pairs.share(10), lambda: pairs.amounts(unit=1)):
+        with pytest.raises(ValueError, match="units go to holders or to tokens"):
+            ask()
+    assert HOLDS.score(at=30, by="token").amounts(unit=1) == {"t": 65, "u": 10}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda at: HOLDS.epochs(every="1mo", start=0, at=at),
+        lambda at: HOLDS.holders_over_time(at=at),
+        lambda at: HOLDS.longest_hold(at=at),
+    ],
+)
+def test_an_answer_says_its_instant_and_can_be_repeated(ask):
+    with_clock = ask(None)
+    again = ask(at(0) + timedelta(microseconds=with_clock.at_us))
+    assert again.at_us == with_clock.at_us
+    assert again.to_pylist() == with_clock.to_pylist()
+    assert HOLDS.average_balance(0, 30).at_us == 30_000_000
+    assert HOLDS.to_table().at_us is None
+
+
+def test_tables_by_index():
+    table = HOLDS.to_table()
+    assert [table[place] for place in range(len(table))] == table.to_pylist() == list(table)
+    assert table[-1] == table[3]
+    for outside in (4, -5):
+        with pytest.raises(IndexError):
+            table[outside]
+    assert HOLDS.to_table(holder_id="alice").to_pylist() == table.to_pylist()[:2]
+    assert len(HOLDS.to_table(holder_id="nobody")) == 0
+
+
+def test_stats_have_exact_forms():
+    stats = HoldStat.of(HOLDS.score(at=30))
+    assert stats[0] == HoldStat("alice", 20.0, 50.0, at(20), 20_000_000, "50")
+    assert HoldStat.of(HOLDS.score(at=-1))[2] == HoldStat("carol")
+
+
+@pytest.mark.parametrize("weight", ["1", "0.000000001", str(2**220)])
+def test_a_bundle_without_a_unit_is_exact(tmp_path, weight):
+    holds = Holds([HoldEvent("t", "a", 0, 10**-6, weight)])
+    holds.snapshot(at=1).proof_bundle(tmp_path / "bundle.json")
+    assert bundle.verify(tmp_path / "bundle.json") == []

@@ -386,6 +386,10 @@ class Holds:
             `instant` and `holders`: the state at t is that of the last instant at or before t. A
             weight of 0 is not holding.
         """
+    def leaderboard(self, /, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None) -> Scores:
+        """
+        All scores, the highest first; equal scores in order of id. Keywords as of `score`.
+        """
     def longest_hold(self, /, *, at: Instant | None = None) -> Table:
         """
         The longest unbroken run of each holder with one token, as of `at`; of equal ones the
@@ -458,6 +462,18 @@ class Holds:
         Scores
             A row for each holder (token, pair) of the table, in order of first appearance.
         """
+    def share(self, /, pot: int, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None) -> Shares:
+        """
+        Divide a pot of whole units in proportion to the scores, as `Scores.share` does. Keywords as
+        of `score`.
+
+        Examples
+        --------
+        >>> from poh_holdmetrics import Holds
+        >>> holds = Holds([{"holder_id": who, "token_id": "t", "start": 0} for who in "ab"])
+        >>> holds.share(11, at=10)
+        {'a': 6, 'b': 5}
+        """
     def snapshot(self, /, *, at: Instant, by: By = ..., overlap: Overlap = ..., boost: Boost | None = None) -> Scores:
         """
         The scores as of one instant: `score` with an `at` that must be named.
@@ -471,6 +487,11 @@ class Holds:
         ----------
         holder_id
             Only the holds of this holder; none for one that is not known.
+        """
+    def top_n(self, /, n: SupportsIndex, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None) -> Scores:
+        """
+        The `n` highest scores, the highest first; equal scores in order of id. Keywords as of
+        `score`.
         """
 
 @final
@@ -576,7 +597,7 @@ class Scores:
         """
         All rows, the highest score first; equal scores in order of id.
         """
-    def proof_bundle(self, /, path: str | PathLike[str], *, unit: Weight) -> None:
+    def proof_bundle(self, /, path: str | PathLike[str], *, unit: Weight | None = None) -> None:
         """
         Write a bundle that `poh_holdmetrics verify` computes anew: the events, the question, these
         scores, and the root of the Merkle tree of their claims where holder ids are addresses.
@@ -586,7 +607,8 @@ class Scores:
         path
             A file, which is there whole or not at all.
         unit
-            The size of one unit of a claim, as in `amounts`.
+            The size of one unit of a claim, as in `amounts`; without it the largest power of ten
+            of which every possible score is a whole number.
         """
     def share(self, /, pot: int) -> Shares:
         """
@@ -724,6 +746,12 @@ class Table:
         """
     def __len__(self, /) -> int: ...
     def __repr__(self, /) -> str: ...
+    @property
+    def at_us(self, /) -> int | None:
+        """
+        The instant of the answer in microseconds since 1970 UTC, with `/ 10**6` the `at` that has the
+        same answer again; None for a table that is not about an instant.
+        """
     @property
     def columns(self, /) -> list[str]:
         """

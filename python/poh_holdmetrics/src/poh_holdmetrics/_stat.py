@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import datetime as dt  # pydantic reads the annotations at run time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from poh_holdmetrics._native import Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +32,17 @@ class HoldStat:
     """Time held, exactly."""
     weighted_score_exact: str = "0"
     """Seconds times weight, every digit."""
+
+    @classmethod
+    def of(cls, scores: Scores) -> list[HoldStat]:
+        """Make one of each row of an answer; its rows are holders.
+
+        Examples
+        --------
+        >>> from poh_holdmetrics import HoldStat, score
+        >>> scores = score([{"holder_id": "alice", "token_id": "t", "start": 0}], at=60)
+        >>> HoldStat.of(scores)[0].weighted_score
+        60.0
+        """
+        rows = zip(scores.to_pylist(), scores.total_microseconds, strict=True)
+        return [cls(**row, total_microseconds=micros) for row, micros in rows]
