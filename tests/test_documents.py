@@ -52,6 +52,7 @@ DOCUMENTS = sorted(
 # How many blocks of a document are not run. A new one is a decision: raise the number by hand.
 NOT_RUN = {
     "README.md": 2,
+    "docs/docker.md": 2,
     "docs/getting-started.md": 2,
     "docs/lab.md": 6,
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from labchannel.develop import native_packages
 from labchannel.manifest import read_manifest
 from labchannel.recipe import load_recipes
@@ -168,6 +169,18 @@ def test_tasks_name_no_package_and_are_described() -> None:
         assert task.description, task.name
         for package in NATIVE:
             assert package not in " ".join(task.command), task.name
+
+
+def test_compose_has_a_service_for_the_tests_of_each_library() -> None:
+    """Those that README presents: a package that was just added is run by the service `test`."""
+    compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))
+    services = {name for name in compose["services"] if name.startswith("test_")}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    presented = set(re.findall(r"(?m)^- \[(\w+)\]\(python/\1/README.md\)", text))
+    assert presented <= set(NATIVE)
+    assert services == {f"test_{name}" for name in presented}
+    for name in services:
+        assert compose["services"][name]["environment"] == {"PACKAGE": name.removeprefix("test_")}
 
 
 def test_only_lab_workspaces_use_the_published_channel() -> None:

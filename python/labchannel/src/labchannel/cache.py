@@ -101,7 +101,7 @@ def exclusive(
 # What `clean` empties, and what costs a long time to get again: only with `--all`.
 _CHEAP = ("build", "built", "envs", "logs", "matrix", "scratch", "tools")
 _DEAR = (
-    *("crates", "debian", "debs", "jars", "pkgs", "rust", "toolchain"),
+    *("crates", "debian", "debs", "images", "jars", "pkgs", "rust", "toolchain"),
     *("uv", "venvs", "wheels", "wine"),
 )
 

@@ -472,18 +472,23 @@ def test_installed(
     pythons: Annotated[
         list[str] | None, typer.Option("--python", help="Only this Python, like 3.13.")
     ] = None,
+    packages: Annotated[
+        list[str] | None,
+        typer.Option("--package", help="Only this package; without a checkout it has to be named."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the packages' own tests in fresh environments made from the channel alone."""
     from labchannel.environment import current_platform
     from labchannel.installed import Row
     from labchannel.matrix import MatrixOptions, run_matrix
-    from labchannel.workspace import SERVED_PYTHONS
+    from labchannel.workspace import SERVED_PYTHONS, Workspace
 
-    workspace = find_workspace()
+    # Where there is no checkout, as in an image, a folder without recipes takes its place.
+    workspace = find_workspace() if not packages else Workspace(Path.cwd())
     rows = [
         Row((name,), current_platform(), python)
-        for name in workspace.own_packages()
+        for name in packages or workspace.own_packages()
         for python in pythons or SERVED_PYTHONS
     ]
     options = MatrixOptions(channel=channel or workspace.channel, build=False)
@@ -601,6 +606,56 @@ def _show_matrix(as_json: bool) -> Callable[[MatrixReport], None]:
             typer.echo("What can't run here has not been tested; --require-all makes it a failure.")
 
     return show
+
+
+@app.command()
+def image(
+    target: Annotated[
+        str, typer.Argument(help="The stage of docker/Dockerfile: app, test or dev.")
+    ] = "app",
+    channel: Annotated[
+        Path | None, typer.Option("--channel", help="The channel folder; ./channel by default.")
+    ] = None,
+    base: Annotated[
+        str, typer.Option("--base", help="The base image; Debian's slim one, or one made here.")
+    ] = "",
+    python: Annotated[str, typer.Option("--python", help="The image's Python.")] = "3.12",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Build a docker image of the libraries from the channel, with no network inside."""
+    from labchannel.docker import TARGETS, build_image
+
+    if target not in TARGETS:
+        raise typer.BadParameter(f"{target!r} is not one of {', '.join(TARGETS)}")
+    built = build_image(
+        find_workspace(),
+        Progressor(quiet=quiet),
+        target=target,
+        channel=channel,
+        base=base,
+        python=python,
+    )
+    if as_json:
+        _print_json(asdict(built))
+    else:
+        typer.echo(f"{built.name}, on {built.base}: {_size(built.unpacked)} unpacked")
+        if built.compressed is not None:
+            typer.echo(f"{_size(built.compressed)} compressed (docker save, gzip)")
+
+
+@app.command("base-image")
+def base_image(
+    suite: Annotated[str, typer.Option("--suite", help="The Debian to take.")] = "bookworm",
+    tag: Annotated[
+        str, typer.Option("--tag", help="The image's name; labchannel-base:SUITE by default.")
+    ] = "",
+    quiet: Quiet = False,
+) -> None:
+    """Make a small base image by debootstrap, where no image registry answers."""
+    from labchannel.docker import base_image as run
+
+    typer.echo(run(Progressor(quiet=quiet), suite, tag))
 
 
 @app.command("test-slow", hidden=True)

@@ -136,7 +136,7 @@ def solve(
     async def run() -> list[rattler.RepoDataRecord]:
         # A gateway of its own: a channel folder may have been published to a moment ago.
         with tempfile.TemporaryDirectory() as repodata_cache:
-            gateway = rattler.Gateway(cache_dir=Path(repodata_cache))
+            gateway = _gateway(Path(repodata_cache))
             return await rattler.solve(
                 sources=sources,
                 specs=[rattler.MatchSpec(spec) for spec in specs],
@@ -163,6 +163,17 @@ def _mend_for(channels: Sequence[str | Path], platform: str) -> str:
     if len(folders) == len(channels) and not any((f / platform).is_dir() for f in folders):
         return f"Publish for {platform} first: `./pixiw run build-recipes --platform {platform}`"
     return "Ask for other versions, or add the missing packages to the channel"
+
+
+def _gateway(cache: Path) -> rattler.Gateway:
+    try:
+        return rattler.Gateway(cache_dir=cache)
+    except ValueError as error:
+        # Seen in a container of a minimal Debian, also for channels that are folders.
+        raise LabchannelError(
+            f"rattler's client can't start ({error}): this system has no certificates",
+            "Install them (apt-get install ca-certificates), or set SSL_CERT_FILE to a bundle",
+        ) from error
 
 
 def _ask(
@@ -331,7 +342,7 @@ def records_of_lock(
 
     async def query() -> list[rattler.RepoDataRecord]:
         with tempfile.TemporaryDirectory() as repodata_cache:
-            found = await rattler.Gateway(cache_dir=Path(repodata_cache)).query(
+            found = await _gateway(Path(repodata_cache)).query(
                 sources=sources,
                 platforms=[rattler.Subdir(platform), rattler.Subdir("noarch")],
                 specs=[rattler.MatchSpec(package.name) for package in packages],
