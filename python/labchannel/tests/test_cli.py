@@ -14,17 +14,21 @@ from labchannel.channel.publish import publish
 from labchannel.cli import app
 
 COMMANDS = [
+    "base-image",
     "bench",
     "bootstrap",
     "build",
     "clean",
     "doctor",
     "env",
+    "image",
     "matrix",
     "new-package",
     "prune",
     "publish",
+    "release-check",
     "run",
+    "sdists",
     "serve",
     "test-installed",
     "verify",

@@ -455,6 +455,25 @@ def wheels() -> None:
         typer.echo(line)
 
 
+@app.command()
+def sdists() -> None:
+    """Build source distributions into dist/, and try each by building a wheel from it."""
+    from labchannel.release import build_sdists
+
+    for line in build_sdists(find_workspace(), Progressor()):
+        typer.echo(line)
+
+
+@app.command("release-check")
+def release_check(
+    tag: Annotated[str, typer.Argument(help="The tag of the release, like v0.1.0.")],
+) -> None:
+    """Fail unless the tag is the version in Cargo.toml, and CHANGELOG.md has a section for it."""
+    from labchannel.release import check_release
+
+    typer.echo(f"{tag}: releases {check_release(find_workspace(), tag)}")
+
+
 @app.command("new-package")
 def new_package(
     name: Annotated[str, typer.Argument(help="snake_case; crate, import and conda package alike.")],

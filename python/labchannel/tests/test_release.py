@@ -1,0 +1,115 @@
+"""What is said before a release, and source distributions that are whole."""
+
+import subprocess
+import sys
+import tarfile
+
+import pytest
+from labchannel.errors import LabchannelError
+from labchannel.progress import Progressor
+from labchannel.release import build_sdists, check_release
+from labchannel.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    (tmp_path / "Cargo.toml").write_text('[workspace.package]\nversion = "1.2.3"\n')
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - today\n")
+    return Workspace(tmp_path)
+
+
+def test_the_tag_of_the_version(workspace):
+    assert check_release(workspace, "v1.2.3") == "1.2.3"
+
+
+@pytest.mark.parametrize("tag", ["1.2.3", "v1.2.4", "v1.2.3rc1", "refs/tags/v1.2.3", ""])
+def test_another_tag_is_refused(workspace, tag):
+    with pytest.raises(LabchannelError, match=r"is not v1\.2\.3"):
+        check_release(workspace, tag)
+
+
+def test_a_version_without_its_changes_is_refused(workspace):
+    (workspace.root / "CHANGELOG.md").write_text("## [Unreleased]\n\n## [1.2.30]\n")
+    with pytest.raises(LabchannelError, match=r"no section \[1\.2\.3\]"):
+        check_release(workspace, "v1.2.3")
+
+
+# A backend of a few lines: its distributions are what their names say, and no more.
+BACKEND = """\
+import tarfile, zipfile
+def build_sdist(folder, settings=None):
+    with tarfile.open(f"{folder}/plain-1.0.tar.gz", "w:gz") as archive:
+        for name in NAMES:
+            archive.add(name, f"plain-1.0/{name}")
+    return "plain-1.0.tar.gz"
+def build_wheel(folder, settings=None, metadata=None):
+    name = "plain-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as archive:
+        archive.write("plain.py")
+        about = "Metadata-Version: 2.1\\nName: plain\\nVersion: 1.0\\n"
+        archive.writestr("plain-1.0.dist-info/METADATA", about)
+        archive.writestr("plain-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\n"
+            "Generator: plain\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        archive.writestr("plain-1.0.dist-info/RECORD", "")
+    return name
+"""
+PROJECT = """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "plain"
+version = "1.0"
+"""
+
+
+@pytest.fixture
+def plain(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABCHANNEL_CACHE", str(tmp_path / "cache"))
+
+    def make(*names):
+        folder = tmp_path / "python" / "plain"
+        folder.mkdir(parents=True)
+        (folder / "pyproject.toml").write_text(PROJECT)
+        (folder / "backend.py").write_text(BACKEND.replace("NAMES", repr(names)))
+        (folder / "plain.py").write_text("")
+        return Workspace(tmp_path)
+
+    return make
+
+
+def test_a_source_distribution_and_the_wheel_that_it_gives(plain):
+    workspace = plain("pyproject.toml", "backend.py", "plain.py")
+    built = list(build_sdists(workspace, Progressor(quiet=True)))
+    assert [name.replace("\\", "/") for name in built] == [
+        "dist/plain-1.0.tar.gz",
+        "dist/plain-1.0-py3-none-any.whl",
+    ]
+    with tarfile.open(workspace.dist / "plain-1.0.tar.gz") as archive:
+        assert "plain-1.0/plain.py" in archive.getnames()
+
+
+def test_one_that_lacks_a_file_is_refused(plain):
+    workspace = plain("pyproject.toml", "backend.py")
+    with pytest.raises(LabchannelError, match=r"no wheel can be built from plain-1\.0\.tar\.gz"):
+        list(build_sdists(workspace, Progressor(quiet=True)))
+    assert list(workspace.dist.iterdir()) == []
+
+
+def test_one_that_cant_be_made_is_told(plain):
+    workspace = plain("no such file")
+    with pytest.raises(LabchannelError, match="source distribution of plain can't be built"):
+        list(build_sdists(workspace, Progressor(quiet=True)))
+
+
+def test_what_the_command_says(repository):
+    done = subprocess.run(
+        [sys.executable, "-m", "labchannel", "release-check", "nonsense"],
+        check=False,
+        cwd=repository,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the tag nonsense is not v")
