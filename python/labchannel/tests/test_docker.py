@@ -66,9 +66,9 @@ def test_a_stage_that_is_none(repository):
     assert "'nonsense' is not one of app, test, dev" in done.stderr
 
 
-def test_a_channel_that_does_not_serve_alone(tiny_package, tmp_path):
+def test_a_channel_that_does_not_serve_alone(make_package, tmp_path):
     channel = tmp_path / "channel"
-    publish(channel, [tiny_package("alpha")])
+    publish(channel, [make_package("alpha")])
     with pytest.raises(LabchannelError, match="holds no Python") as error:
         make_installer(channel, tmp_path / "installer")
     assert "LABCHANNEL_UPSTREAM=toolchain" in error.value.mend
