@@ -39,6 +39,7 @@ ZIZMOR = "1.32.0"
 
 RUN_HERE = {
     "ci.yml, build: pixi run sdists",
+    "ci.yml, matrix: pixi run matrix",
     "ci.yml, merge: pixi run labchannel publish",
     "ci.yml, merge: pixi run labchannel verify channel",
     "release.yml, check: ./pixiw run labchannel release-check",
@@ -52,6 +53,7 @@ CLIENTS = "conda, mamba and pixi are what it tries, and they are not here"
 WINDOWS = "it is for Windows' own shells; tests/test_pixiw_cmd.py runs pixiw.cmd by Wine's cmd.exe"
 NOT_RUN = {
     "ci.yml, alone: The Rust of toolchain.lock": "it makes another Rust this machine's default",
+    "ci.yml, alone: ./pixiw run matrix": "18 rows take long; of the job `matrix` one is run here",
     "ci.yml, msrv: ": "it installs another Rust",
     "ci.yml, windows: ": WINDOWS,
     "ci.yml, clients: ": CLIENTS,
@@ -75,8 +77,9 @@ class Step:
 
     @property
     def task(self) -> str:
-        """The task, if the step does nothing else than to run one without arguments."""
-        match = re.fullmatch(r"(?:pixi|\./pixiw) run ((?:labchannel )?[\w-]+)", self.script.strip())
+        """The task, if the step does nothing else than to run one, with no more than options."""
+        line = self.script.strip()
+        match = re.fullmatch(r"(?:pixi|\./pixiw) run ((?:labchannel )?[\w-]+)( --[\w-]+)*", line)
         return match[1] if match else ""
 
 
@@ -230,7 +233,11 @@ def test_zizmor_finds_nothing() -> None:
 
 # ---- What can run on Linux is run ---------------------------------------------------------------
 
-EXPRESSIONS = {"${{ github.ref_name }}": f"v{WORKSPACE.version}"}
+EXPRESSIONS = {
+    "${{ github.ref_name }}": f"v{WORKSPACE.version}",
+    # The matrix of one package on one Python: `--only` takes any part of a row's name.
+    "${{ matrix.platform }}": f"{WORKSPACE.compiled_packages()[-1]} linux-64 3.12",
+}
 
 
 def pixi(folder: Path) -> Path:
@@ -326,6 +333,18 @@ def test_source_distributions_are_built(dist: Path) -> None:
     for folder in WORKSPACE.python_packages:
         assert f"{folder.name}-{version}.tar.gz" in names
     assert f"labchannel-{version}-py3-none-any.whl" in names
+
+
+@pytest.mark.slow
+def test_a_row_of_the_matrix(channel: Path, programs: Path) -> None:
+    files = [ROOT / "matrix.xml", ROOT / "matrix.html"]
+    try:
+        (said,) = run_job("ci.yml", "matrix", ROOT, programs)
+        assert "1 passed" in said
+        assert all(path.stat().st_size > 100 for path in files)
+    finally:
+        for path in files:
+            path.unlink(missing_ok=True)
 
 
 @pytest.mark.slow
