@@ -21,6 +21,7 @@ Every step can be done again without harm: a file that is no longer in `.publish
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -132,13 +133,16 @@ def roll_forward(channel: Path) -> None:
             (channel / name).unlink(missing_ok=True)
         _sync_parents(channel, journal.delete)
         (work / _JOURNAL).unlink()
-        discard(work)
     except OSError as error:
         raise LabchannelError(
             f"{error.filename or channel} can't be put in place ({error.strerror or error})",
             "Close the program that has it open or mend its permissions, and publish again: "
             "that finishes this publication first",
         ) from error
+    # It has happened. What was linked for it can't be deleted on Windows while a reader has the
+    # same file open under its name in the channel; then the next publication clears it away.
+    with contextlib.suppress(OSError):
+        discard(work)
 
 
 def _put(source: Path, target: Path) -> None:
