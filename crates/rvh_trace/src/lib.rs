@@ -54,7 +54,8 @@ pub use redaction::Redaction;
 pub use resource::Resource;
 pub use sampler::{RateLimit, Rule, Sampler};
 pub use settings::{
-    Batch, ExporterSettings, FileSettings, FromEnv, OtlpSettings, Protocol, Settings,
+    Batch, CustomExporter, ExporterSettings, FileSettings, FromEnv, OtlpSettings, Protocol,
+    Settings,
 };
 pub use span::{Event, Extra, Kind, Link, SpanRecord, Status, copy_within, now_ns, set_new};
 pub use stats::Stats;

@@ -1,8 +1,10 @@
 //! Everything that can be set, and the standard `OTEL_*` variables that set it.
 
+use crate::export::Exporter;
 use crate::{Error, Level, Limits, Redaction, Resource, Sampler, Tail, Value};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// All settings of the tracer.
@@ -72,6 +74,39 @@ pub enum ExporterSettings {
     Memory,
     /// Recorded and discarded.
     None,
+    /// To an exporter of one's own.
+    Custom(CustomExporter),
+}
+
+/// How to make an exporter of one's own: at the start, and again in the child of a fork.
+#[derive(Clone)]
+pub struct CustomExporter {
+    id: usize,
+    make: Arc<dyn Fn() -> Box<dyn Exporter> + Send + Sync>,
+}
+
+impl CustomExporter {
+    /// `id` tells whether two of them are the same one.
+    pub fn new(id: usize, make: impl Fn() -> Box<dyn Exporter> + Send + Sync + 'static) -> Self {
+        let make = Arc::new(make);
+        Self { id, make }
+    }
+
+    pub(crate) fn make(&self) -> Box<dyn Exporter> {
+        (self.make)()
+    }
+}
+
+impl PartialEq for CustomExporter {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl fmt::Debug for CustomExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CustomExporter({:#x})", self.id)
+    }
 }
 
 impl Default for ExporterSettings {

@@ -8,8 +8,8 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rvh_trace::{
-    Error, ExporterSettings, FileSettings, OtlpSettings, Protocol, RateLimit, Redaction, Rule,
-    Sampler, Settings, Tail, Value,
+    CustomExporter, Error, ExporterSettings, FileSettings, OtlpSettings, Protocol, RateLimit,
+    Redaction, Rule, Sampler, Settings, Tail, Value,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -171,11 +171,15 @@ pub(crate) fn install(
     if from_env.disabled {
         return Ok(Vec::new());
     }
-    let object = exporter_object.map(|object| {
-        settings.exporter = ExporterSettings::None;
-        Box::new(PyExporter(object)) as Box<dyn rvh_trace::export::Exporter>
-    });
-    py.detach(|| rvh_trace::install(settings, object, reconfigure))
+    if let Some(object) = exporter_object {
+        let id = object.as_ptr() as usize;
+        let make = move || {
+            let object = Python::attach(|py| object.clone_ref(py));
+            Box::new(PyExporter(object)) as Box<dyn rvh_trace::export::Exporter>
+        };
+        settings.exporter = ExporterSettings::Custom(CustomExporter::new(id, make));
+    }
+    py.detach(|| rvh_trace::install(settings, None, reconfigure))
         .map_err(to_py_err)?;
     Ok(from_env.warnings.iter().map(ToString::to_string).collect())
 }

@@ -80,5 +80,6 @@ pub(crate) fn make(
         ExporterSettings::Console => Box::new(console::Console),
         ExporterSettings::Memory => Box::new(store.clone()),
         ExporterSettings::None => Box::new(Discard),
+        ExporterSettings::Custom(custom) => custom.make(),
     })
 }
