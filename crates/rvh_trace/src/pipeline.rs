@@ -47,15 +47,6 @@ impl Pipeline {
     pub fn start(settings: Settings) -> Result<Arc<Self>, Error> {
         let store = Store::default();
         let exporter = export::make(&settings.exporter, &store)?;
-        Self::with_exporter(settings, exporter, store)
-    }
-
-    /// Starts a pipeline with an exporter of one's own.
-    pub fn with_exporter(
-        settings: Settings,
-        exporter: Box<dyn Exporter>,
-        store: Store,
-    ) -> Result<Arc<Self>, Error> {
         let pipeline = Arc::new(Self {
             ring: Ring::new(settings.batch.queue),
             wake_every: (settings.batch.size as u64 / 2).max(1),

@@ -2,8 +2,6 @@
 
 use crate::context::SAMPLED;
 use crate::exception::Exception;
-use crate::export::Exporter;
-use crate::export::memory::Store;
 use crate::pipeline::Pipeline;
 use crate::redaction::KnownKeys;
 use crate::shared::{self, Joined};
@@ -101,25 +99,21 @@ pub fn discard(record: SpanRecord) {
 /// # Ok::<(), rvh_trace::Error>(())
 /// ```
 pub fn init(settings: Settings) -> Result<Guard, Error> {
-    install(settings, None, false)?;
+    install(settings, false)?;
     Ok(Guard {
         timeout: Duration::from_secs(2),
     })
 }
 
-/// Like [`init`], without a guard, with an exporter of one's own, and with the choice to replace
-/// what was set up before (which is flushed first).
-pub fn install(
-    settings: Settings,
-    exporter: Option<Box<dyn Exporter>>,
-    reconfigure: bool,
-) -> Result<(), Error> {
+/// Like [`init`], without a guard, and with the choice to replace what was set up before (which is
+/// flushed first).
+pub fn install(settings: Settings, reconfigure: bool) -> Result<(), Error> {
     let _held = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
     if shared::joined().is_some() {
         return Err(Error::Shared);
     }
     if let Some(current) = PIPELINE.load_full() {
-        if current.settings == settings && exporter.is_none() {
+        if current.settings == settings {
             return Ok(());
         }
         if !reconfigure {
@@ -129,10 +123,7 @@ pub fn install(
         }
     }
     let level = settings.level;
-    let pipeline = match exporter {
-        Some(exporter) => Pipeline::with_exporter(settings, exporter, Store::default())?,
-        None => Pipeline::start(settings)?,
-    };
+    let pipeline = Pipeline::start(settings)?;
     let bound = pipeline.settings.sampler.root_bound();
     let off = pipeline.settings.sampler == crate::Sampler::AlwaysOff;
     let previous = PIPELINE.swap(Some(pipeline));
@@ -176,11 +167,7 @@ fn differing(current: &Settings, wanted: &Settings) -> String {
         .filter(|(_, differs)| *differs)
         .map(|(n, _)| *n)
         .collect();
-    if names.is_empty() {
-        "exporter object".to_owned()
-    } else {
-        names.join(", ")
-    }
+    names.join(", ")
 }
 
 /// Flushes and shuts the tracer down when it is dropped.

@@ -179,7 +179,7 @@ pub(crate) fn install(
         };
         settings.exporter = ExporterSettings::Custom(CustomExporter::new(id, make));
     }
-    py.detach(|| rvh_trace::install(settings, None, reconfigure))
+    py.detach(|| rvh_trace::install(settings, reconfigure))
         .map_err(to_py_err)?;
     Ok(from_env.warnings.iter().map(ToString::to_string).collect())
 }

@@ -271,3 +271,141 @@ def test_the_asgi_instrumentation_serves():
         assert server.trace_id == spans()["work"].trace_id
         """
     )
+
+
+def test_the_httpx_instrumentation_propagates(collector):
+    pytest.importorskip(
+        "opentelemetry.instrumentation.httpx", reason="the instrumentation is not installed"
+    )
+    run(
+        f"""
+        import httpx
+        from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+        HTTPXClientInstrumentor().instrument()
+        async def main():
+            async with httpx.AsyncClient() as client:
+                await client.post({collector.endpoint!r}, content=b"")
+        with rvh_trace.span("ours"):
+            httpx.post({collector.endpoint!r}, content=b"")
+            asyncio.run(main())
+        posts = [s for s in rvh_trace.finished_spans() if s.name == "POST"]
+        assert [s.kind for s in posts] == ["client", "client"]
+        assert {{s.parent_span_id for s in posts}} == {{spans()["ours"].span_id}}
+        """
+    )
+    sent = [
+        {name.lower(): value for name, value in headers.items()}
+        for _, headers in collector.requests
+    ]
+    assert len({headers["traceparent"].split("-")[1] for headers in sent}) == 1
+    assert len({headers["traceparent"].split("-")[2] for headers in sent}) == 2
+
+
+def test_the_fastapi_instrumentation_serves():
+    for name in ("opentelemetry.instrumentation.fastapi", "fastapi", "httpx"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    run(
+        """
+        import fastapi, httpx
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+        app = fastapi.FastAPI()
+        FastAPIInstrumentor.instrument_app(app)
+        async def database():
+            with rvh_trace.span("connection"):
+                yield "connection"
+        @app.get("/items/{number}")
+        async def item(number: int, connection: str = fastapi.Depends(database)):
+            with rvh_trace.span("work", number=number):
+                await asyncio.sleep(0)
+            return {}
+        @app.get("/thread")
+        def in_a_thread():
+            with rvh_trace.span("in a thread"):
+                return {}
+        @app.get("/fails")
+        async def fails():
+            raise ValueError("bad")
+        header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        async def main():
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://h") as client:
+                headers = {"traceparent": header}
+                assert (await client.get("/items/7", headers=headers)).status_code == 200
+                assert (await client.get("/thread")).status_code == 200
+                assert (await client.get("/fails")).status_code == 500
+        asyncio.run(main())
+        s = spans()
+        server = s["GET /items/{number}"]
+        assert server.kind == "server"
+        assert server.trace_id == header.split("-")[1] == s["work"].trace_id
+        assert server.parent_span_id == header.split("-")[2]
+        assert server.attributes.get("http.route") == "/items/{number}"
+        by_id = {item.span_id: item for item in rvh_trace.finished_spans()}
+        def root_of(item):
+            while item.parent_span_id in by_id:
+                item = by_id[item.parent_span_id]
+            return item.name
+        assert root_of(s["work"]) == "GET /items/{number}"
+        assert root_of(s["connection"]) == "GET /items/{number}"
+        assert root_of(s["in a thread"]) == "GET /thread"
+        assert s["GET /fails"].status == "error"
+        assert rvh_trace.live_spans() == []
+        """
+    )
+
+
+def test_the_logging_instrumentation_finds_the_span():
+    pytest.importorskip(
+        "opentelemetry.instrumentation.logging", reason="the instrumentation is not installed"
+    )
+    run(
+        """
+        import logging
+        from opentelemetry.instrumentation.logging import LoggingInstrumentor
+        LoggingInstrumentor().instrument(set_logging_format=True)
+        seen = []
+        class Keep(logging.Handler):
+            def emit(self, record):
+                seen.append(record)
+        logging.getLogger().addHandler(Keep())
+        logging.getLogger().setLevel(logging.INFO)
+        with rvh_trace.span("ours") as ours:
+            logging.getLogger("shop").info("hello")
+        (record,) = [r for r in seen if r.name == "shop"]
+        assert (record.otelTraceID, record.otelSpanID) == (ours.trace_id, ours.span_id)
+        assert (record.trace_id, record.span_id) == (ours.trace_id, ours.span_id)
+        """
+    )
+
+
+def test_the_grpc_instrumentation_traces_both_ends():
+    for name in ("opentelemetry.instrumentation.grpc", "grpc"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    run(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+        import grpc
+        from opentelemetry.instrumentation.grpc import (
+            GrpcInstrumentorClient,
+            GrpcInstrumentorServer,
+        )
+        GrpcInstrumentorClient().instrument()
+        GrpcInstrumentorServer().instrument()
+        def handler(request, context):
+            with rvh_trace.span("work"):
+                return request
+        methods = {"Echo": grpc.unary_unary_rpc_method_handler(handler)}
+        server = grpc.server(ThreadPoolExecutor(1))
+        service = grpc.method_handlers_generic_handler("shop.Orders", methods)
+        server.add_generic_rpc_handlers([service])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with rvh_trace.span("ours"), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            assert channel.unary_unary("/shop.Orders/Echo")(b"x", timeout=20) == b"x"
+        server.stop(None).wait()
+        kinds = {s.kind: s for s in rvh_trace.finished_spans() if s.name == "/shop.Orders/Echo"}
+        assert kinds["client"].parent_span_id == spans()["ours"].span_id
+        assert kinds["server"].parent_span_id == kinds["client"].span_id
+        assert spans()["work"].parent_span_id == kinds["server"].span_id
+        """
+    )

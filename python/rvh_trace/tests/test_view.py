@@ -1,5 +1,9 @@
+import html
+import io
 import json
 import re
+import shutil
+import socket
 import subprocess
 import sys
 
@@ -53,6 +57,31 @@ def test_the_tree(written):
     assert "FAILED ValueError" in lines[2]
 
 
+def test_the_tree_on_a_terminal(written):
+    console = pytest.importorskip("rich.console", reason="rich is not installed")
+    order, payment = view.read(written)
+    order.name = "order [red]\x1b[31m"
+    shown = console.Console(width=200, record=True, file=io.StringIO(), force_terminal=True)
+    for tree in view.rich_trees([order, payment]):
+        shown.print(tree, soft_wrap=True)
+    lines = shown.export_text().splitlines()
+    assert lines[0].endswith("shop")
+    assert lines[1].startswith("└── order [red]\\x1b[31m ")
+    assert lines[2].startswith("    └── payment ")
+    assert "FAILED ValueError: <no money>" in lines[2]
+    assert "\x1b[1;31mpayment" in shown.file.getvalue()
+
+
+def test_a_forged_deep_trace_is_shown(tmp_path):
+    pytest.importorskip("rich.console", reason="rich is not installed")
+    spans = [
+        view.ViewedSpan("t", str(n), str(n - 1), f"s{n}", n, n + 1, "", {}, False, "", [])
+        for n in range(3000)
+    ]
+    (tree,) = view.rich_trees(spans)
+    assert tree.children[0].children[0].label.plain.startswith("s1 ")
+
+
 def test_the_page_escapes_everything(written):
     text = view.page(view.read(written), "<title>")
     assert "<script" not in text
@@ -100,3 +129,62 @@ def test_a_forged_cycle_ends():
 def test_a_directory_is_no_file(tmp_path):
     with pytest.raises(RuntimeError, match="cannot write spans"):
         rvh_trace.init_tracing(exporter="file", file=tmp_path)
+
+
+# ---- In a browser ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="looks for Debian's chromium")
+def test_a_browser_shows_the_page_and_loads_nothing(tmp_path, request):
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    # Nobody may come here, whatever the page says.
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    request.addfinalizer(listener.close)
+    here = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    evil = [
+        f"<img src={here}><link rel=stylesheet href={here}>",
+        f"</title><meta http-equiv=refresh content='0;url={here}'>",
+        "<script>document.title='owned'</script>",
+        "</style><script>document.title='owned'</script>",
+        "<img src=x onerror=\"document.title='owned'\">",
+        "'><svg onload=\"document.title='owned'\">",
+        "&lt;script&gt; \U0001f600 \u202e\x00",
+        "javascript:alert(1)",
+    ]
+    path = tmp_path / "spans.jsonl"
+    rvh_trace.init_tracing(exporter="file", file=path, service_name=evil[0])
+    with span("root"):
+        for text in evil:
+            with span(text, **{text: text, "list": [text]}) as opened:
+                opened.add_event(text, {text: text})
+                opened.set_status("error", text)
+    assert rvh_trace.shutdown(10.0)
+    page = tmp_path / "page.html"
+    page.write_text(view.page(view.read(path), evil[1]), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    result = subprocess.run(
+        [
+            program,
+            *flags,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        timeout=300,
+        check=True,
+        encoding="utf-8",
+    )
+    dom = result.stdout
+    # What ran would have changed the title; what was escaped is text in the document again.
+    title = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1]
+    assert title == html.escape(evil[1], quote=False)
+    assert not re.search(r"<(script|img|svg|link)", dom)
+    assert dom.count("<summary>") == 1 + len(evil)
+    assert html.escape(evil[-3], quote=False) in dom
+    with pytest.raises(BlockingIOError):
+        listener.accept()

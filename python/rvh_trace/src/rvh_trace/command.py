@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rvh_trace
+
+if TYPE_CHECKING:
+    from rvh_trace import view
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,9 +102,7 @@ def _view(file: Path, output: Path | None) -> int:
     try:
         spans = view.read(file)
         if output is None:
-            encoding = sys.stdout.encoding or "utf-8"
-            text = view.tree(spans).encode(encoding, "backslashreplace").decode(encoding)
-            sys.stdout.write(f"{text}\n")
+            _print_tree(spans)
         else:
             output.write_text(view.page(spans, file.name), encoding="utf-8")
             sys.stdout.write(f"{len(spans)} spans: {output}\n")
@@ -107,3 +110,20 @@ def _view(file: Path, output: Path | None) -> int:
         sys.stderr.write(f"rvh_trace: {error}\n")
         return 2
     return 0
+
+
+def _print_tree(spans: list[view.ViewedSpan]) -> None:
+    """Print the spans: in colour on a terminal, where rich is installed, else as plain text."""
+    from rvh_trace import view
+
+    if sys.stdout.isatty():
+        with contextlib.suppress(ImportError):
+            from rich.console import Console
+
+            console = Console()
+            for tree in view.rich_trees(spans):
+                console.print(tree, soft_wrap=True)
+            return
+    encoding = sys.stdout.encoding or "utf-8"
+    text = view.tree(spans).encode(encoding, "backslashreplace").decode(encoding)
+    sys.stdout.write(f"{text}\n")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from rich.tree import Tree
+
 
 @dataclass
 class ViewedSpan:
@@ -147,6 +149,33 @@ def tree(spans: list[ViewedSpan]) -> str:
         text = f"{span.name} {shown}{failed}"
         lines.append(f"{span.milliseconds:>10.3f} ms {'  ' * depth}{_one_line(text).rstrip()}")
     return "\n".join(lines)
+
+
+def rich_trees(spans: list[ViewedSpan]) -> list[Tree]:
+    """Return the spans as trees for a terminal, one for each trace. Needs the package ``rich``."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    by_trace: dict[str, list[ViewedSpan]] = defaultdict(list)
+    for top in roots(spans):
+        by_trace[top.trace_id].append(top)
+    trees: list[Tree] = []
+    for trace_id, tops in by_trace.items():
+        # Text, not a string: rich would read marks of its own in what was traced.
+        heading = Text(f"trace {_one_line(trace_id)} ", style="bold")
+        trees.append(Tree(heading.append(_one_line(tops[0].service), style="not bold cyan")))
+        branches = [trees[-1]]
+        for span, depth in _walk(tops):
+            line = Text(_one_line(span.name), style="bold red" if span.failed else "bold")
+            line.append(f" {span.milliseconds:.3f} ms", style="not bold green")
+            for key, value in span.attributes.items():
+                line.append(f" {_one_line(key)}=", style="not bold dim")
+                line.append(_one_line(repr(value)), style="not bold")
+            if span.failed:
+                line.append(f" FAILED {_one_line(span.message)}", style="not bold red")
+            del branches[depth + 1 :]
+            branches.append(branches[depth].add(line))
+    return trees
 
 
 _STYLE = """
