@@ -10,6 +10,7 @@ from rvh_trace._native import opening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from types import TracebackType
 
     from rvh_trace._native import Span
 
@@ -81,30 +82,47 @@ def _coroutine[**P, R](
     return wrapper
 
 
+class _Step:
+    """A step of a generator: its span is current meanwhile, and ends with the generator."""
+
+    def __init__(self, opened: Span) -> None:
+        self.opened = opened
+
+    def __enter__(self) -> None:
+        self.opened.resume()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.opened.suspend()
+        elif isinstance(error, StopIteration | StopAsyncIteration):
+            self.opened.__exit__(None, None, None)
+        else:
+            self.opened.__exit__(kind, error, traceback)
+
+
 def _generator[**P, R](
     function: Callable[P, Generator[Any, Any, R]], open_span: Callable[[], Span]
 ) -> Callable[P, Generator[Any, Any, R]]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, R]:
         steps = function(*args, **kwargs)
-        opened = open_span()
-        sent: Any = None
-        thrown: BaseException | None = None
+        step = _Step(open_span())
+        go_on: Callable[[Any], Any] = steps.send
+        argument: Any = None
         while True:
-            opened.resume()
             try:
-                item = steps.send(sent) if thrown is None else steps.throw(thrown)
+                with step:
+                    item = go_on(argument)
             except StopIteration as stop:
-                opened.__exit__(None, None, None)
                 return stop.value  # type: ignore[no-any-return]
-            except BaseException as error:
-                opened.__exit__(type(error), error, error.__traceback__)
-                raise
-            opened.suspend()
-            sent = thrown = None
             try:
-                sent = yield item
+                go_on, argument = steps.send, (yield item)
             except BaseException as error:
-                thrown = error
+                go_on, argument = steps.throw, error
 
     return wrapper
 
@@ -114,24 +132,18 @@ def _async_generator[**P](
 ) -> Callable[P, AsyncGenerator[Any, Any]]:
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, Any]:
         steps = function(*args, **kwargs)
-        opened = open_span()
-        sent: Any = None
-        thrown: BaseException | None = None
+        step = _Step(open_span())
+        go_on: Callable[[Any], Awaitable[Any]] = steps.asend
+        argument: Any = None
         while True:
-            opened.resume()
             try:
-                item = await (steps.asend(sent) if thrown is None else steps.athrow(thrown))
+                with step:
+                    item = await go_on(argument)
             except StopAsyncIteration:
-                opened.__exit__(None, None, None)
                 return
-            except BaseException as error:
-                opened.__exit__(type(error), error, error.__traceback__)
-                raise
-            opened.suspend()
-            sent = thrown = None
             try:
-                sent = yield item
+                go_on, argument = steps.asend, (yield item)
             except BaseException as error:
-                thrown = error
+                go_on, argument = steps.athrow, error
 
     return wrapper
