@@ -206,8 +206,9 @@ def test_a_windows_python_is_laid_out_as_condas(jar, tmp_path, programs):
     program(programs, "zig", ZIG)
     stage = tmp_path / "work" / "stage"
     stage.mkdir(parents=True)
-    stage_windows_python(jar, PYTHON, programs / "zig", stage)
-    found = sorted(p.relative_to(stage).as_posix() for p in stage.rglob("*") if p.is_file())
+    stage_windows_python(jar, PYTHON, programs / "zig", Path(sys.executable), stage)
+    files = [p.relative_to(stage).as_posix() for p in stage.rglob("*") if p.is_file()]
+    found = sorted(file for file in files if not file.endswith(".pyc"))
     assert found == [
         "DLLs/_ssl.pyd",
         "DLLs/libssl-3.dll",
@@ -222,6 +223,9 @@ def test_a_windows_python_is_laid_out_as_condas(jar, tmp_path, programs):
         "pythonw.exe",
         "vcruntime140.dll",
     ]
+    # The bytecode is there, and says of no folder of this machine.
+    (bytecode,) = (stage / "Lib" / "json" / "__pycache__").glob("*.pyc")
+    assert str(tmp_path).encode() not in bytecode.read_bytes()
     assert (stage / "python3.dll").read_text().splitlines() == [
         "LIBRARY python3.dll",
         "EXPORTS",
@@ -237,7 +241,7 @@ def test_a_jar_that_is_laid_out_in_another_way(tmp_path):
     stage = tmp_path / "work" / "stage"
     stage.mkdir(parents=True)
     with pytest.raises(LabchannelError, match=r"other\.jar has no python312\.dll"):
-        stage_windows_python(path, PYTHON, tmp_path / "zig", stage)
+        stage_windows_python(path, PYTHON, tmp_path / "zig", Path(sys.executable), stage)
 
 
 def test_zig_that_fails(jar, tmp_path, programs):
@@ -245,7 +249,7 @@ def test_zig_that_fails(jar, tmp_path, programs):
     stage = tmp_path / "work" / "stage"
     stage.mkdir(parents=True)
     with pytest.raises(LabchannelError, match=r"python3\.dll can't be made: error: no such target"):
-        stage_windows_python(jar, PYTHON, programs / "zig", stage)
+        stage_windows_python(jar, PYTHON, programs / "zig", Path(sys.executable), stage)
 
 
 # An environment for Windows, made here.
@@ -284,8 +288,10 @@ def test_an_environment_for_windows(jar, tmp_path, programs, make_package):
 
     packed(
         1,
-        windows_python_contents(PYTHON),
-        lambda stage: stage_windows_python(jar, PYTHON, programs / "zig", stage),
+        windows_python_contents(PYTHON, Path("python-3.12.1-h0_0.conda")),
+        lambda stage: stage_windows_python(
+            jar, PYTHON, programs / "zig", Path(sys.executable), stage
+        ),
     )
     for number, (name, tag, module) in enumerate(
         [

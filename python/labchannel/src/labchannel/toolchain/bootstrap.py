@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rattler
-import rattler.package_streaming
 
 from labchannel.cache import cache_folder, exclusive, require_space
 from labchannel.channel.index import build_index
@@ -38,7 +37,7 @@ from labchannel.toolchain.lock import (
     read_lock,
     write_lock,
 )
-from labchannel.toolchain.package import Contents, Job, pack
+from labchannel.toolchain.package import Contents, Job, extracted, pack
 from labchannel.toolchain.resolve import (
     CROSS_PLATFORM,
     TOOLCHAIN_PLATFORM,
@@ -214,10 +213,15 @@ def _cross_jobs(lock: ToolchainLock, wants: Wants, base: Toolchain) -> list[Job]
     cache = cache_folder("build")
     pythons = [entry for entry in lock.pythons if entry.platform == CROSS_PLATFORM]
     zig = _only(base, "zig")
-    jobs = [
-        Job(windows_python_contents(entry), partial(_stage_windows_python, entry, zig))
-        for entry in pythons
-    ]
+    jobs = []
+    for entry in pythons:
+        here = _only(base, "python", entry.version)
+        jobs.append(
+            Job(
+                windows_python_contents(entry, here),
+                partial(_stage_windows_python, entry, zig, here),
+            )
+        )
     jobs += _companions(pythons, CROSS_PLATFORM)
     for entry in pythons[:1]:
         jobs += cross_python_jobs(minor(entry.version))
@@ -227,9 +231,9 @@ def _cross_jobs(lock: ToolchainLock, wants: Wants, base: Toolchain) -> list[Job]
     return jobs + _wheel_jobs(lock, wants, CROSS_PLATFORM)
 
 
-def _only(base: Toolchain, name: str) -> Path:
+def _only(base: Toolchain, name: str, version: str = "[0-9]*") -> Path:
     """The one package of this name in a toolchain channel."""
-    found = list(base.path.glob(f"{TOOLCHAIN_PLATFORM}/{name}-[0-9]*.conda"))
+    found = list(base.path.glob(f"{TOOLCHAIN_PLATFORM}/{name}-{version}-*.conda"))
     if len(found) != 1:
         raise LabchannelError(
             f"the toolchain channel {base.path} has {len(found)} packages {name}",
@@ -269,12 +273,11 @@ def _stage_python(entry: LockedArtifact, stage: Path) -> None:
     stage_python(registry.fetch_artifact(entry, cache_folder("jars")), entry, stage)
 
 
-def _stage_windows_python(entry: LockedArtifact, zig: Path, stage: Path) -> None:
-    unpacked = stage.parents[1] / "zig"
-    if not unpacked.is_dir():
-        rattler.package_streaming.extract(zig, unpacked)
+def _stage_windows_python(entry: LockedArtifact, zig: Path, python: Path, stage: Path) -> None:
     jar = registry.fetch_artifact(entry, cache_folder("jars"))
-    stage_windows_python(jar, entry, unpacked / "bin" / "zig", stage)
+    zig_program = extracted(zig, stage) / "bin" / "zig"
+    python_program = extracted(python, stage) / "bin" / "python"
+    stage_windows_python(jar, entry, zig_program, python_program, stage)
 
 
 def _crate_contents(entry: LockedCrate) -> Contents:

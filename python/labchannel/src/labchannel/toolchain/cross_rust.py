@@ -12,15 +12,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import rattler.package_streaming
-
 from labchannel.errors import LabchannelError
 from labchannel.toolchain import registry
 from labchannel.toolchain.compiler import TRIPLE as LINUX_TRIPLE
 from labchannel.toolchain.debian import deb_version, unpacked
 from labchannel.toolchain.interpreter import set_runpath
 from labchannel.toolchain.mingw import TRIPLE as MINGW_TRIPLE
-from labchannel.toolchain.package import Contents, Job
+from labchannel.toolchain.package import Contents, Job, extracted
 from labchannel.toolchain.rust import RUST_LICENSE, RUST_TARGETS
 
 if TYPE_CHECKING:
@@ -131,19 +129,11 @@ def _tree(debs: list[LockedDeb], stage: Path) -> Path:
     return usr
 
 
-def _cargo(rust: Path, stage: Path) -> Path:
-    """cargo, out of the channel's own package."""
-    folder = stage.parents[1] / "cargo"
-    if not folder.is_dir():
-        rattler.package_streaming.extract(rust, folder)
-    return folder / "bin" / "cargo"
-
-
 def _stage_compiler(debs: list[LockedDeb], rust: Path, stage: Path) -> None:
     usr = _tree(debs, stage)
     (stage / "bin").mkdir()
     shutil.copy2(usr / "bin" / "rustc", stage / "bin" / "rustc")
-    shutil.copy2(_cargo(rust, stage), stage / "bin" / "cargo")
+    shutil.copy2(extracted(rust, stage) / "bin" / "cargo", stage / "bin" / "cargo")
     shutil.copytree(usr / _LIBRARIES, stage / _LIBRARIES, symlinks=True)
 
 
@@ -176,7 +166,13 @@ def _stage_windows_std(debs: list[LockedDeb], rust: Path, cache: Path, stage: Pa
     kept = {name: value for name, value in os.environ.items() if not _NOT_FOR_STD.match(name)}
     registry.run_client(
         [
-            *(str(_cargo(rust, stage)), "build", "--release", "--target", TARGET),
+            *(
+                str(extracted(rust, stage) / "bin" / "cargo"),
+                "build",
+                "--release",
+                "--target",
+                TARGET,
+            ),
             "-Zbuild-std=std,panic_unwind",
         ],
         "Check that cargo reaches its registry and that cc works, then start again",

@@ -104,20 +104,19 @@ def stage_python(jar: Path, entry: LockedArtifact, stage: Path) -> None:
     # libffi lies in lib/, two folders above the extension modules.
     set_runpath("$ORIGIN/../..", modules)
     _name_the_prefix(stage / "lib" / f"python{short}", short)
-    _compile_library(stage, short)
+    compile_library(binaries / f"python{short}", stage / "lib" / f"python{short}", stage)
     shutil.rmtree(scratch)
 
 
-def _compile_library(stage: Path, short: str) -> None:
-    """Write the bytecode of the standard library, by the staged Python itself.
+def compile_library(python: Path, library: Path, stage: Path) -> None:
+    """Write the bytecode of a standard library, by a Python of its version.
 
     Tied to no time stamp and no path, so that the same jar gives the same files everywhere. The
     few files that are no valid source on purpose (lib2to3's test data) are passed over.
     """
-    library = stage / "lib" / f"python{short}"
     subprocess.run(
         [
-            *(stage / "bin" / f"python{short}", "-I", "-m", "compileall", "-q", "-j", "0"),
+            *(python, "-I", "-m", "compileall", "-q", "-j", "0"),
             *("--invalidation-mode", "unchecked-hash", "-s", str(stage), str(library)),
         ],
         check=False,

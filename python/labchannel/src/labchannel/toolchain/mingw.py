@@ -55,22 +55,19 @@ def activation_script() -> str:
 
     Flags meant for that one are not handed on.
     """
-    settings = {"CC": "cc", "AR": "ar", "RANLIB": "ranlib", "NM": "nm", "STRIP": "strip"}
-    lines = [
-        f'export {name}="$CONDA_PREFIX/bin/{TRIPLE}-{program}"'
-        for name, program in settings.items()
-    ]
-    lines += [
-        f'export {name}_{RUST_VARIABLE}="${name}"' for name in settings if name in ("CC", "AR")
-    ]
-    return "\n".join(
-        [
-            *lines,
-            'export CFLAGS="-O2 -ffile-prefix-map=$CARGO_HOME=/cargo '
-            '-ffile-prefix-map=$CONDA_PREFIX=/build"',
-            "",
-        ]
-    )
+    program = f"$CONDA_PREFIX/bin/{TRIPLE}"
+    return f"""\
+export CC="{program}-cc"
+export AR="{program}-ar"
+export RANLIB="{program}-ranlib"
+export NM="{program}-nm"
+export STRIP="{program}-strip"
+export CC_{RUST_VARIABLE}="$CC"
+export AR_{RUST_VARIABLE}="$AR"
+export CFLAGS="-O2 -ffile-prefix-map=$CARGO_HOME=/cargo -ffile-prefix-map=$CONDA_PREFIX=/build"
+# There is no C++ compiler for win-64, and the other one would compile for Linux.
+unset CXX
+"""
 
 
 def mingw_jobs(debs: list[LockedDeb]) -> list[Job]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rattler.package_streaming
 import rattler_build
 
 from labchannel.errors import LabchannelError
@@ -126,6 +127,14 @@ class Job:
 
     contents: Contents
     stage: Callable[[Path], None]
+
+
+def extracted(package: Path, stage: Path) -> Path:
+    """A package's files, unpacked once for all jobs that use them."""
+    folder = stage.parents[1] / package.stem
+    if not folder.is_dir():
+        rattler.package_streaming.extract(package, folder)
+    return folder
 
 
 def pack(contents: Contents, stage: Path, output: Path) -> Path:

