@@ -684,4 +684,4 @@ def test_a_build_for_this_machine_says_what_it_leaves_out(
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "patchelf"))
     assert re.match(sentence, left_out(checkout.workspace, "linux-64"))
-    assert left_out(checkout.workspace, "win-64") == ""
+    assert left_out(checkout.workspace, "win-64").startswith("Built for win-64, not tested")

@@ -152,7 +152,13 @@ def _upstreams(workspace: Workspace, progress: Progressor, platform: str) -> dic
 
 def left_out(workspace: Workspace, platform: str) -> str:
     """What a build for `platform` on this machine leaves out, in a sentence; empty if nothing."""
-    if platform != TOOLCHAIN_PLATFORM or platform != current_platform():
+    here = current_platform()
+    if platform != here:
+        return (
+            f"Built for {platform}, not tested: packages of another system can't run in a build. "
+            "`./pixiw run matrix` tests them"
+        )
+    if here != TOOLCHAIN_PLATFORM:
         return ""
     if CROSS_PLATFORM not in read_manifest(workspace.manifest).platforms:
         return ""
