@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from labchannel import wine, wine_keeper
 from labchannel.errors import LabchannelError
-from labchannel.system_packages import find_program
 
 
 def reason() -> str:
@@ -23,7 +22,7 @@ def reason() -> str:
         wine.find_wine()
     except LabchannelError as error:
         return str(error)
-    return "" if find_program(wine.MINGW) else f"no {wine.MINGW} on this machine"
+    return "" if wine.find_compiler() else f"no {wine.MINGW} on this machine"
 
 
 slow_with_wine = [
@@ -189,7 +188,7 @@ class TestSessions:
             "  return 0;\n}\n",
             encoding="utf-8",
         )
-        compiler = find_program(wine.MINGW)
+        compiler = wine.find_compiler()
         program = tmp_path / "gauge.exe"
         subprocess.run(
             [compiler.path, "-o", program, source],
@@ -249,7 +248,7 @@ def test_the_complex_functions_that_are_mended():
 
 
 def test_exported_names_are_read_from_a_library(tmp_path):
-    compiler = find_program(wine.MINGW)
+    compiler = wine.find_compiler()
     if compiler is None:
         pytest.skip(f"makes a Windows library, and there is no {wine.MINGW}")
     source = tmp_path / "gauge.c"

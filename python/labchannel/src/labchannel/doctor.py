@@ -13,13 +13,13 @@ from labchannel.cache import available_bytes, cache_folder, cache_root
 from labchannel.environment import current_platform
 from labchannel.errors import LabchannelError
 from labchannel.progress import OnStep
-from labchannel.system_packages import find_program, get_packages, is_root
+from labchannel.system_packages import get_packages, is_root
 from labchannel.toolchain.bootstrap import NEEDED_BYTES
 from labchannel.toolchain.lock import read_lock
 from labchannel.toolchain.resolve import TOOLCHAIN_PLATFORM
 from labchannel.toolchain.rust import check_rust
 from labchannel.upstream import CONDA_FORGE, VARIABLE, conda_forge_answers
-from labchannel.wine import MINGW, find_wine
+from labchannel.wine import MINGW, find_compiler, find_wine
 from labchannel.workspace import Workspace
 
 
@@ -97,10 +97,12 @@ def _wine() -> Finding:
 
 def _mingw() -> Finding:
     """What mends this Wine (wine.py)."""
-    found = find_program(MINGW)
+    found = find_compiler()
     if found is None:
         detail = f"{MINGW} is not on PATH"
-        return Finding("mingw, for Wine", False, False, detail, _FIX, ("gcc-mingw-w64-x86-64",))
+        return Finding(
+            "mingw, for Wine", False, False, detail, _FIX, ("gcc-mingw-w64-x86-64-win32",)
+        )
     return Finding("mingw, for Wine", True, False, str(found.path))
 
 

@@ -15,7 +15,6 @@ from labchannel import wine
 from labchannel.environment import activated, current_platform
 from labchannel.errors import LabchannelError
 from labchannel.lifeline import Ended, run_bounded
-from labchannel.system_packages import find_program
 
 WINE_PLATFORM = "win-64"
 """The platform whose rows Wine runs on Linux."""
@@ -49,7 +48,7 @@ def why_not(platform: str) -> str:
             wine.find_wine()
         except LabchannelError as error:
             return str(error)
-        if find_program(wine.MINGW) is None:
+        if wine.find_compiler() is None:
             return f"there is no {wine.MINGW}. Install it with `labchannel doctor --fix`."
         return ""
     return f"{platform} does not run on {here}."

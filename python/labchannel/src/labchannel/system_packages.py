@@ -54,7 +54,11 @@ def find_program(*names: str) -> SystemProgram | None:
 
 def _variables(root: Path) -> dict[str, str]:
     libraries = root / "usr" / "lib" / "x86_64-linux-gnu"
-    return {"LD_LIBRARY_PATH": f"{libraries}:{libraries / 'wine' / 'x86_64-unix'}"}
+    return {
+        "LD_LIBRARY_PATH": f"{libraries}:{libraries / 'wine' / 'x86_64-unix'}",
+        # Wine takes its Windows libraries from the system's folder otherwise.
+        "WINEDLLPATH": str(libraries / "wine"),
+    }
 
 
 def is_root() -> bool:
@@ -104,6 +108,16 @@ def _unpack(wanted: list[str], on_step: OnStep) -> None:
         for package in sorted(Path(folder).glob("*.deb")):
             on_step(f"unpacking {package.name.partition('_')[0]}")
             _apt(["dpkg-deb", "--extract", str(package), str(root)])
+    _relocate(root)
+
+
+def _relocate(root: Path) -> None:
+    """Let an unpacked Wine find its server."""
+    server = root / "usr" / "lib" / "wine" / "wineserver"
+    if server.with_name("wineserver64").is_file() and not server.is_symlink():
+        # Debian's script of that name looks in the system's folder alone.
+        server.unlink(missing_ok=True)
+        server.symlink_to("wineserver64")
 
 
 def _apt(command: list[str], cwd: Path | None = None) -> str:

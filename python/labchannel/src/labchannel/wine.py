@@ -26,7 +26,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from labchannel.cache import cache_folder, exclusive, require_space
 from labchannel.errors import LabchannelError
 from labchannel.lifeline import Ended, run_bounded
-from labchannel.system_packages import SystemProgram, find_program
+from labchannel.system_packages import SystemProgram, find_program, unpacked_root
 
 MINGW = "x86_64-w64-mingw32-gcc"
 
@@ -90,6 +90,11 @@ def find_wine() -> Wine:
     return Wine(loader, server, done.stdout.strip())
 
 
+def find_compiler() -> SystemProgram | None:
+    """mingw's gcc, which makes what this Wine lacks; an unpacked one has only its full name."""
+    return find_program(MINGW, f"{MINGW}-win32")
+
+
 def windows_path(path: PurePath) -> str:
     r"""The path as a program under Wine knows it: drive Z: is this machine's root.
 
@@ -131,7 +136,7 @@ def _dll_sources() -> list[Path]:
 
 
 def _make_template(wine: Wine, target: Path) -> None:
-    compiler = find_program(MINGW)
+    compiler = find_compiler()
     if compiler is None:
         raise LabchannelError(
             f"there is no {MINGW}, which makes what Wine lacks",
@@ -142,6 +147,12 @@ def _make_template(wine: Wine, target: Path) -> None:
         prefix = Path(folder) / "prefix"
         prefix.mkdir()
         (prefix / "home").mkdir()
+        system = prefix / "drive_c" / "windows" / "system32"
+        system.mkdir(parents=True)
+        # Wine's own user32 needs it. Installed, it is among Wine's libraries.
+        zlib = unpacked_root() / "usr" / "x86_64-w64-mingw32" / "lib" / "zlib1.dll"
+        if wine.loader.variables and zlib.is_file():
+            shutil.copy(zlib, system)
         with _kept(wine, prefix):
             session = Session(wine, prefix)
             session.run_wine(["wineboot.exe", "--init"], seconds=_MAKING_SECONDS)
@@ -151,7 +162,6 @@ def _make_template(wine: Wine, target: Path) -> None:
                 seconds=_MAKING_SECONDS,
             )
             # What was written so far is in the server's memory until it ends.
-        system = prefix / "drive_c" / "windows" / "system32"
         if not (system / "ntdll.dll").is_file():
             raise LabchannelError(
                 "Wine made no Windows (system32 is empty)",
