@@ -77,6 +77,9 @@ def test_every_lack_has_a_mend(checkout, machine):
         assert findings[subject].mend, subject
     assert "apt-get install maven" in findings["mvn"].mend
     assert "rustup" in findings["Rust"].mend
+    assert not findings["go"].good
+    assert not findings["go"].needed
+    assert "test-slow" in findings["go"].mend
 
 
 def test_another_rust(checkout, machine):

@@ -1,10 +1,11 @@
-"""What a span costs, beside the libraries that do the same, in one run.
+"""What tracing costs, beside the libraries that do the same, in one run.
 
-    python bench_trace.py [--json FILE] [--rounds N]
+    ./pixiw run bench-trace [--rounds N] [--seconds N] [--json FILE]
 
-Each library is measured in a process of its own, in turn, `--rounds` times; the least time counts,
-because a machine is only ever disturbed towards more. Times differ from machine to machine and from
-run to run, ratios hardly. A peer that is not installed is left out, and said so.
+The peers are fetched from the package index into the user's cache. Each is measured in a process of
+its own, in turn, `--rounds` times; the least time counts, because a machine is only ever disturbed
+towards more. Times differ from machine to machine and from run to run, ratios hardly. A peer that
+cannot be had is left out, and said so. Exit code 1 when a goal is not met.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
-import importlib.metadata
+import itertools
 import json
 import os
 import subprocess
@@ -20,11 +21,18 @@ import sys
 import threading
 import time
 import timeit
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+import process
+from opentelemetry_collector import CannotBuild
+from peers import folder as folder_of_peers
+from peers import version
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Figures = dict[str, float]
 
@@ -245,12 +253,18 @@ GOALS = [
     ("recorded span, 3 attributes", "recorded", "logfire", "recorded", None),
     ("recorded span, 3 attributes", "recorded", "sentry-sdk", "recorded", None),
     ("recorded span, 3 attributes", "recorded", "ddtrace", "recorded", None),
-    ("always_off", "off", "python", "no-op", 1.5),
-    ("below level", "below level", "python", "no-op", 1.5),
-    ("not sampled by ratio", "not sampled", "opentelemetry-sdk", "not sampled", 1 / 12),
+    ("sampling off: always_off", "off", "python", "no-op", 1.5),
+    ("sampling off: below the level", "below level", "python", "no-op", 1.5),
+    (
+        "not sampled by a parent-based ratio",
+        "not sampled",
+        "opentelemetry-sdk",
+        "not sampled",
+        1 / 12,
+    ),
     ("decorated function", "function", "opentelemetry-sdk", "function", 1 / 25),
     ("decorated coroutine", "coroutine", "opentelemetry-sdk", "coroutine", 1 / 25),
-    ("ends in an exception", "exception", "opentelemetry-sdk", "exception", 1 / 50),
+    ("span that ends in an exception", "exception", "opentelemetry-sdk", "exception", 1 / 50),
     ("their API: recorded", "our provider/recorded", "opentelemetry-sdk", "recorded", 1 / 10),
     ("their API: exception", "our provider/exception", "opentelemetry-sdk", "exception", 1 / 10),
     ("their API: function", "our provider/function", "opentelemetry-sdk", "function", 1 / 10),
@@ -258,11 +272,13 @@ GOALS = [
 ]
 
 
-def measure_in_process(name: str) -> Figures | str:
+def measure_in_process(name: str, peers: Path | None) -> Figures | str:
     """Measure one library in a fresh interpreter; a sentence when it cannot be."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "DD_"))}
     if name == "our provider":
         environment["OTEL_PYTHON_CONTEXT"] = "rvh_trace"
+    if peers is not None:
+        environment["PYTHONPATH"] = str(peers)
     environment |= {"OTEL_SDK_DISABLED": "false", "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false"}
     result = subprocess.run(
         [sys.executable, __file__, "--measure", name],
@@ -277,65 +293,116 @@ def measure_in_process(name: str) -> Figures | str:
     return dict(json.loads(result.stdout.splitlines()[-1]))
 
 
-def import_milliseconds() -> float:
-    """The least time that `import rvh_trace` adds to a bare Python."""
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
 
-    def one(code: str) -> float:
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True)
-        return (time.perf_counter() - started) * 1e3
+    title: str
+    figure: str
+    peer: str
+    theirs: str
+    ratio: str
+    goal: str
+    met: bool | None
+    """`None` where there is no goal."""
 
-    return min(one("import rvh_trace") for _ in range(15)) - min(one("pass") for _ in range(15))
+    def __str__(self) -> str:
+        """Show it as the table has it."""
+        verdict = {True: "met", False: "NOT MET", None: ""}[self.met]
+        return (
+            f"{self.title:<40}{self.figure:>12}  {self.peer:<18}{self.theirs:>10}"
+            f"{self.ratio:>8}{self.goal:>10}  {verdict}"
+        ).rstrip()
+
+
+def shown(ratio: float) -> str:
+    """Format a ratio: a part as 1/n."""
+    return f"{ratio:.2f}" if ratio > 0.5 else f"1/{1 / ratio:.1f}"
+
+
+def compared(best: dict[str, Figures]) -> Iterator[Row]:
+    """What was measured beside a peer."""
+    for title, ours, peer, theirs, goal in GOALS:
+        # A figure of ours is measured by our own API, unless its name says otherwise.
+        library, _, figure = ours.rpartition("/")
+        of_ours = best.get(library or "rvh_trace", {})
+        if figure not in of_ours or theirs not in best.get(peer, {}):
+            yield Row(title, "", peer, "not there", "", "", None)
+            continue
+        mine, other = of_ours[figure], best[peer][theirs]
+        ratio = mine / other
+        aim = "" if goal is None else f"{goal:.1f}" if goal > 0.5 else f"1/{1 / goal:.0f}"
+        met = None if goal is None else ratio <= goal
+        yield Row(title, f"{mine:.0f} ns", peer, f"{other:.0f} ns", shown(ratio), aim, met)
+
+
+def of_the_process(seconds: float) -> Iterator[Row]:
+    """What is measured of the whole process."""
+
+    def row(title: str, figure: str, goal: str, met: bool) -> Row:
+        return Row(title, figure, "", "", "", goal, met)
+
+    size = process.queued_bytes()
+    if size is not None:
+        yield row("memory of a queued span", f"{size:.0f} bytes", "300", size <= 300)
+    imports = process.import_milliseconds()
+    yield row("import, over bare Python", f"{imports:.1f} ms", "10 ms", imports <= 10)
+    needed = process.required_dependencies()
+    yield row("required Python dependencies", str(needed), "0", needed == 0)
+    late = process.exit_seconds()
+    yield row("a dead collector: added to exit", f"{late:.1f} s", "2 s", round(late, 1) <= 2)
+    if seconds > 0:
+        from bench_sustained import sustain_to_a_collector
+
+        try:
+            outcome = sustain_to_a_collector("http", 100_000, seconds)
+        except CannotBuild as error:
+            print(error)
+            return
+        met = outcome.delivered and outcome.rate >= 95_000
+        title = f"spans/s for {seconds:g} s, {outcome.stats['dropped']} dropped"
+        yield row(title, f"{outcome.rate:,.0f}", "100,000", met)
 
 
 def main() -> int:
     """Measure, print, and say where a goal is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="how long spans are sent; 0 to leave that out"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--measure", choices=MEASURED, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(MEASURED[options.measure][1]()))
         return 0
+    peers = folder_of_peers()
     best: dict[str, Figures] = {}
     for name, (package, _) in MEASURED.items():
-        try:
-            version = importlib.metadata.version(package) if package else sys.version.split()[0]
-        except importlib.metadata.PackageNotFoundError:
-            print(f"{name}: not installed, left out")
-            continue
-        print(f"{name} {version}")
-        best[name] = {}
+        found = version(package, peers) if package else sys.version.split()[0]
+        print(f"{name} {found}" if found else f"{name}: not installed, left out")
+        if found:
+            best[name] = {}
     for _ in range(options.rounds):
         for name in list(best):
-            figures = measure_in_process(name)
+            figures = measure_in_process(name, peers)
             if isinstance(figures, str):
                 print(f"{name}: left out: {figures}")
                 del best[name]
                 continue
             for figure, value in figures.items():
                 best[name][figure] = min(value, best[name].get(figure, value))
-    print(f"\n{'figure':<30}{'ours':>9}  {'peer':<20}{'theirs':>10}{'ratio':>9}{'goal':>7}")
-    missed = 0
-    for title, ours, peer, theirs, goal in GOALS:
-        # A figure of ours is measured by our own API, unless its name says otherwise.
-        library, _, figure = ours.rpartition("/")
-        of_ours = best.get(library or "rvh_trace", {})
-        if figure not in of_ours or theirs not in best.get(peer, {}):
-            continue
-        mine, other = of_ours[figure], best[peer][theirs]
-        ratio = mine / other
-        missed += goal is not None and ratio > goal
-        shown = f"{ratio:.2f}" if ratio > 0.5 else f"1/{1 / ratio:.1f}"
-        aim = "" if goal is None else f"{goal:.1f}" if goal > 0.5 else f"1/{1 / goal:.0f}"
-        mark = "" if goal is None or ratio <= goal else "  missed"
-        print(f"{title:<30}{mine:>6.0f} ns  {peer:<20}{other:>7.0f} ns{shown:>9}{aim:>7}{mark}")
-    imports = import_milliseconds()
-    print(f"{'import, over bare Python':<30}{imports:>6.1f} ms{'':<49}10 ms")
+    print(Row("\nfigure", "  ours", "peer", "theirs", "ratio", "goal", None))
+    rows = []
+    for row in itertools.chain(compared(best), of_the_process(options.seconds)):
+        print(row, flush=True)
+        rows.append(row)
     if options.json:
-        options.json.write_text(json.dumps({"ns": best, "import_ms": imports}, indent=1))
-    return 1 if missed else 0
+        table = [asdict(row) for row in rows]
+        text = json.dumps({"ns": best, "table": table}, indent=1)
+        options.json.write_text(text, encoding="utf-8")
+    return 1 if any(row.met is False for row in rows) else 0
 
 
 if __name__ == "__main__":

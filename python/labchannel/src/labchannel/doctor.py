@@ -49,6 +49,7 @@ def examine(workspace: Workspace) -> list[Finding]:
             "answers" if answers else "does not answer: the toolchain channel takes its place",
         ),
         _program("pixi", False, "install it from pixi's site; ./pixiw works without it"),
+        _program("go", False, "install Go: test-slow and bench-trace build a collector with it"),
         _space(),
     ]
     if not answers:
