@@ -265,9 +265,20 @@ impl Fields {
     /// Appends an attribute whose key is known to be new.
     #[inline]
     pub fn push(&mut self, key: &str, value: ValueRef<'_>) {
-        self.buffer.push(value.tag());
-        write_sized(&mut self.buffer, cut(key, LONGEST).as_bytes());
-        write_value(&mut self.buffer, value);
+        let buffer = &mut self.buffer;
+        if key.len() < 0x80 {
+            buffer.extend_from_slice(&[value.tag(), key.len() as u8]);
+            buffer.extend_from_slice(key.as_bytes());
+        } else {
+            buffer.push(value.tag());
+            write_sized(buffer, cut(key, LONGEST).as_bytes());
+        }
+        // The usual ones here, and not by a call.
+        match value {
+            ValueRef::Int(v) => buffer.extend_from_slice(&v.to_le_bytes()),
+            ValueRef::Float(v) => buffer.extend_from_slice(&v.to_le_bytes()),
+            value => write_value(buffer, value),
+        }
         self.count += 1;
     }
 

@@ -74,6 +74,14 @@ impl TraceId {
     }
 }
 
+/// Both at once, for the first span of a trace.
+pub(crate) fn random() -> (TraceId, SpanId) {
+    with_rng(|rng| {
+        let number = (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64());
+        (TraceId(number.max(1)), SpanId(rng.next_u64().max(1)))
+    })
+}
+
 impl SpanId {
     /// A new random identifier; never zero.
     pub fn random() -> Self {

@@ -2,6 +2,7 @@
 
 use crate::exception::{Exception, Sources};
 use crate::fields::cut;
+use crate::ids;
 use crate::{Fields, Level, Limits, SpanContext, SpanId, TraceId, Value, ValueRef};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -200,9 +201,9 @@ impl SpanRecord {
     /// because the span may not be recorded.
     #[inline]
     pub fn place(&mut self, parent: Option<&SpanContext>) {
-        self.span_id = SpanId::random();
         match parent.filter(|context| context.is_valid()) {
             Some(parent) => {
+                self.span_id = SpanId::random();
                 self.trace_id = parent.trace_id;
                 self.parent_span_id = parent.span_id;
                 self.remote_parent = parent.remote;
@@ -210,7 +211,7 @@ impl SpanRecord {
                     self.extra().tracestate.clone_from(&parent.tracestate);
                 }
             }
-            None => self.trace_id = TraceId::random(),
+            None => (self.trace_id, self.span_id) = ids::random(),
         }
     }
 

@@ -5,6 +5,7 @@
 use crate::span::Span;
 use crate::values::utf8;
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
@@ -13,6 +14,8 @@ struct Variable {
     get: Py<PyAny>,
     set: Py<PyAny>,
     reset: Py<PyAny>,
+    /// What a token has where nothing was set before.
+    missing: Py<PyAny>,
 }
 
 static VARIABLE: PyOnceLock<Variable> = PyOnceLock::new();
@@ -77,12 +80,14 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     VARIABLE.get_or_try_init(py, || {
         let keywords = pyo3::types::PyDict::new(py);
         keywords.set_item("default", py.None())?;
-        let class = py.import("contextvars")?.getattr("ContextVar")?;
+        let variables = py.import("contextvars")?;
+        let class = variables.getattr("ContextVar")?;
         let variable = class.call(("rvh_trace_current",), Some(&keywords))?;
         Ok::<_, PyErr>(Variable {
             get: variable.getattr("get")?.unbind(),
             set: variable.getattr("set")?.unbind(),
             reset: variable.getattr("reset")?.unbind(),
+            missing: variables.getattr("Token")?.getattr("MISSING")?.unbind(),
         })
     })?;
     rvh_trace::set_foreign_context(|| {
@@ -126,6 +131,17 @@ pub(crate) fn get(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
 #[inline]
 pub(crate) fn set<'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Option<Bound<'py, PyAny>> {
     call(py, &VARIABLE.get(py)?.set, Some(object))
+}
+
+/// What was current before `set` gave this token: None where there was nothing.
+#[inline]
+pub(crate) fn before<'py>(token: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let py = token.py();
+    let before = token.getattr(intern!(py, "old_value")).ok()?;
+    if before.as_ptr() == VARIABLE.get(py)?.missing.as_ptr() {
+        return Some(py.None().into_bound(py));
+    }
+    Some(before)
 }
 
 /// Makes current again what was before `set`, for a little less than another `set`. False in

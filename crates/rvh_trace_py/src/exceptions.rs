@@ -8,7 +8,7 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyType};
 use rvh_trace::exception::{Exception, Frame, Place, Relation};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,10 +70,31 @@ fn earlier<'py>(exception: &Bound<'py, PyAny>) -> Option<(Relation, Bound<'py, P
     (!suppressed).then_some((Relation::Context, context))
 }
 
+/// By address. The class is kept alive, so that no other one can have its address.
+type Kinds = Mutex<HashMap<usize, (Py<PyAny>, String)>>;
+static KINDS: PyOnceLock<Kinds> = PyOnceLock::new();
+/// Classes whose names are kept; a program that makes more makes them as it goes.
+const MOST_KINDS: usize = 256;
+
 /// The type's name, with its module unless that is `builtins`.
 pub(crate) fn kind(exception: &Bound<'_, PyAny>) -> String {
-    let py = exception.py();
     let class = exception.get_type();
+    let address = class.as_ptr() as usize;
+    let kinds = KINDS.get_or_init(exception.py(), Kinds::default);
+    let lock = || kinds.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, kind)) = lock().get(&address) {
+        return kind.clone();
+    }
+    let kind = kind_of(&class);
+    let mut kinds = lock();
+    if kinds.len() < MOST_KINDS {
+        kinds.insert(address, (class.into_any().unbind(), kind.clone()));
+    }
+    kind
+}
+
+fn kind_of(class: &Bound<'_, PyType>) -> String {
+    let py = class.py();
     let name = class.getattr(intern!(py, "__qualname__"));
     let name = name.ok().filter(|name| name.is_instance_of::<PyString>());
     let name = name.map_or_else(|| "Exception".to_owned(), |name| utf8(&name).into_owned());
@@ -91,12 +112,24 @@ fn frames(exception: &Bound<'_, PyAny>) -> PyResult<(Vec<Frame>, usize)> {
     let mut frames = Vec::new();
     let mut left_out = 0;
     let places = PLACES.get_or_init(py, Places::default);
-    let mut traceback = exception.getattr(intern!(py, "__traceback__"))?;
+    // SAFETY: `exception` is an exception, which the callers check; a new reference or NULL.
+    let traceback = unsafe {
+        let traceback = ffi::PyException_GetTraceback(exception.as_ptr());
+        Bound::from_owned_ptr_or_opt(py, traceback)
+    };
+    let Some(mut traceback) = traceback else {
+        return Ok((frames, left_out));
+    };
     while !traceback.is_none() {
         if frames.len() < MOST_FRAMES {
             let frame = traceback.getattr(intern!(py, "tb_frame"))?;
+            // SAFETY: `tb_frame` is a frame, always; a new reference, never NULL.
+            let code = unsafe {
+                let code = ffi::PyFrame_GetCode(frame.as_ptr().cast());
+                Bound::from_owned_ptr_or_err(py, code.cast())
+            }?;
             frames.push(Frame {
-                place: place(places, &frame.getattr(intern!(py, "f_code"))?)?,
+                place: place(places, &code)?,
                 line: traceback
                     .getattr(intern!(py, "tb_lineno"))?
                     .extract()

@@ -124,26 +124,47 @@ impl<'a, 'py> Arguments<'a, 'py> {
         unsafe { Borrowed::from_ptr(self.py, self.values[i]) }
     }
 
-    /// The fields with their keys.
+    /// The fields with their keys. A plain loop: iterators that are nested cost more than what
+    /// is done with a field.
     #[inline]
-    fn fields(&self) -> impl Iterator<Item = (Borrowed<'_, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)> {
-        let keys = self.names.iter().flat_map(|names| names.iter_borrowed());
-        keys.enumerate().map(|(i, key)| (key, self.value(1 + i)))
+    fn each_field(
+        &self,
+        mut use_it: impl FnMut(&Borrowed<'_, 'py, PyAny>, Borrowed<'a, 'py, PyAny>),
+    ) {
+        let Some(names) = &self.names else { return };
+        for i in 1..self.values.len() {
+            // SAFETY: there is a name for each value but the first; the tuple lives on meanwhile.
+            let key = unsafe {
+                let at = (i - 1) as ffi::Py_ssize_t;
+                Borrowed::from_ptr(self.py, ffi::PyTuple_GetItem(names.as_ptr(), at))
+            };
+            use_it(&key, self.value(i));
+        }
     }
 
     #[inline]
     fn level(&self) -> Level {
-        let level = self.fields().find(|(key, _)| utf8(key) == LEVEL);
-        level.map_or_else(Level::default, |(_, value)| level_of(&value))
+        let mut level = Level::default();
+        self.each_field(|key, value| {
+            // SAFETY: a name is a `str`.
+            let length = unsafe { ffi::PyUnicode_GetLength(key.as_ptr()) };
+            if length == LEVEL.len() as ffi::Py_ssize_t && utf8(key) == LEVEL {
+                level = level_of(&value);
+            }
+        });
+        level
     }
 
+    /// The fields that are attributes, encoded, and the level.
     #[inline]
-    fn write(&self, buffer: Vec<u8>, limits: &Limits) -> Fields {
+    fn write(&self, buffer: Vec<u8>, limits: &Limits) -> (Fields, Level) {
+        let mut level = Level::default();
         let mut fields = with_text(&self.value(0), |name| Fields::new(name, buffer));
-        for (key, value) in self.fields() {
-            let key = utf8(&key);
+        self.each_field(|key, value| {
+            let key = utf8(key);
             if key == LEVEL {
-                continue;
+                level = level_of(&value);
+                return;
             }
             let ((), typed) = with_value(&value, |value| {
                 rvh_trace::set_new(&mut fields, &key, value, limits);
@@ -151,8 +172,8 @@ impl<'a, 'py> Arguments<'a, 'py> {
             if !typed {
                 rvh_trace::count_coerced(1);
             }
-        }
-        fields
+        });
+        (fields, level)
     }
 }
 
@@ -177,30 +198,42 @@ unsafe extern "C" fn span(
                 return Ok(no_op_span(py).into_ptr());
             }
         }
-        let level = arguments.level();
+        // The level that is usual is enough, usually: then the fields are looked at once.
+        let usual = Level::default();
+        let least = if rvh_trace::enabled(usual) {
+            usual
+        } else {
+            arguments.level()
+        };
         let call = Call::of(&arguments.value(0), names);
-        open(py, level, call, |pipeline| {
+        open(py, least, call, |pipeline| {
             arguments.write(pipeline.buffer(), &pipeline.settings.limits)
         })
     })
 }
 
-/// A new span, or the no-op one when nothing is to be recorded.
+/// A new span, or the no-op one when nothing is to be recorded: neither of the level `least` nor of
+/// the one that comes with the fields.
 #[inline]
 fn open(
     py: Python<'_>,
-    level: Level,
+    least: Level,
     call: Call,
-    fields: impl FnOnce(&Pipeline) -> Fields,
+    fields: impl FnOnce(&Pipeline) -> (Fields, Level),
 ) -> PyResult<*mut ffi::PyObject> {
-    let pipeline = if rvh_trace::enabled(level) {
+    let pipeline = if rvh_trace::enabled(least) {
         rvh_trace::pipeline()
     } else {
         None
     };
     match pipeline.as_ref().and_then(|guard| guard.as_ref()) {
         Some(pipeline) => {
-            let mut span = Span::new(fields(pipeline), level);
+            let (fields, level) = fields(pipeline);
+            if level != least && !rvh_trace::enabled(level) {
+                pipeline.recycle(rvh_trace::SpanRecord::unstarted(fields, level));
+                return Ok(no_op_span(py).into_ptr());
+            }
+            let mut span = Span::new(fields, level);
             span.call = call;
             Ok(Bound::new(py, span)?.into_ptr())
         }
@@ -227,14 +260,8 @@ unsafe extern "C" fn opening(
     guarded(py, || {
         // SAFETY: passed on as they came.
         let arguments = unsafe { Arguments::new(py, args, positional, names) }?;
-        let fields = arguments.write(Vec::new(), &Limits::default());
-        let opening = Bound::new(
-            py,
-            Opening {
-                fields,
-                level: arguments.level(),
-            },
-        )?;
+        let (fields, level) = arguments.write(Vec::new(), &Limits::default());
+        let opening = Bound::new(py, Opening { fields, level })?;
         // SAFETY: the definition is static; the function keeps a reference to its `self`.
         let function =
             unsafe { ffi::PyCFunction_NewEx(OPEN.0.get(), opening.as_ptr(), std::ptr::null_mut()) };
@@ -263,7 +290,9 @@ unsafe extern "C" fn open_again(
         }
         // The functions around decorated ones are no generators, or resume and suspend.
         open(py, *level, Call::PLAIN, |pipeline| {
-            rvh_trace::copy_within(fields, pipeline.buffer(), &pipeline.settings.limits)
+            let limits = &pipeline.settings.limits;
+            let fields = rvh_trace::copy_within(fields, pipeline.buffer(), limits);
+            (fields, *level)
         })
     })
 }
@@ -333,14 +362,17 @@ pub(crate) fn enter_span(slf: &Bound<'_, Span>) -> Option<Call> {
     if span.phase != Phase::New {
         return None;
     }
-    let previous = current::get(slf.py())?;
+    let token = current::set(slf.py(), slf.as_ptr())?;
+    // The token knows it; asking the variable first would cost more.
+    let previous = current::before(&token);
     let call = span.call;
-    let parent = current::adopt(&previous);
+    let parent = previous.as_ref().and_then(current::adopt);
     span.start(parent.as_ref(), None);
+    span.previous = previous.map(Bound::unbind);
+    span.token = Some(token.unbind());
     if span.recording {
         span.live = live::Slot::take(slf);
     }
-    make_current(slf, &mut span, previous);
     if start_log::is_wanted(slf.py()) {
         let name = span.record.name().to_owned();
         drop(span);

@@ -138,7 +138,8 @@ impl Span {
             Some(_) => exception.is_instance_of::<PyException>(),
             None => !is_no_failure(exception),
         };
-        if !counts {
+        // `__exit__` may be called with anything.
+        if !counts || !exception.is_instance_of::<PyBaseException>() {
             return;
         }
         // Captured first: `str(exception)` is foreign code and may come back to this span.

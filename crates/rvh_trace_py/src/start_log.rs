@@ -47,8 +47,9 @@ pub(crate) fn is_wanted(py: Python<'_>) -> bool {
     };
     if let Some(answers) = &logger.answers {
         // SAFETY: both are objects that we hold; the result is borrowed, or NULL, and only
-        // compared. Looking up an int raises nothing.
-        let answer = unsafe { ffi::PyDict_GetItem(answers.as_ptr(), logger.info.as_ptr()) };
+        // compared. Looking up an int raises nothing, and so there is no error to keep or clear.
+        let answer =
+            unsafe { ffi::PyDict_GetItemWithError(answers.as_ptr(), logger.info.as_ptr()) };
         // SAFETY: the address of a constant of the interpreter.
         if answer == unsafe { ffi::Py_False() } {
             return false;

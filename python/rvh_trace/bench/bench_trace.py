@@ -37,24 +37,32 @@ if TYPE_CHECKING:
 Figures = dict[str, float]
 
 
-def nanoseconds(function: Callable[[], object], seconds: float = 0.1) -> float:
+# A slice of time as long as what a busy machine leaves to a process at once, and how many of them.
+SLICE_SECONDS = 0.004
+SLICES = 60
+
+
+def nanoseconds(function: Callable[[], object]) -> float:
     """The least time of one call."""
     timer = timeit.Timer(function)
-    count, _ = timer.autorange()
-    count = max(1, int(count * seconds / 0.2))
-    return min(timer.repeat(repeat=7, number=count)) / count * 1e9
+    count, seconds = timer.autorange()
+    count = max(1, int(count * SLICE_SECONDS / seconds))
+    return min(timer.repeat(repeat=SLICES, number=count)) / count * 1e9
 
 
-def coroutine_nanoseconds(function: Callable[[], object], count: int = 5000) -> float:
+def coroutine_nanoseconds(function: Callable[[], object]) -> float:
     """The least time of one awaited call."""
 
     async def run() -> float:
-        started = time.perf_counter()
-        for _ in range(count):
-            await function()  # type: ignore[misc]
-        return (time.perf_counter() - started) / count * 1e9
+        least = float("inf")
+        for _ in range(SLICES):
+            started = time.perf_counter()
+            for _ in range(100):
+                await function()  # type: ignore[misc]
+            least = min(least, time.perf_counter() - started)
+        return least / 100 * 1e9
 
-    return min(asyncio.run(run()) for _ in range(7))
+    return asyncio.run(run())
 
 
 def floor() -> Figures:

@@ -333,3 +333,33 @@ def test_what_is_queued_is_sent_at_exit():
     )
     assert len(result.stdout.splitlines()) == 1
     assert " last " in result.stdout
+
+
+def test_what_is_no_exception_ends_a_span_as_well(memory):
+    opened = span("s")
+    opened.__enter__()
+    opened.__exit__(None, object(), None)
+    finished = memory()["s"]
+    assert (finished.status, list(finished.events)) == ("unset", [])
+
+
+def test_names_of_exception_classes_are_told_apart(memory):
+    def make(name):
+        return type(name, (Exception,), {"__module__": "made"})
+
+    # More classes than are remembered, and freed ones whose address comes again.
+    for number in range(400):
+        with pytest.raises(Exception, match="e"), span(str(number)):
+            raise make(f"E{number}")("e")
+    for name, finished in memory().items():
+        (event,) = finished.events
+        assert event.attributes["exception.type"] == f"made.E{name}"
+
+
+def test_the_level_may_come_from_a_dictionary(memory):
+    rvh_trace.init_tracing("warn", exporter="memory", reconfigure=True)
+    key = "".join(["lev", "el"])
+    with span("kept", a=1, **{key: "error"}, b=2), span("lost", xxxxx=1, **{key: "debug"}):
+        pass
+    assert list(memory()) == ["kept"]
+    assert memory()["kept"].attributes == {"a": 1, "b": 2}
