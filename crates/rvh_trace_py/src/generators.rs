@@ -8,8 +8,10 @@
 //!
 //! To look costs a sixth of a span, because the interpreter has to make a frame object. So what
 //! was found is remembered by the place of the call: the name, which is a constant of the code, the
-//! names of the fields, and the module. Two functions of a module may share all three; so the
-//! answer is looked up again now and then, and once a generator was met, every time.
+//! names of the fields, and the module. Two functions of a module may share all three; so nothing
+//! is remembered of a name that a generator of the module has among its constants, as far as the
+//! module leads to them (generator_names.py). What else it was is looked up again now and then, and
+//! once a generator was met, every time.
 //!
 //! A generator that is a context manager is meant to act on its caller: the spans of one that
 //! `contextlib` drives go over to the function with the `with` statement, which may be a generator
@@ -170,18 +172,42 @@ impl Call {
 
     /// Remembers what was found.
     #[cold]
-    fn found(self, generator: bool) {
+    fn found(self, py: Python<'_>, generator: bool) {
         let Some(known) = CALLS.get(usize::from(self.0)) else {
             return;
         };
-        if generator {
-            known.skipped.store(SHARED, Ordering::Relaxed);
-        } else if known.skipped.load(Ordering::Relaxed) != SHARED {
-            // SAFETY: as above.
-            let globals = unsafe { ffi::PyEval_GetGlobals() };
-            known.globals.store(globals, Ordering::Relaxed);
-            known.skipped.store(0, Ordering::Relaxed);
+        if known.skipped.load(Ordering::Relaxed) == SHARED {
+            return;
         }
+        // SAFETY: attached; the result is borrowed from the running frame, or NULL.
+        let globals = unsafe { ffi::PyEval_GetGlobals() };
+        let is_new = known.globals.swap(globals, Ordering::Relaxed) != globals;
+        let shared = generator || is_new && known.is_in_a_generator(py, globals);
+        let skipped = if shared { SHARED } else { 0 };
+        known.skipped.store(skipped, Ordering::Relaxed);
+    }
+}
+
+impl Known {
+    /// Whether a generator of the module has the name among its constants.
+    fn is_in_a_generator(&self, py: Python<'_>, globals: *mut ffi::PyObject) -> bool {
+        // SAFETY: attached; the slot owns the name, the running frame the globals.
+        let (name, globals) = unsafe {
+            let name = self.name.load(Ordering::Relaxed);
+            (
+                Bound::from_borrowed_ptr_or_opt(py, name),
+                Bound::from_borrowed_ptr_or_opt(py, globals),
+            )
+        };
+        let (Some(name), Some(globals)) = (name, globals) else {
+            return true;
+        };
+        let answer = py.import("rvh_trace.generator_names").and_then(|module| {
+            let answer = module.call_method1("may_name", (globals, name))?;
+            answer.is_truthy()
+        });
+        // An exception would not be the traced code's: then it is looked up every time.
+        answer.unwrap_or(true)
     }
 }
 
@@ -196,7 +222,7 @@ pub(crate) fn entered(span: &Bound<'_, Span>, call: Call) {
 #[cold]
 fn look(span: &Bound<'_, Span>, call: Call) {
     let frame = generator_frame(span.py());
-    call.found(frame.is_some());
+    call.found(span.py(), frame.is_some());
     if let Some((frame, code)) = frame {
         belongs_to(span, frame, &code);
     }

@@ -457,6 +457,13 @@ impl Span {
         hot_path::suspend_span(slf);
     }
 
+    /// Gives the span itself, at once and not entered: ``async with await span(...)``.
+    fn __await__(slf: &Bound<'_, Self>) -> Ready {
+        Ready {
+            value: Some(slf.clone().into_any().unbind()),
+        }
+    }
+
     fn __aenter__(slf: &Bound<'_, Self>) -> Ready {
         hot_path::enter_with(slf);
         Ready {

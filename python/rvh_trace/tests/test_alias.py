@@ -42,6 +42,37 @@ def test_span_is_awaitable(spans):
     assert spans() == {"c": {"x": 1}, "d": {}}
 
 
+def test_what_is_awaited_is_the_span_and_may_be_awaited_again(spans):
+    async def main():
+        opened = rvh_trace_rust.span("e")
+        assert await opened is await opened is opened
+        assert not spans()
+        async with opened as entered:
+            assert entered is rvh_trace.current_span() is opened
+
+    asyncio.run(main())
+    assert spans() == {"e": {}}
+
+
+def test_none_of_them_leaks_out_of_a_generator(spans):
+    async def generator():
+        with rvh_trace_rust.new_span("a"):
+            yield
+            with rvh_trace_rust.sync_span("b"):
+                yield
+                async with rvh_trace_rust.span("c"):
+                    yield
+                    async with await rvh_trace_rust.span("d"):
+                        yield
+
+    async def main():
+        async for _ in generator():
+            assert rvh_trace.current_context() is None
+
+    asyncio.run(main())
+    assert list(spans()) == ["d", "c", "b", "a"]
+
+
 def test_init_again_changes_the_level(spans):
     rvh_trace_rust.init_tracing("error")
     with rvh_trace_rust.sync_span("quiet"):

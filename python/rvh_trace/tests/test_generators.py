@@ -312,30 +312,66 @@ def test_any_order_of_steps_keeps_each_in_its_place(memory):
     check()
 
 
-def test_a_place_that_looks_like_another_is_told_apart_in_the_end(memory):
-    # The name is one object for both, and so are the module and the names of the fields.
-    def plain():
-        with span("shared"):
+def shared_plain():
+    with span("shared"):
+        pass
+
+
+@contextlib.contextmanager
+def shared_section():
+    with span("shared"):
+        yield
+
+
+class Shared:
+    @staticmethod
+    def steps():
+        def inner():
+            with span("shared in a class"):
+                yield
+
+        return inner()
+
+    def plain(self):
+        with span("shared in a class"):
             pass
 
+
+def test_a_place_that_looks_like_another_is_told_apart(memory):
+    # The name is one object for both, and so are the module and the names of the fields.
+    for _ in range(100):
+        shared_plain()
+        Shared().plain()
+    suspended = Shared.steps()
+    next(suspended)
+    assert rvh_trace.current_context() is None
+    suspended.close()
+
     def generator():
-        with span("shared"):
+        with shared_section():
             yield
 
-    for _ in range(100):
-        plain()
-    leaks = []
-    for _ in range(100):
-        suspended = generator()
-        next(suspended)
-        leaks.append(rvh_trace.current_context() is not None)
-        suspended.close()
-    assert True not in leaks[64:]
-    plain()
     suspended = generator()
     next(suspended)
     assert rvh_trace.current_context() is None
     suspended.close()
+
+
+def test_a_generator_that_is_hidden_is_found_in_the_end(memory):
+    # Nothing leads from the module to it, so its name is not known before.
+    names = {"span": span}
+    exec("def plain():\n    with span('hidden'):\n        pass", names)
+    for _ in range(100):
+        names["plain"]()
+    exec("def steps():\n    with span('hidden'):\n        yield", names)
+    steps = names.pop("steps")
+    leaks = []
+    for _ in range(100):
+        suspended = steps()
+        next(suspended)
+        leaks.append(rvh_trace.current_context() is not None)
+        suspended.close()
+    assert True not in leaks[65:]
 
 
 def test_a_span_that_another_function_made(memory):

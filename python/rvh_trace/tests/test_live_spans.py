@@ -144,6 +144,7 @@ def test_looking_while_others_work(memory):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_has_only_what_can_end_there(memory):
     leave, ready = threading.Event(), threading.Event()
 

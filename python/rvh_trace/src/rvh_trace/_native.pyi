@@ -1,6 +1,6 @@
 # Written by hand: the generated stubs of PyO3 know neither the functions of hot_path.rs nor the
 # types of what Python objects are passed through. tests/test_stubs.py compares it to the module.
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from logging import Logger
 from os import PathLike
 from types import TracebackType
@@ -71,6 +71,7 @@ class Span:
         traceback: TracebackType | None,
         /,
     ) -> None: ...
+    def __await__(self) -> Generator[object, None, Self]: ...
     def __aenter__(self) -> Awaitable[Self]: ...
     def __aexit__(
         self,

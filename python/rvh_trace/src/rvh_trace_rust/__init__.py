@@ -15,8 +15,7 @@ from rvh_trace import Span
 
 TYPE_CHECKING = False  # as type checkers know it; `typing` would be half of the import time
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-    from types import TracebackType
+    from collections.abc import Mapping
 
 __all__ = ["Span", "init_tracing", "new_span", "span", "sync_span"]
 
@@ -39,30 +38,6 @@ def sync_span(name: str) -> Span:
     return rvh_trace.span(name)
 
 
-def span(name: str, kwargs: Mapping[str, object] | None = None) -> _AwaitableSpan:
-    """Make a span that is awaited, or entered by ``async with``."""
-    return _AwaitableSpan(rvh_trace.span(name, **dict(kwargs or {})))
-
-
-class _AwaitableSpan:
-    """A span for ``async with span(...)`` and for ``async with await span(...)``."""
-
-    def __init__(self, opened: Span) -> None:
-        self._span = opened
-
-    def __await__(self) -> Generator[object, None, Span]:
-        return self._ready().__await__()
-
-    async def _ready(self) -> Span:
-        return self._span
-
-    async def __aenter__(self) -> Span:
-        return self._span.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._span.__exit__(kind, exception, traceback)
+def span(name: str, kwargs: Mapping[str, object] | None = None) -> Span:
+    """Make a span that is entered by ``async with``, awaited before or not."""
+    return rvh_trace.span(name, **dict(kwargs or {}))
