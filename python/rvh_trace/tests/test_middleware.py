@@ -72,6 +72,7 @@ def test_asgi_that_fails(memory):
     with pytest.raises(ValueError):
         asgi(app)
     assert memory()["GET"].events[0].name == "exception"
+    assert memory()["GET"].attributes["error.type"] == "ValueError"
 
 
 def wsgi(app):

@@ -66,6 +66,9 @@ class AsgiMiddleware:
 
             try:
                 await self.app(scope, receive, sending)
+            except Exception as error:
+                opened.record("error.type", type(error).__qualname__)
+                raise
             finally:
                 # A framework that routes has told the route by now.
                 route = getattr(scope.get("route"), "path", None)
@@ -130,6 +133,8 @@ class WsgiMiddleware:
                 yield part
         except BaseException as error:
             opened.failed(error)
+            if isinstance(error, Exception):
+                opened.record("error.type", type(error).__qualname__)
             raise
         finally:
             close = getattr(body, "close", None)
