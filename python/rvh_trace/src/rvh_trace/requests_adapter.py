@@ -26,7 +26,9 @@ class TracedAdapter(BaseAdapter):
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
         """Send a request in a span, with the trace in its headers."""
-        with request_span(request.method or "", request.url or "", request.headers) as opened:
+        # Its type allows bytes too; only text is written.
+        headers: Any = request.headers
+        with request_span(request.method or "", request.url or "", headers) as opened:
             response = self.inner.send(request, *args, **kwargs)
             version = _VERSIONS.get(getattr(response.raw, "version", None) or 0)
             answered(opened, response.status_code, version)
