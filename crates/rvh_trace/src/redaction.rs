@@ -23,6 +23,9 @@ const SECRET_KEYS: [&str; 12] = [
     "sessionid",
 ];
 
+/// Attributes that are URLs or their queries, whose parameters have names of their own.
+const URL_KEYS: [&str; 4] = ["url.full", "url.query", "http.url", "http.target"];
+
 /// Which attributes are cleaned.
 #[derive(Clone, Debug)]
 pub struct Redaction {
@@ -97,7 +100,9 @@ impl Redaction {
     }
 
     fn clean_fields(&self, fields: &mut Fields, known: &mut KnownKeys) {
-        let secret = fields.keys().any(|key| known.is_secret(key, self));
+        let secret = fields
+            .keys()
+            .any(|key| URL_KEYS.contains(&key) || known.is_secret(key, self));
         if !secret && self.values.is_empty() {
             return;
         }
@@ -107,7 +112,16 @@ impl Redaction {
                 changes.push((key.to_owned(), Value::Str(REDACTED.to_owned())));
             } else {
                 let changed = match value {
-                    Value::Str(text) => self.cleaned(&text).map(Value::Str),
+                    Value::Str(text) => {
+                        let query = match key {
+                            "url.query" => Some(0),
+                            _ if URL_KEYS.contains(&key) => text.find('?').map(|at| at + 1),
+                            _ => None,
+                        };
+                        let url = query.and_then(|at| self.cleaned_query(&text, at, known));
+                        let cleaned = self.cleaned(url.as_deref().unwrap_or(&text));
+                        cleaned.or(url).map(Value::Str)
+                    }
                     Value::List(items) => self.clean_list(&items),
                     _ => None,
                 };
@@ -117,6 +131,26 @@ impl Redaction {
         for (key, value) in changes {
             fields.set(&key, (&value).into(), usize::MAX);
         }
+    }
+
+    /// A text whose query begins at a place: its parameters with secret names have no values.
+    fn cleaned_query(&self, text: &str, at: usize, known: &mut KnownKeys) -> Option<String> {
+        let (before, query) = text.split_at(at);
+        let (query, fragment) = query
+            .find('#')
+            .map_or((query, ""), |end| query.split_at(end));
+        let mut changed = false;
+        let parameters: Vec<String> = query
+            .split('&')
+            .map(|parameter| match parameter.split_once('=') {
+                Some((name, value)) if !value.is_empty() && known.is_secret(name, self) => {
+                    changed = true;
+                    format!("{name}={REDACTED}")
+                }
+                _ => parameter.to_owned(),
+            })
+            .collect();
+        changed.then(|| format!("{before}{}{fragment}", parameters.join("&")))
     }
 
     fn clean_list(&self, items: &[Value]) -> Option<Value> {
@@ -188,6 +222,24 @@ mod tests {
         let mut pairs: Vec<_> = fields.iter().map(|(k, v)| (k.to_owned(), v)).collect();
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
         pairs
+    }
+
+    #[test]
+    fn secrets_in_urls_are_known_by_their_parameters() {
+        let default = Redaction::default();
+        for (key, url, expected) in [
+            (
+                "url.full",
+                "https://h/a?x=1&access_token=t&y=#token=f",
+                "https://h/a?x=1&access_token=[redacted]&y=#token=f",
+            ),
+            ("url.query", "password=p&q", "password=[redacted]&q"),
+            ("http.url", "https://h/token=a", "https://h/token=a"),
+            ("note", "token=a", "token=a"),
+        ] {
+            let cleaned = cleaned(&default, &[(key, url)]);
+            assert_eq!(cleaned[0].1, Value::Str(expected.to_owned()), "{url}");
+        }
     }
 
     #[test]

@@ -17,6 +17,13 @@ def test_secrets_never_leave_the_process(memory):
     assert finished.events[0].attributes == {"api_key": "[redacted]"}
 
 
+def test_secrets_in_urls_are_known_by_their_parameters(memory):
+    url = "https://h/a?user=me&api_key=hunter2"
+    with span("s", **{"url.full": url}):
+        assert rvh_trace.live_spans()[0].attributes["url.full"].endswith("api_key=[redacted]")
+    assert memory()["s"].attributes == {"url.full": "https://h/a?user=me&api_key=[redacted]"}
+
+
 def test_patterns_of_ones_own():
     rvh_trace.init_tracing(
         exporter="memory",
