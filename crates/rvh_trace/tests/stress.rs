@@ -1,7 +1,9 @@
 //! Many threads at once: what is recorded is exported once, or counted as dropped.
 
 use rvh_trace::export::{Exporter, Run};
-use rvh_trace::{Batch, Error, Level, Settings, SpanId, SpanRecord};
+use rvh_trace::{
+    Batch, CustomExporter, Error, ExporterSettings, Level, Settings, SpanId, SpanRecord,
+};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,8 +28,10 @@ impl Exporter for Kept {
     }
 }
 
-fn settings(queue: usize, size: usize) -> Settings {
+fn settings(kept: &Kept, queue: usize, size: usize) -> Settings {
+    let kept = kept.clone();
     Settings {
+        exporter: ExporterSettings::Custom(CustomExporter::new(1, move || Box::new(kept.clone()))),
         batch: Batch {
             queue,
             size,
@@ -48,7 +52,7 @@ fn record(number: u64) {
 fn nothing_is_lost_uncounted_and_nothing_comes_twice() {
     let kept = Kept::default();
     // Small, so that it is often full and its slots are used again and again.
-    rvh_trace::install(settings(64, 16), Some(Box::new(kept.clone())), false).expect("settings");
+    rvh_trace::install(settings(&kept, 64, 16), false).expect("settings");
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| (0..SPANS).for_each(record));
@@ -84,8 +88,7 @@ fn nothing_is_lost_uncounted_and_nothing_comes_twice() {
             });
         }
         for size in 1..30 {
-            let exporter = Box::new(kept.clone());
-            rvh_trace::install(settings(32, size), Some(exporter), true).expect("settings");
+            rvh_trace::install(settings(&kept, 32, size), true).expect("settings");
             rvh_trace::flush(Duration::from_secs(60));
         }
         going.store(false, Ordering::Relaxed);
