@@ -25,7 +25,7 @@ use crate::interrupt::{detached, watched};
 use crate::options::{ByWord, OverlapWord, RoundingWord};
 use crate::scores::Scores;
 use crate::table::Table;
-use crate::values::{Clock, WideInt, duration, id};
+use crate::values::{self, Clock, WideInt, duration, id};
 
 /// A table of holds, read once and asked many times.
 ///
@@ -578,12 +578,7 @@ impl Holds {
 }
 
 fn moment(value: Option<Instant<'_>>) -> Result<Option<i64>, Refusal> {
-    let clock = Clock::new(None, false)?;
-    let place = Place {
-        row: None,
-        field: Field::End,
-    };
-    value.map(|value| clock.micros(&value.0, place)).transpose()
+    value.map(|value| values::moment(&value.0)).transpose()
 }
 
 /// `"1d"`, `"2w"`, `"3mo"`, a number of seconds or a timedelta.

@@ -5,9 +5,9 @@ use pyo3::prelude::*;
 use pyo3_arrow::input::AnyRecordBatch;
 
 use crate::arguments::{Instant, Leaves};
-use crate::errors::{Place, to_py};
+use crate::errors::to_py;
 use crate::scores::Scores;
-use crate::values::Clock;
+use crate::values::moment;
 
 /// Adds up states that `Scores.to_state` made of parts of the holds.
 ///
@@ -35,11 +35,7 @@ use crate::values::Clock;
 #[pyo3(name = "merge_states", signature = (states, *, at))]
 pub(crate) fn merge(states: Leaves<'_>, at: Instant<'_>) -> PyResult<Scores> {
     let py = at.0.py();
-    let place = Place {
-        row: None,
-        field: poh_holdmetrics::Field::End,
-    };
-    let at = Clock::new(None, false)?.micros(&at.0, place)?;
+    let at = moment(&at.0)?;
     let mut batches = Vec::new();
     for state in states.0.try_iter()? {
         for batch in state?.extract::<AnyRecordBatch>()?.into_reader()? {

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use poh_holdmetrics::{
-    Fault, TimeUnit, U256, Weight, micros_from_seconds, micros_from_text, micros_from_unit,
+    Fault, Field, HoldError, TimeUnit, U256, Weight, micros_from_seconds, micros_from_text,
+    micros_from_unit,
 };
 use pyo3::exceptions::{PyOverflowError, PyUserWarning, PyValueError};
 use pyo3::inspect::PyStaticExpr;
@@ -133,6 +134,21 @@ impl Clock {
         }
         self.micros(value, place)
     }
+}
+
+/// An instant that is an argument and no field of a row.
+pub(crate) fn moment(value: &Bound<'_, PyAny>) -> Result<i64, Refusal> {
+    let place = Place {
+        row: None,
+        field: Field::End,
+    };
+    let micros = Clock::new(None, false)?.micros(value, place);
+    micros.map_err(|refusal| match refusal {
+        Refusal::Hold(HoldError::Value { fault, .. }) => {
+            HoldError::Argument(format!("the instant {fault}")).into()
+        }
+        other => other,
+    })
 }
 
 const TIMES: &str = "an aware datetime, epoch seconds (int or float) or a numpy datetime64";

@@ -222,3 +222,16 @@ def test_a_bundle_without_a_unit_is_exact(tmp_path, weight):
     holds = Holds([HoldEvent("t", "a", 0, 10**-6, weight)])
     holds.snapshot(at=1).proof_bundle(tmp_path / "bundle.json")
     assert bundle.verify(tmp_path / "bundle.json") == []
+
+
+@pytest.mark.parametrize("instant", ["soon", float("nan"), True, 10**15])
+def test_an_argument_that_is_no_instant(instant):
+    for ask in (
+        lambda: HOLDS.score(at=instant),
+        lambda: HOLDS.between(0, instant),
+        lambda: HOLDS.epochs(every=10, start=instant),
+        lambda: HOLDS.holders_over_time(at=instant),
+    ):
+        with pytest.raises(HoldMetricsError, match="the instant is ") as caught:
+            ask()
+        assert caught.value.field is None
