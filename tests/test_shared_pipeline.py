@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        env={"PYO3_PYTHON": sys.executable} | os.environ,
+        # What maturin sets: an extension module is not linked to a Python.
+        env={"PYO3_PYTHON": sys.executable} | os.environ | {"PYO3_BUILD_EXTENSION_MODULE": "1"},
     )
     assert result.returncode == 0, result.stderr
     messages = [json.loads(line) for line in result.stdout.splitlines()]
