@@ -45,7 +45,7 @@ PYTHONS = ("3.12", "3.13")
 
 
 @pytest.fixture
-def lab(checkout, tiny_package):
+def lab(checkout, make_package):
     """A checkout whose channel holds Pythons; `lab.package(NAME, LINE)` builds a package.
 
     The line is its test, and runs in rows alone: no Python is there while it is packaged.
@@ -53,7 +53,7 @@ def lab(checkout, tiny_package):
     # The tiny packages can't be imported.
     program = '#!/bin/sh\ncase "$2" in "import "*) exit 0;; esac\nexit 1\n'
     pythons = [
-        tiny_package("python", f"{python}.1", programs={"bin/python": program})
+        make_package("python", f"{python}.1", programs={"bin/python": program})
         for python in PYTHONS
     ]
     publish(checkout.channel, pythons)

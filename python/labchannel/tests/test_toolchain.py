@@ -944,7 +944,7 @@ class TestBadDays:
         channel()
 
     def test_one_that_died_before_its_index_was_written(self, checkout, channel, monkeypatch):
-        def die(folder: Path) -> None:
+        def die(folder: Path, **options: bool) -> None:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as dying:
