@@ -80,77 +80,84 @@ def statuses(report: MatrixReport) -> list[str]:
     return [result.status for result in report.results]
 
 
-class TestRuns:
-    def test_rows_do_not_stop_each_other(self, lab):
-        lab.package("good")
-        lab.package("bad", "false")
-        report = run(lab, [*rows("good"), *rows("bad"), *rows("none")])
-        assert statuses(report) == [PASSED, PASSED, FAILED, FAILED, FAILED, FAILED]
-        assert "no none for" in report.results[-1].detail
-        assert report.exit_code(require_all=False) == 1
+def test_rows_do_not_stop_each_other(lab):
+    lab.package("good")
+    lab.package("bad", "false")
+    report = run(lab, [*rows("good"), *rows("bad"), *rows("none")])
+    assert statuses(report) == [PASSED, PASSED, FAILED, FAILED, FAILED, FAILED]
+    assert "no none for" in report.results[-1].detail
+    assert report.exit_code(require_all=False) == 1
 
-    def test_the_environment_has_the_rows_python(self, lab):
-        lab.package("gauge", 'test -f "$CONDA_PREFIX"/conda-meta/python-3.12.1-*.json')
-        assert statuses(run(lab, rows("gauge"))) == [PASSED, FAILED]
 
-    def test_output_of_a_failure_is_shown_and_kept(self, lab):
-        lab.package("bad", "echo it is broken; false")
-        (result,) = run(lab, rows("bad", pythons=["3.12"])).results
-        assert "it is broken" in result.output
-        assert "it is broken" in Path(result.log).read_text(encoding="utf-8")
+def test_the_environment_has_the_rows_python(lab):
+    lab.package("gauge", 'test -f "$CONDA_PREFIX"/conda-meta/python-3.12.1-*.json')
+    assert statuses(run(lab, rows("gauge"))) == [PASSED, FAILED]
 
-    def test_a_hung_row_is_ended_and_the_rest_goes_on(self, lab):
-        lab.package("hung", "sleep 3600")
-        lab.package("good")
-        report = run(lab, [*rows("hung"), *rows("good")], minutes=0.05)
-        assert statuses(report) == [FAILED, FAILED, PASSED, PASSED]
-        assert "time limit" in report.results[0].detail
 
-    def test_a_row_of_another_system_is_never_passed(self, lab, monkeypatch):
-        monkeypatch.setattr(matrices, "why_not", lambda platform: f"no {platform} here")
-        report = run(lab, rows("gauge", platform=ELSEWHERE))
-        assert statuses(report) == [CANNOT, CANNOT]
-        assert report.results[0].detail == f"no {ELSEWHERE} here"
-        assert report.exit_code(require_all=False) == 0
-        assert report.exit_code(require_all=True) == 1
-        assert report.summary == "0 passed, 2 cannot run here"
+def test_output_of_a_failure_is_shown_and_kept(lab):
+    lab.package("bad", "echo it is broken; false")
+    (result,) = run(lab, rows("bad", pythons=["3.12"])).results
+    assert "it is broken" in result.output
+    assert "it is broken" in Path(result.log).read_text(encoding="utf-8")
 
-    def test_rows_that_have_passed_are_reused_only_when_asked_and_say_so(self, lab):
-        lab.package("gauge", "true")
-        wanted = rows("gauge", pythons=["3.12"])
-        assert "not run again" not in run(lab, wanted).results[0].detail
-        assert "not run again" not in run(lab, wanted).results[0].detail
-        again = run(lab, wanted, reuse=True)
-        assert statuses(again) == [PASSED]
-        assert "not run again" in again.results[0].detail
-        assert "with the same inputs" in again.results[0].detail
 
-    def test_other_bytes_are_run_again(self, lab):
-        lab.package("gauge")
-        wanted = rows("gauge", pythons=["3.12"])
-        run(lab, wanted)
-        lab.package("gauge", "true; true")
-        assert "not run again" not in run(lab, wanted, reuse=True).results[0].detail
+def test_a_hung_row_is_ended_and_the_rest_goes_on(lab):
+    lab.package("hung", "sleep 3600")
+    lab.package("good")
+    report = run(lab, [*rows("hung"), *rows("good")], minutes=0.05)
+    assert statuses(report) == [FAILED, FAILED, PASSED, PASSED]
+    assert "time limit" in report.results[0].detail
 
-    def test_a_failure_is_never_reused(self, lab):
-        lab.package("bad", "false")
-        wanted = rows("bad", pythons=["3.12"])
-        run(lab, wanted)
-        assert statuses(run(lab, wanted, reuse=True)) == [FAILED]
 
-    def test_rerun_failed_runs_what_did_not_pass(self, lab):
-        lab.package("good")
-        lab.package("bad", "false")
-        both = [*rows("good"), *rows("bad")]
-        with pytest.raises(LabchannelError, match="without --rerun-failed"):
-            run(lab, both, rerun_failed=True)
-        run(lab, both)
-        again = run(lab, both, rerun_failed=True)
-        assert [result.row.package for result in again.results] == ["bad", "bad"]
-        assert again.notes[0].startswith("2 rows passed")
-        lab.package("bad", "true; true")
-        assert statuses(run(lab, both, rerun_failed=True)) == [PASSED, PASSED]
-        assert run(lab, both, rerun_failed=True).results == ()
+def test_a_row_of_another_system_is_never_passed(lab, monkeypatch):
+    monkeypatch.setattr(matrices, "why_not", lambda platform: f"no {platform} here")
+    report = run(lab, rows("gauge", platform=ELSEWHERE))
+    assert statuses(report) == [CANNOT, CANNOT]
+    assert report.results[0].detail == f"no {ELSEWHERE} here"
+    assert report.exit_code(require_all=False) == 0
+    assert report.exit_code(require_all=True) == 1
+    assert report.summary == "0 passed, 2 cannot run here"
+
+
+def test_rows_that_have_passed_are_reused_only_when_asked_and_say_so(lab):
+    lab.package("gauge", "true")
+    wanted = rows("gauge", pythons=["3.12"])
+    assert "not run again" not in run(lab, wanted).results[0].detail
+    assert "not run again" not in run(lab, wanted).results[0].detail
+    again = run(lab, wanted, reuse=True)
+    assert statuses(again) == [PASSED]
+    assert "not run again" in again.results[0].detail
+    assert "with the same inputs" in again.results[0].detail
+
+
+def test_other_bytes_are_run_again(lab):
+    lab.package("gauge")
+    wanted = rows("gauge", pythons=["3.12"])
+    run(lab, wanted)
+    lab.package("gauge", "true; true")
+    assert "not run again" not in run(lab, wanted, reuse=True).results[0].detail
+
+
+def test_a_failure_is_never_reused(lab):
+    lab.package("bad", "false")
+    wanted = rows("bad", pythons=["3.12"])
+    run(lab, wanted)
+    assert statuses(run(lab, wanted, reuse=True)) == [FAILED]
+
+
+def test_rerun_failed_runs_what_did_not_pass(lab):
+    lab.package("good")
+    lab.package("bad", "false")
+    both = [*rows("good"), *rows("bad")]
+    with pytest.raises(LabchannelError, match="without --rerun-failed"):
+        run(lab, both, rerun_failed=True)
+    run(lab, both)
+    again = run(lab, both, rerun_failed=True)
+    assert [result.row.package for result in again.results] == ["bad", "bad"]
+    assert again.notes[0].startswith("2 rows passed")
+    lab.package("bad", "true; true")
+    assert statuses(run(lab, both, rerun_failed=True)) == [PASSED, PASSED]
+    assert run(lab, both, rerun_failed=True).results == ()
 
 
 def test_interrupt_ends_what_runs_and_tells_what_is_known(lab, tool, tmp_path):
@@ -177,64 +184,66 @@ def test_interrupt_ends_what_runs_and_tells_what_is_known(lab, tool, tmp_path):
         os.kill(int(begun.read_text()), 0)
 
 
-class TestRows:
-    def test_each_compiled_package_and_all_together_on_each_system_and_python(self, checkout):
-        for name in ("gauge", "scale", "tool"):
-            checkout.recipe(name)
-        for name in ("gauge", "scale"):
-            checkout.write(f"crates/{name}_py/Cargo.toml", "")
-        labels = [row.label for row in all_rows(checkout.workspace)]
-        assert len(labels) == len(set(labels)) == 18
-        assert labels[0] == "gauge linux-64 3.12"
-        assert "gauge+scale win-64 3.14" in labels
-        assert not any("tool" in label for label in labels)
-
-    def test_only(self):
-        known = rows("gauge", "scale")
-        assert [row.label for row in chosen_rows(known, ["scale", "3.13"])] == [
-            f"gauge {HERE} 3.13",
-            f"scale {HERE} 3.12",
-            f"scale {HERE} 3.13",
-        ]
-        assert chosen_rows(known, []) == known
-        with pytest.raises(LabchannelError, match=r"no row fits 'meter'(.|\n)*gauge"):
-            chosen_rows(known, ["meter"])
-
-    def test_what_wine_cannot_do_is_left_out_there_alone(self, checkout):
-        checkout.write("tests/wine.toml", '[tests]\n"tests/test_a.py::test_b" = "no such thing"\n')
-        assert left_out(checkout.workspace, HERE) == []
-        assert left_out(checkout.workspace, ELSEWHERE) == ["tests/test_a.py::test_b"]
-        checkout.write("tests/wine.toml", '[tests]\n"tests/test_a.py::test_b" = 3\n')
-        with pytest.raises(LabchannelError, match="a test and its cause"):
-            left_out(checkout.workspace, ELSEWHERE)
+def test_each_compiled_package_and_all_together_on_each_system_and_python(checkout):
+    for name in ("gauge", "scale", "tool"):
+        checkout.recipe(name)
+    for name in ("gauge", "scale"):
+        checkout.write(f"crates/{name}_py/Cargo.toml", "")
+    labels = [row.label for row in all_rows(checkout.workspace)]
+    assert len(labels) == len(set(labels)) == 18
+    assert labels[0] == "gauge linux-64 3.12"
+    assert "gauge+scale win-64 3.14" in labels
+    assert not any("tool" in label for label in labels)
 
 
-class TestBits:
-    def results(self, **bits: str) -> list[Result]:
-        return [
-            Result(
-                Row(("gauge",), platform.replace("_", "-"), "3.12"), PASSED, bits={"gauge": text}
-            )
-            for platform, text in bits.items()
-        ]
+def test_only():
+    known = rows("gauge", "scale")
+    assert [row.label for row in chosen_rows(known, ["scale", "3.13"])] == [
+        f"gauge {HERE} 3.13",
+        f"scale {HERE} 3.12",
+        f"scale {HERE} 3.13",
+    ]
+    assert chosen_rows(known, []) == known
+    with pytest.raises(LabchannelError, match=r"no row fits 'meter'(.|\n)*gauge"):
+        chosen_rows(known, ["meter"])
 
-    def test_the_same_bits(self):
-        (row,) = matrices._compare_bits(self.results(linux_64="1\n2\n", win_64="1\n2\n"))
-        assert (row.status, row.row.platform) == (PASSED, "linux-64 = win-64")
-        assert row.detail == "2 files of 2 lines compared"
 
-    def test_other_bits_name_the_first_difference(self):
-        (row,) = matrices._compare_bits(self.results(linux_64="1\n2\n", win_64="1\n3\n"))
-        assert row.status == FAILED
-        assert "gauge win-64 3.12: line 2 is '3', not '2'" in row.detail
+def test_what_wine_cannot_do_is_left_out_there_alone(checkout):
+    checkout.write("tests/wine.toml", '[tests]\n"tests/test_a.py::test_b" = "no such thing"\n')
+    assert left_out(checkout.workspace, HERE) == []
+    assert left_out(checkout.workspace, ELSEWHERE) == ["tests/test_a.py::test_b"]
+    checkout.write("tests/wine.toml", '[tests]\n"tests/test_a.py::test_b" = 3\n')
+    with pytest.raises(LabchannelError, match="a test and its cause"):
+        left_out(checkout.workspace, ELSEWHERE)
 
-    def test_fewer_lines_are_a_difference(self):
-        (row,) = matrices._compare_bits(self.results(linux_64="1\n2\n", win_64="1\n"))
-        assert row.status == FAILED
 
-    def test_one_system_alone_compares_nothing(self):
-        (row,) = matrices._compare_bits(self.results(linux_64="1\n"))
-        assert row.status == CANNOT
+def results(**bits: str) -> list[Result]:
+    return [
+        Result(Row(("gauge",), platform.replace("_", "-"), "3.12"), PASSED, bits={"gauge": text})
+        for platform, text in bits.items()
+    ]
+
+
+def test_the_same_bits():
+    (row,) = matrices._compare_bits(results(linux_64="1\n2\n", win_64="1\n2\n"))
+    assert (row.status, row.row.platform) == (PASSED, "linux-64 = win-64")
+    assert row.detail == "2 files of 2 lines compared"
+
+
+def test_other_bits_name_the_first_difference():
+    (row,) = matrices._compare_bits(results(linux_64="1\n2\n", win_64="1\n3\n"))
+    assert row.status == FAILED
+    assert "gauge win-64 3.12: line 2 is '3', not '2'" in row.detail
+
+
+def test_fewer_lines_are_a_difference():
+    (row,) = matrices._compare_bits(results(linux_64="1\n2\n", win_64="1\n"))
+    assert row.status == FAILED
+
+
+def test_one_system_alone_compares_nothing():
+    (row,) = matrices._compare_bits(results(linux_64="1\n"))
+    assert row.status == CANNOT
 
 
 class Text(HTMLParser):
@@ -248,63 +257,67 @@ class Text(HTMLParser):
         self.text += data
 
 
-class TestReports:
-    @pytest.fixture
-    def report(self):
-        return MatrixReport(
-            (
-                Result(Row(("gauge",), "linux-64", "3.12"), PASSED, 1.5, "7 passed"),
-                Result(
-                    Row(("gauge",), "win-64", "3.12"),
-                    FAILED,
-                    2.0,
-                    "a | b <c>",
-                    output="]]>\x1b[0m<&",
-                ),
-                Result(Row(("gauge",), "win-64", "3.13"), CANNOT, detail="no Wine"),
-                Result(Row(("gauge",), "win-64", "3.14"), STOPPED, detail="not begun"),
+@pytest.fixture
+def report():
+    return MatrixReport(
+        (
+            Result(Row(("gauge",), "linux-64", "3.12"), PASSED, 1.5, "7 passed"),
+            Result(
+                Row(("gauge",), "win-64", "3.12"),
+                FAILED,
+                2.0,
+                "a | b <c>",
+                output="]]>\x1b[0m<&",
             ),
-            ("a note",),
-            3.5,
-        )
+            Result(Row(("gauge",), "win-64", "3.13"), CANNOT, detail="no Wine"),
+            Result(Row(("gauge",), "win-64", "3.14"), STOPPED, detail="not begun"),
+        ),
+        ("a note",),
+        3.5,
+    )
 
-    def test_a_line_a_row(self, report):
-        lines = reports.lines(report)
-        assert [line.split("  ")[0] for line in lines] == ["gauge"] * 4
-        assert "failed" in lines[1]
-        assert "cannot run here" in lines[2]
-        assert "passed" not in "".join(lines[1:])
 
-    def test_json(self, report):
-        told = json.loads(json.dumps(reports.as_json(report)))
-        assert [row["status"] for row in told["rows"]] == [PASSED, FAILED, CANNOT, STOPPED]
-        assert told["rows"][1]["platform"] == "win-64"
-        assert told["counts"] == {PASSED: 1, FAILED: 1, CANNOT: 1, STOPPED: 1}
+def test_a_line_a_row(report):
+    lines = reports.lines(report)
+    assert [line.split("  ")[0] for line in lines] == ["gauge"] * 4
+    assert "failed" in lines[1]
+    assert "cannot run here" in lines[2]
+    assert "passed" not in "".join(lines[1:])
 
-    def test_junit(self, report):
-        root = ET.fromstring(reports.junit(report))
-        suites = {suite.get("name"): suite for suite in root}
-        assert suites["linux-64"].get("failures") == "0"
-        windows = suites["win-64"]
-        counts = [windows.get(name) for name in ("tests", "failures", "skipped")]
-        assert counts == ["3", "2", "1"]
-        assert [len(case) for case in suites["linux-64"]] == [1]
-        assert [case[0].tag for case in windows] == ["failure", "skipped", "failure"]
-        assert "<&" in windows[0][0].text
 
-    def test_markdown(self, report):
-        text = reports.markdown(report)
-        table = [line for line in text.splitlines() if line.startswith("| gauge")]
-        assert len(table) == 4
-        assert "a \\| b &lt;c>" in table[1].replace("&gt;", ">")
-        assert "- a note" in text
+def test_json(report):
+    told = json.loads(json.dumps(reports.as_json(report)))
+    assert [row["status"] for row in told["rows"]] == [PASSED, FAILED, CANNOT, STOPPED]
+    assert told["rows"][1]["platform"] == "win-64"
+    assert told["counts"] == {PASSED: 1, FAILED: 1, CANNOT: 1, STOPPED: 1}
 
-    def test_page(self, report):
-        reader = Text()
-        reader.feed(reports.page(report))
-        assert "1 passed, 1 failed, 1 cannot run here, 1 stopped" in reader.text
-        assert "]]>" in reader.text
-        assert "a | b <c>" in reader.text
+
+def test_junit(report):
+    root = ET.fromstring(reports.junit(report))
+    suites = {suite.get("name"): suite for suite in root}
+    assert suites["linux-64"].get("failures") == "0"
+    windows = suites["win-64"]
+    counts = [windows.get(name) for name in ("tests", "failures", "skipped")]
+    assert counts == ["3", "2", "1"]
+    assert [len(case) for case in suites["linux-64"]] == [1]
+    assert [case[0].tag for case in windows] == ["failure", "skipped", "failure"]
+    assert "<&" in windows[0][0].text
+
+
+def test_markdown(report):
+    text = reports.markdown(report)
+    table = [line for line in text.splitlines() if line.startswith("| gauge")]
+    assert len(table) == 4
+    assert "a \\| b &lt;c>" in table[1].replace("&gt;", ">")
+    assert "- a note" in text
+
+
+def test_page(report):
+    reader = Text()
+    reader.feed(reports.page(report))
+    assert "1 passed, 1 failed, 1 cannot run here, 1 stopped" in reader.text
+    assert "]]>" in reader.text
+    assert "a | b <c>" in reader.text
 
 
 def test_the_tests_that_failed_are_read_from_pytests_summary():

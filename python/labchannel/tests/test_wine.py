@@ -25,7 +25,15 @@ def reason() -> str:
     return "" if wine.find_compiler() else f"no {wine.MINGW} on this machine"
 
 
-slow_with_wine = [
+def on_windows(test):
+    """Mark a test that needs Wine."""
+    missing = reason()
+    return pytest.mark.slow(
+        pytest.mark.skipif(bool(missing), reason=missing or "Wine is here")(test)
+    )
+
+
+with_wine = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(reason()), reason=reason() or "Wine is there"),
 ]
@@ -60,143 +68,163 @@ def batch(folder: Path, text: str) -> Path:
     return path
 
 
-class TestSessions:
-    pytestmark = slow_with_wine
+@on_windows
+def test_a_program_its_output_and_exit_code(windows, tmp_path):
+    batch(tmp_path, "@echo off\necho %GAUGE% %CD%\necho trouble 1>&2\nexit /b 3\n")
+    ended = windows.run(
+        ["cmd.exe", "/c", "run.bat"], cwd=tmp_path, variables={"GAUGE": "7"}, seconds=60
+    )
+    assert ended.code == 3
+    assert ended.stdout == f"7 {wine.windows_path(tmp_path)}\n"
+    assert ended.stderr.strip() == "trouble"
 
-    def test_a_program_its_output_and_exit_code(self, windows, tmp_path):
-        batch(tmp_path, "@echo off\necho %GAUGE% %CD%\necho trouble 1>&2\nexit /b 3\n")
-        ended = windows.run(
-            ["cmd.exe", "/c", "run.bat"], cwd=tmp_path, variables={"GAUGE": "7"}, seconds=60
-        )
-        assert ended.code == 3
-        assert ended.stdout == f"7 {wine.windows_path(tmp_path)}\n"
-        assert ended.stderr.strip() == "trouble"
 
-    def test_a_path_with_spaces_and_letters_of_every_kind(self, windows, tmp_path):
-        folder = tmp_path / "Prüf stand 測定"
-        folder.mkdir()
-        batch(folder, "@echo off\necho done > here.txt\n")
-        assert windows.run(["cmd.exe", "/c", "run.bat"], cwd=folder, seconds=60).good
-        assert (folder / "here.txt").read_text().strip() == "done"
+@on_windows
+def test_a_path_with_spaces_and_letters_of_every_kind(windows, tmp_path):
+    folder = tmp_path / "Prüf stand 測定"
+    folder.mkdir()
+    batch(folder, "@echo off\necho done > here.txt\n")
+    assert windows.run(["cmd.exe", "/c", "run.bat"], cwd=folder, seconds=60).good
+    assert (folder / "here.txt").read_text().strip() == "done"
 
-    def test_programs_are_found_on_the_path_that_is_given(self, windows, tmp_path):
-        (tmp_path / "tools").mkdir()
-        (tmp_path / "tools" / "gauge.bat").write_text("@echo found\r\n")
-        ended = windows.run(
-            ["cmd.exe", "/c", "gauge"], cwd=tmp_path, path=[tmp_path / "tools"], seconds=60
-        )
-        assert ended.stdout == "found\n"
 
-    def test_it_is_windows_10(self, windows, tmp_path):
-        ended = windows.run(["cmd.exe", "/c", "ver"], cwd=tmp_path, seconds=60)
-        assert "10.0." in ended.stdout
+@on_windows
+def test_programs_are_found_on_the_path_that_is_given(windows, tmp_path):
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "gauge.bat").write_text("@echo found\r\n")
+    ended = windows.run(
+        ["cmd.exe", "/c", "gauge"], cwd=tmp_path, path=[tmp_path / "tools"], seconds=60
+    )
+    assert ended.stdout == "found\n"
 
-    def test_nothing_of_this_machine_gets_in(self, windows, tmp_path, monkeypatch):
-        monkeypatch.setenv("PYTHONPATH", "/of/the/machine")
-        ended = windows.run(["cmd.exe", "/c", "set"], cwd=tmp_path, seconds=60)
-        assert "/of/the/machine" not in ended.stdout
-        assert str(Path.home()) not in ended.stdout
 
-    def test_a_hung_program_is_ended_with_all_it_started(self, windows, tmp_path):
-        batch(tmp_path, "@echo off\nstart /b cmd.exe /c endless.bat\n:again\ngoto again\n")
+@on_windows
+def test_it_is_windows_10(windows, tmp_path):
+    ended = windows.run(["cmd.exe", "/c", "ver"], cwd=tmp_path, seconds=60)
+    assert "10.0." in ended.stdout
+
+
+@on_windows
+def test_nothing_of_this_machine_gets_in(windows, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/of/the/machine")
+    ended = windows.run(["cmd.exe", "/c", "set"], cwd=tmp_path, seconds=60)
+    assert "/of/the/machine" not in ended.stdout
+    assert str(Path.home()) not in ended.stdout
+
+
+@on_windows
+def test_a_hung_program_is_ended_with_all_it_started(windows, tmp_path):
+    batch(tmp_path, "@echo off\nstart /b cmd.exe /c endless.bat\n:again\ngoto again\n")
+    (tmp_path / "endless.bat").write_text(":again\r\ngoto again\r\n")
+    began = time.monotonic()
+    ended = windows.run(["cmd.exe", "/c", "run.bat"], cwd=tmp_path, seconds=3)
+    assert ended.cut == "time limit"
+    assert time.monotonic() - began < 60
+
+
+@on_windows
+def test_stop_ends_it(windows, tmp_path):
+    batch(tmp_path, ":again\ngoto again\n")
+    stop = threading.Event()
+    threading.Timer(1, stop.set).start()
+    ended = windows.run(["cmd.exe", "/c", "run.bat"], cwd=tmp_path, seconds=600, stop=stop)
+    assert ended.cut == "stopped"
+
+
+@with_wine
+@on_windows
+def test_nothing_is_left_of_a_session(wine_cache, tmp_path):
+    with wine.session(wine.find_wine()) as session:
+        batch(tmp_path, "start /b cmd.exe /c endless.bat\n")
         (tmp_path / "endless.bat").write_text(":again\r\ngoto again\r\n")
-        began = time.monotonic()
-        ended = windows.run(["cmd.exe", "/c", "run.bat"], cwd=tmp_path, seconds=3)
-        assert ended.cut == "time limit"
-        assert time.monotonic() - began < 60
+        session.run(["cmd.exe", "/c", "run.bat"], cwd=tmp_path, seconds=5)
+        assert left_behind(session.prefix)
+    assert not left_behind(session.prefix)
+    assert not session.prefix.exists()
 
-    def test_stop_ends_it(self, windows, tmp_path):
-        batch(tmp_path, ":again\ngoto again\n")
-        stop = threading.Event()
-        threading.Timer(1, stop.set).start()
-        ended = windows.run(["cmd.exe", "/c", "run.bat"], cwd=tmp_path, seconds=600, stop=stop)
-        assert ended.cut == "stopped"
 
-    @with_wine
-    def test_nothing_is_left_of_a_session(self, wine_cache, tmp_path):
-        with wine.session(wine.find_wine()) as session:
-            batch(tmp_path, "start /b cmd.exe /c endless.bat\n")
-            (tmp_path / "endless.bat").write_text(":again\r\ngoto again\r\n")
-            session.run(["cmd.exe", "/c", "run.bat"], cwd=tmp_path, seconds=5)
-            assert left_behind(session.prefix)
-        assert not left_behind(session.prefix)
-        assert not session.prefix.exists()
+@with_wine
+@on_windows
+def test_kill_leaves_nothing_either(tmp_path):
+    code = (
+        "import pathlib, sys\n"
+        "from labchannel import wine\n"
+        "with wine.session(wine.find_wine()) as session:\n"
+        "    print(session.prefix, flush=True)\n"
+        "    session.run(['cmd.exe', '/c', 'run.bat'], cwd=pathlib.Path.cwd(), seconds=600)\n"
+    )
+    batch(tmp_path, ":again\ngoto again\n")
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        prefix = Path(process.stdout.readline().strip())
+        assert left_behind(prefix)
+        process.kill()
+    deadline = time.monotonic() + 60
+    while left_behind(prefix) or prefix.exists():
+        assert time.monotonic() < deadline
 
-    @with_wine
-    def test_kill_leaves_nothing_either(self, tmp_path):
-        code = (
-            "import pathlib, sys\n"
-            "from labchannel import wine\n"
-            "with wine.session(wine.find_wine()) as session:\n"
-            "    print(session.prefix, flush=True)\n"
-            "    session.run(['cmd.exe', '/c', 'run.bat'], cwd=pathlib.Path.cwd(), seconds=600)\n"
-        )
-        batch(tmp_path, ":again\ngoto again\n")
-        with subprocess.Popen(
-            [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-        ) as process:
-            prefix = Path(process.stdout.readline().strip())
-            assert left_behind(prefix)
-            process.kill()
-        deadline = time.monotonic() + 60
-        while left_behind(prefix) or prefix.exists():
-            assert time.monotonic() < deadline
 
-    @with_wine
-    def test_two_at_once_do_not_meet(self, tmp_path):
-        found = wine.find_wine()
-        with wine.session(found) as one, wine.session(found) as other:
-            assert one.prefix != other.prefix
-            add = ["reg.exe", "add", r"HKCU\Software\Gauge", "/v", "Mark", "/d", "one", "/f"]
-            one.run_wine(add, seconds=60)
-            (one.prefix / "drive_c" / "mark.txt").write_text("one")
-            query = ["reg.exe", "query", r"HKCU\Software\Gauge"]
-            assert one.run(query, cwd=tmp_path, seconds=60).good
-            assert not other.run(query, cwd=tmp_path, seconds=60).good
-            assert not (other.prefix / "drive_c" / "mark.txt").exists()
+@with_wine
+@on_windows
+def test_two_at_once_do_not_meet(tmp_path):
+    found = wine.find_wine()
+    with wine.session(found) as one, wine.session(found) as other:
+        assert one.prefix != other.prefix
+        add = ["reg.exe", "add", r"HKCU\Software\Gauge", "/v", "Mark", "/d", "one", "/f"]
+        one.run_wine(add, seconds=60)
+        (one.prefix / "drive_c" / "mark.txt").write_text("one")
+        query = ["reg.exe", "query", r"HKCU\Software\Gauge"]
+        assert one.run(query, cwd=tmp_path, seconds=60).good
+        assert not other.run(query, cwd=tmp_path, seconds=60).good
+        assert not (other.prefix / "drive_c" / "mark.txt").exists()
 
-    @with_wine
-    def test_a_broken_prefix_is_made_anew(self, wine_cache, tmp_path):
-        found = wine.find_wine()
-        template = wine.prefix_template(found)
-        shutil.rmtree(template / "drive_c" / "windows" / "system32")
-        with wine.session(found) as session:
-            assert session.run(["cmd.exe", "/c", "exit"], cwd=tmp_path, seconds=60).good
 
-    def test_what_rust_and_numpy_need_is_there(self, windows, tmp_path):
-        """A program that takes randomness as Rust's std does, and computes as numpy 2 does."""
-        source = tmp_path / "gauge.c"
-        source.write_text(
-            "#include <windows.h>\n#include <stdio.h>\n"
-            "typedef struct { double re, im; } dcomplex;\n"
-            "typedef struct { float re, im; } fcomplex;\n"
-            "int main(void) {\n"
-            '  HMODULE primitives = LoadLibraryA("bcryptprimitives.dll");\n'
-            '  HMODULE math = LoadLibraryA("api-ms-win-crt-math-l1-1-0.dll");\n'
-            "  BOOL (WINAPI *prng)(PBYTE, SIZE_T) = (void *)GetProcAddress(primitives, "
-            '"ProcessPrng");\n'
-            '  dcomplex (*root)(dcomplex) = (void *)GetProcAddress(math, "csqrt");\n'
-            '  fcomplex (*power)(fcomplex, fcomplex) = (void *)GetProcAddress(math, "cpowf");\n'
-            '  float (*real)(fcomplex) = (void *)GetProcAddress(math, "crealf");\n'
-            '  double (*sine)(double) = (void *)GetProcAddress(math, "sin");\n'
-            "  unsigned char bytes[32] = {0}; int sum = 0;\n"
-            "  if (!prng(bytes, 32)) return 1;\n"
-            "  for (int i = 0; i < 32; i++) sum += bytes[i];\n"
-            "  dcomplex r = root((dcomplex){-4, 0});\n"
-            "  fcomplex p = power((fcomplex){0, 1}, (fcomplex){2, 0});\n"
-            '  printf("%d %.3f %.3f %.3f %.3f\\n", sum > 0, r.im, p.re, real(p), sine(0));\n'
-            "  return 0;\n}\n",
-            encoding="utf-8",
-        )
-        compiler = wine.find_compiler()
-        program = tmp_path / "gauge.exe"
-        subprocess.run(
-            [compiler.path, "-o", program, source],
-            check=True,
-            env={**os.environ, **compiler.variables},
-        )
-        ended = windows.run([wine.windows_path(program)], cwd=tmp_path, seconds=60)
-        assert ended.stdout == "1 2.000 -1.000 -1.000 0.000\n", ended
+@with_wine
+@on_windows
+def test_a_broken_prefix_is_made_anew(wine_cache, tmp_path):
+    found = wine.find_wine()
+    template = wine.prefix_template(found)
+    shutil.rmtree(template / "drive_c" / "windows" / "system32")
+    with wine.session(found) as session:
+        assert session.run(["cmd.exe", "/c", "exit"], cwd=tmp_path, seconds=60).good
+
+
+@on_windows
+def test_what_rust_and_numpy_need_is_there(windows, tmp_path):
+    """A program that takes randomness as Rust's std does, and computes as numpy 2 does."""
+    source = tmp_path / "gauge.c"
+    source.write_text(
+        "#include <windows.h>\n#include <stdio.h>\n"
+        "typedef struct { double re, im; } dcomplex;\n"
+        "typedef struct { float re, im; } fcomplex;\n"
+        "int main(void) {\n"
+        '  HMODULE primitives = LoadLibraryA("bcryptprimitives.dll");\n'
+        '  HMODULE math = LoadLibraryA("api-ms-win-crt-math-l1-1-0.dll");\n'
+        "  BOOL (WINAPI *prng)(PBYTE, SIZE_T) = (void *)GetProcAddress(primitives, "
+        '"ProcessPrng");\n'
+        '  dcomplex (*root)(dcomplex) = (void *)GetProcAddress(math, "csqrt");\n'
+        '  fcomplex (*power)(fcomplex, fcomplex) = (void *)GetProcAddress(math, "cpowf");\n'
+        '  float (*real)(fcomplex) = (void *)GetProcAddress(math, "crealf");\n'
+        '  double (*sine)(double) = (void *)GetProcAddress(math, "sin");\n'
+        "  unsigned char bytes[32] = {0}; int sum = 0;\n"
+        "  if (!prng(bytes, 32)) return 1;\n"
+        "  for (int i = 0; i < 32; i++) sum += bytes[i];\n"
+        "  dcomplex r = root((dcomplex){-4, 0});\n"
+        "  fcomplex p = power((fcomplex){0, 1}, (fcomplex){2, 0});\n"
+        '  printf("%d %.3f %.3f %.3f %.3f\\n", sum > 0, r.im, p.re, real(p), sine(0));\n'
+        "  return 0;\n}\n",
+        encoding="utf-8",
+    )
+    compiler = wine.find_compiler()
+    program = tmp_path / "gauge.exe"
+    subprocess.run(
+        [compiler.path, "-o", program, source],
+        check=True,
+        env={**os.environ, **compiler.variables},
+    )
+    ended = windows.run([wine.windows_path(program)], cwd=tmp_path, seconds=60)
+    assert ended.stdout == "1 2.000 -1.000 -1.000 0.000\n", ended
 
 
 def test_no_wine_is_told_with_the_mend(monkeypatch):
