@@ -104,7 +104,7 @@ def test_where_conda_forge_answers_nothing_else_is_needed(checkout, monkeypatch)
     monkeypatch.setenv("LABCHANNEL_UPSTREAM", "conda-forge")
     subjects = [finding.subject for finding in examine(checkout.workspace)]
     wanted = [] if current_platform() != "linux-64" else ["Wine, for win-64", "mingw, for Wine"]
-    assert subjects == ["conda-forge", "pixi", "disk", *wanted]
+    assert subjects == ["conda-forge", "pixi", "go", "disk", *wanted]
     # What win-64 wants is no lack: builds for this machine work without.
     assert not any(f.needed for f in examine(checkout.workspace) if "for " in f.subject)
 
