@@ -71,7 +71,7 @@ def build_sdists(workspace: Workspace, progress: Progressor) -> Iterator[str]:
             step(folder.name)
             with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as scratch:
                 sdist = _build(folder, Path(scratch))
-                wheel = _wheel_of(workspace, sdist, Path(scratch) / "wheels", folder in native)
+                wheel = _wheel_of(workspace, sdist, Path(scratch) / "wheels")
                 kept = [sdist] if folder in native else [sdist, wheel]
                 for file in kept:
                     shutil.move(file, workspace.dist / file.name)
@@ -101,14 +101,15 @@ def _build(folder: Path, scratch: Path) -> Path:
     return made[0]
 
 
-def _wheel_of(workspace: Workspace, sdist: Path, folder: Path, native: bool) -> Path:
-    # Dependencies that are compiled already for this checkout are not compiled again.
+def _wheel_of(workspace: Workspace, sdist: Path, folder: Path) -> Path:
+    # Dependencies that are compiled already for this checkout are not compiled again. Not --locked:
+    # the whole workspace's Cargo.lock is in it, from which cargo takes the versions and drops what
+    # this crate does not need.
     variables = {"CARGO_TARGET_DIR": str(workspace.root / "target"), **os.environ}
-    locked = ("-C", "build-args=--locked") if native else ()
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"),
-            *("--no-build-isolation", "--wheel-dir", str(folder), *locked, str(sdist)),
+            *("--no-build-isolation", "--wheel-dir", str(folder), str(sdist)),
         ],
         check=False,
         env=variables,
