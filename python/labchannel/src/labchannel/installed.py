@@ -227,6 +227,8 @@ def _run_row(
     digest = row_digest(workspace, row, solved)
     log = cache_folder("logs") / f"row-{row.label.replace(' ', '-')}.log"
     folder = Path(tempfile.mkdtemp(prefix="env-", dir=cache_folder("scratch")))
+    # Another matrix may run this very row: the log is of the one that ended last, whole.
+    writing = folder / "log"
     bits: dict[str, str] = {}
     summaries: list[str] = []
     try:
@@ -236,7 +238,7 @@ def _run_row(
         variables = {"PYTEST_ADDOPTS": " ".join(f"--deselect={test}" for test in omitted)}
         with (
             machine.machine_for(row.platform, prefix) as system,
-            log.open("w", encoding="utf-8") as file,
+            writing.open("w", encoding="utf-8") as file,
         ):
             for number, trial in enumerate(_trials(workspace, channel, row, records, prefix)):
                 work = folder / f"trial {number}"
@@ -262,6 +264,8 @@ def _run_row(
                     bits[trial.bits_of] = (work / "bits").read_text(encoding="utf-8")
             beginning = system.beginning
     finally:
+        if writing.is_file():
+            writing.replace(log)
         shutil.rmtree(folder, ignore_errors=True)
     seconds = time.monotonic() - began
     detail = "; ".join(summaries)
