@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowDictionaryKeyType, ArrowPrimitiveType, Date32Type, Date64Type, Decimal128Type,
@@ -13,7 +12,7 @@ use arrow_array::types::{
 use arrow_array::{
     Array, ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow_buffer::{ArrowNativeType, ScalarBuffer};
+use arrow_buffer::{ArrowNativeType, Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as ArrowField, Schema, TimeUnit as ArrowUnit};
 use ruint::aliases::U256;
 
@@ -23,6 +22,7 @@ use crate::holds::{Chunk, Holds, Weights};
 use crate::ids::Ids;
 use crate::runs::Run;
 use crate::scores::Scores;
+use crate::threads::{in_threads, in_threads_with, threads_for};
 use crate::time::{OPEN, TimeUnit, micros_from_seconds, micros_from_text, micros_from_unit};
 use crate::transfers::{Transfer, Transfers, missing_column};
 use crate::weight::{Weight, narrow_float_units};
@@ -45,25 +45,21 @@ impl Holds {
             return Ok(());
         }
         let column = |field: Field| batch.column_by_name(&field.to_string());
-        let needed = |field: Field| {
-            column(field).ok_or_else(|| {
-                let names: Vec<String> = batch
-                    .schema()
-                    .fields()
-                    .iter()
-                    .map(|field| field.name().clone())
-                    .collect();
-                HoldError::Argument(format!(
-                    "there is no column \"{field}\"; the columns are {}",
-                    names.join(", ")
-                ))
-            })
-        };
+        let needed = |field: Field| column(field).ok_or_else(|| no_column(field, &batch.schema()));
         let at = |field: Field| move |(row, fault)| HoldError::row(first_row + row, field, fault);
+        let [known_holders, known_tokens] = &mut self.dictionaries;
         let holders = Arc::make_mut(&mut self.holders);
-        let holder = id_codes(needed(Field::HolderId)?, holders).map_err(at(Field::HolderId))?;
-        let tokens = Arc::make_mut(&mut self.tokens);
-        let token = id_codes(needed(Field::TokenId)?, tokens).map_err(at(Field::TokenId))?;
+        let holder = id_codes(needed(Field::HolderId)?, holders, known_holders)
+            .map_err(at(Field::HolderId))?;
+        let token = if self.columns.token {
+            let tokens = Arc::make_mut(&mut self.tokens);
+            id_codes(needed(Field::TokenId)?, tokens, known_tokens).map_err(at(Field::TokenId))?
+        } else {
+            if let Some(array) = column(Field::TokenId) {
+                check_ids(array).map_err(at(Field::TokenId))?;
+            }
+            Column::default()
+        };
         let start = instants(needed(Field::Start)?, false).map_err(at(Field::Start))?;
         let (end, closed) = match column(Field::End) {
             Some(array) => (
@@ -72,7 +68,7 @@ impl Holds {
             ),
             None => (vec![OPEN; batch.num_rows()].into(), false),
         };
-        let weights = match column(Field::Weight) {
+        let mut weights = match column(Field::Weight) {
             Some(array) => {
                 let digits = if array.data_type().is_integer() {
                     0
@@ -87,6 +83,15 @@ impl Holds {
                 Weights::One
             }
         };
+        if !self.columns.weight {
+            // Nobody asks how much; that it is valid was seen, or is seen now.
+            if let Weights::Narrow(column) = &weights {
+                let wrong = column.iter().position(|&units| units < 0);
+                let fault = |row: usize| (row, Fault::Negative(column[row].to_string()));
+                wrong.map_or(Ok(()), |row| Err(at(Field::Weight)(fault(row))))?;
+            }
+            weights = Weights::One;
+        }
         let checked = false;
         self.chunks.push(Chunk {
             holder,
@@ -218,6 +223,19 @@ impl Holds {
         }
         Ok(weights)
     }
+}
+
+/// Says that a table has not all columns that holds need.
+pub(crate) fn no_column(field: Field, schema: &Schema) -> HoldError {
+    let names: Vec<&str> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
+    HoldError::Argument(format!(
+        "there is no column \"{field}\"; the columns are {}",
+        names.join(", ")
+    ))
 }
 
 impl Transfers {
@@ -394,6 +412,16 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// The codes of the rows from `first` on.
+    fn codes(&self, first: usize, codes: &mut [u32], ids: &mut Ids) -> Result<(), (usize, Fault)> {
+        let all_have_one = match self {
+            Text::Short(array) => ids.intern_all(|row| array.value(first + row), codes),
+            Text::Large(array) => ids.intern_all(|row| array.value(first + row), codes),
+            Text::View(array) => ids.intern_all(|row| array.value(first + row), codes),
+        };
+        all_have_one.map_err(|row| (first + row, Fault::EmptyId))
+    }
+
     fn get(&self, row: usize) -> &'a str {
         match self {
             Text::Short(array) => array.value(row),
@@ -403,7 +431,11 @@ impl<'a> Text<'a> {
     }
 }
 
-fn id_codes(array: &ArrayRef, ids: &mut Ids) -> Result<Column<u32>, (usize, Fault)> {
+fn id_codes(
+    array: &ArrayRef,
+    ids: &mut Ids,
+    known: &mut Option<Dictionary>,
+) -> Result<Column<u32>, (usize, Fault)> {
     if let Some(row) = first_null(array) {
         return Err((row, Fault::Missing));
     }
@@ -412,14 +444,14 @@ fn id_codes(array: &ArrayRef, ids: &mut Ids) -> Result<Column<u32>, (usize, Faul
             text_codes(&Text::new(array), array.len(), ids).map(Into::into)
         }
         DataType::Dictionary(key, _) => match **key {
-            DataType::Int8 => dictionary_codes::<Int8Type>(array, ids),
-            DataType::Int16 => dictionary_codes::<Int16Type>(array, ids),
-            DataType::Int32 => dictionary_codes::<Int32Type>(array, ids),
-            DataType::Int64 => dictionary_codes::<Int64Type>(array, ids),
-            DataType::UInt8 => dictionary_codes::<UInt8Type>(array, ids),
-            DataType::UInt16 => dictionary_codes::<UInt16Type>(array, ids),
-            DataType::UInt32 => dictionary_codes::<UInt32Type>(array, ids),
-            _ => dictionary_codes::<UInt64Type>(array, ids),
+            DataType::Int8 => dictionary_codes::<Int8Type>(array, ids, known),
+            DataType::Int16 => dictionary_codes::<Int16Type>(array, ids, known),
+            DataType::Int32 => dictionary_codes::<Int32Type>(array, ids, known),
+            DataType::Int64 => dictionary_codes::<Int64Type>(array, ids, known),
+            DataType::UInt8 => dictionary_codes::<UInt8Type>(array, ids, known),
+            DataType::UInt16 => dictionary_codes::<UInt16Type>(array, ids, known),
+            DataType::UInt32 => dictionary_codes::<UInt32Type>(array, ids, known),
+            _ => dictionary_codes::<UInt64Type>(array, ids, known),
         },
         DataType::Int8 => Ok(integer_codes::<Int8Type>(array, ids)),
         DataType::Int16 => Ok(integer_codes::<Int16Type>(array, ids)),
@@ -439,50 +471,42 @@ fn id_codes(array: &ArrayRef, ids: &mut Ids) -> Result<Column<u32>, (usize, Faul
 /// Codes of strings, on all processors: each part has its own table of ids, and the tables are put
 /// together in order, so that ids are still in the order of their first row.
 fn text_codes(text: &Text<'_>, rows: usize, ids: &mut Ids) -> Result<Vec<u32>, (usize, Fault)> {
-    const ROWS_PER_THREAD: usize = 100_000;
-    let code = |ids: &mut Ids, row: usize| match text.get(row) {
-        "" => Err((row, Fault::EmptyId)),
-        id => Ok(ids.intern(id)),
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let parts = threads.min(rows / ROWS_PER_THREAD).max(1);
-    if parts == 1 {
-        return (0..rows).map(|row| code(ids, row)).collect();
-    }
     let mut codes = vec![0u32; rows];
-    let share = rows.div_ceil(parts);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = codes
-            .chunks_mut(share)
-            .enumerate()
-            .map(|(part, codes)| {
-                scope.spawn(move || {
-                    let mut own = Ids::default();
-                    for (place, slot) in codes.iter_mut().enumerate() {
-                        *slot = code(&mut own, part * share + place)?;
-                    }
-                    Ok((own, codes))
-                })
-            })
-            .collect();
-        let mut tables = Vec::new();
-        for worker in workers {
-            let part: Result<(Ids, &mut [u32]), (usize, Fault)> = worker
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let (own, codes) = part?;
-            let mapping: Vec<u32> = own.iter().map(|id| ids.intern(id)).collect();
-            tables.push((mapping, codes));
+    // The first rows show most ids, which the threads then know from the start.
+    let threads = threads_for(None, rows / 2);
+    let alone = if threads == 1 { rows } else { rows / 16 };
+    let (first, rest) = codes.split_at_mut(alone);
+    text.codes(0, first, ids)?;
+    let share = rest.len().div_ceil(threads).max(1);
+    let known = if ids.len() <= rows / 16 {
+        &*ids
+    } else {
+        &Ids::default()
+    };
+    let mut parts: Vec<(&mut [u32], Ids)> = rest
+        .chunks_mut(share)
+        .map(|codes| (codes, known.clone()))
+        .collect();
+    let known = known.len();
+    let found = in_threads_with(&mut parts, |part, (codes, own)| {
+        text.codes(alone + part * share, codes, own)
+    });
+    found.into_iter().collect::<Result<(), _>>()?;
+    let mut mapped: Vec<(&mut [u32], Vec<u32>)> = parts
+        .into_iter()
+        .map(|(codes, own)| {
+            let known = 0..known as u32;
+            let new = own.iter().skip(known.len()).map(|id| ids.intern(id));
+            (codes, known.chain(new).collect())
+        })
+        .collect();
+    in_threads_with(&mut mapped, |_, (codes, mapping)| {
+        let is_same = mapping.iter().zip(0..).all(|(&code, own)| code == own);
+        if !is_same {
+            let mapped = |code: &mut u32| *code = mapping[*code as usize];
+            codes.iter_mut().for_each(mapped);
         }
-        for (mapping, codes) in tables {
-            scope.spawn(move || {
-                codes
-                    .iter_mut()
-                    .for_each(|code| *code = mapping[*code as usize])
-            });
-        }
-        Ok(())
-    })?;
+    });
     Ok(codes)
 }
 
@@ -498,9 +522,76 @@ where
         .into()
 }
 
+/// Finds the fault of ids that nobody asks for, without a look at most of them.
+fn check_ids(array: &ArrayRef) -> Result<(), (usize, Fault)> {
+    if let Some(row) = first_null(array) {
+        return Err((row, Fault::Missing));
+    }
+    match array.data_type() {
+        DataType::Utf8 => first_empty(array.as_string::<i32>().value_offsets()),
+        DataType::LargeUtf8 => first_empty(array.as_string::<i64>().value_offsets()),
+        DataType::Utf8View => {
+            let mut views = array.as_string_view().views().iter();
+            match views.position(|&view| view as u32 == 0) {
+                Some(row) => Err((row, Fault::EmptyId)), // the low half of a view is its length
+                None => Ok(()),
+            }
+        }
+        DataType::Dictionary(..) if has_only_ids(array) => Ok(()),
+        kind if kind.is_integer() => Ok(()),
+        _ => id_codes(array, &mut Ids::default(), &mut None).map(drop),
+    }
+}
+
+/// Whether every entry of a dictionary is an id, also those that no row uses.
+fn has_only_ids(array: &ArrayRef) -> bool {
+    let values = array.as_any_dictionary().values();
+    let is_text = matches!(
+        values.data_type(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    );
+    is_text && check_ids(values).is_ok()
+}
+
+fn first_empty<O: PartialEq>(offsets: &[O]) -> Result<(), (usize, Fault)> {
+    match offsets.windows(2).position(|ends| ends[0] == ends[1]) {
+        Some(row) => Err((row, Fault::EmptyId)),
+        None => Ok(()),
+    }
+}
+
+/// The codes of a dictionary's entries.
+#[derive(Debug, Clone)]
+pub(crate) struct Dictionary {
+    values: ArrayRef,
+    codes: Arc<[Result<u32, Fault>]>,
+}
+
+impl Dictionary {
+    fn new(values: &ArrayRef, ids: &mut Ids) -> Self {
+        let text = Text::new(values);
+        // A null or empty entry is a fault only where a row uses it.
+        let code = |entry| match values.is_valid(entry).then(|| text.get(entry)) {
+            None => Err(Fault::Missing),
+            Some("") => Err(Fault::EmptyId),
+            Some(id) => Ok(ids.intern(id)),
+        };
+        Dictionary {
+            values: Arc::clone(values),
+            codes: (0..values.len()).map(code).collect(),
+        }
+    }
+
+    /// Whether these are the same values in the same memory, which is held here.
+    fn is_of(&self, values: &ArrayRef) -> bool {
+        self.values.to_data().ptr_eq(&values.to_data())
+    }
+}
+
 fn dictionary_codes<K: ArrowDictionaryKeyType>(
     array: &ArrayRef,
     ids: &mut Ids,
+    known: &mut Option<Dictionary>,
 ) -> Result<Column<u32>, (usize, Fault)> {
     let dictionary = array.as_dictionary::<K>();
     let values = dictionary.values();
@@ -510,17 +601,10 @@ fn dictionary_codes<K: ArrowDictionaryKeyType>(
     ) {
         return Err((0, wrong_type(array.data_type(), "a dictionary of text")));
     }
-    let text = Text::new(values);
-    // A null or empty entry is a fault only where a row uses it.
-    let codes: Vec<Result<u32, Fault>> = (0..values.len())
-        .map(
-            |entry| match values.is_valid(entry).then(|| text.get(entry)) {
-                None => Err(Fault::Missing),
-                Some("") => Err(Fault::EmptyId),
-                Some(id) => Ok(ids.intern(id)),
-            },
-        )
-        .collect();
+    let last = known.take().filter(|known| known.is_of(values));
+    let codes = &known
+        .insert(last.unwrap_or_else(|| Dictionary::new(values, ids)))
+        .codes;
     let keys = dictionary.keys().values();
     let same = codes
         .iter()
@@ -649,7 +733,7 @@ impl Scores {
     pub fn to_batch(&self) -> Result<RecordBatch, HoldError> {
         let schema = self.schema();
         let rows = 0..self.len();
-        let column = |field: &Arc<ArrowField>| -> Result<ArrayRef, HoldError> {
+        let column = |field: &ArrowField| -> Result<ArrayRef, HoldError> {
             Ok(match field.name().as_str() {
                 "holder_id" => strings(rows.clone().map(|row| self.holder_id(row)))?,
                 "token_id" => strings(rows.clone().map(|row| self.token_id(row)))?,
@@ -659,9 +743,9 @@ impl Scores {
                 "weighted_score" => Arc::new(Float64Array::from_iter_values(
                     rows.clone().map(|row| self.weighted_score(row)),
                 )),
-                "weighted_score_exact" => {
-                    strings(rows.clone().map(|row| Some(self.weighted_exact(row))))?
-                }
+                "weighted_score_exact" => texts(rows.clone(), |row, text| {
+                    self.weighted(row).write_decimal(self.digits, text);
+                })?,
                 _ => Arc::new(
                     rows.clone()
                         .map(|row| self.updated_at(row))
@@ -670,12 +754,19 @@ impl Scores {
                 ),
             })
         };
-        let columns = schema
-            .fields()
-            .iter()
-            .map(column)
-            .collect::<Result<Vec<_>, _>>()?;
-        RecordBatch::try_new(schema, columns)
+        let fields = schema.fields();
+        let threads = threads_for(None, self.len()).min(fields.len());
+        let parts = in_threads(threads, |part| {
+            let own = fields.iter().skip(part).step_by(threads);
+            own.map(|field| column(field))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        let mut parts = parts
+            .into_iter()
+            .map(|part| Ok(part?.into_iter()))
+            .collect::<Result<Vec<_>, HoldError>>()?;
+        let columns = (0..fields.len()).filter_map(|field| parts[field % threads].next());
+        RecordBatch::try_new(Arc::clone(&schema), columns.collect())
             .map_err(|error| HoldError::Argument(error.to_string()))
     }
 }
@@ -688,19 +779,30 @@ pub(crate) fn utc_micros() -> DataType {
 pub(crate) fn strings<T: AsRef<str>>(
     values: impl Iterator<Item = Option<T>>,
 ) -> Result<ArrayRef, HoldError> {
-    let mut builder = StringBuilder::new();
-    let mut length = 0usize;
+    texts(values, |value, text| {
+        text.push_str(value.as_ref().map_or("", AsRef::as_ref));
+    })
+}
+
+/// A column of text, which `write` appends.
+fn texts<T>(
+    values: impl Iterator<Item = T>,
+    write: impl Fn(T, &mut String),
+) -> Result<ArrayRef, HoldError> {
+    let mut text = String::new();
+    let mut ends = vec![0i32];
     for value in values {
-        let text = value.as_ref().map_or("", AsRef::as_ref);
-        length += text.len();
-        if i32::try_from(length).is_err() {
-            return Err(HoldError::Argument(
+        write(value, &mut text);
+        ends.push(i32::try_from(text.len()).map_err(|_| {
+            HoldError::Argument(
                 "the ids of this answer are longer than 2 GiB together; ask for fewer rows".into(),
-            ));
-        }
-        builder.append_value(text);
+            )
+        })?);
     }
-    Ok(Arc::new(builder.finish()))
+    let offsets = OffsetBuffer::new(ends.into());
+    StringArray::try_new(offsets, Buffer::from_vec(text.into_bytes()), None)
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(|error| HoldError::Argument(error.to_string()))
 }
 
 /// The longest runs of [`longest_holds`](crate::longest_holds) as Arrow columns.

@@ -150,6 +150,18 @@ pub enum HoldError {
 }
 
 impl HoldError {
+    /// The error with its row counted from so many rows earlier.
+    pub(crate) fn after(self, rows: u64) -> Self {
+        match self {
+            HoldError::Row { row, field, fault } => HoldError::Row {
+                row: row + rows,
+                field,
+                fault,
+            },
+            other => other,
+        }
+    }
+
     pub(crate) fn row(row: usize, field: Field, fault: Fault) -> Self {
         HoldError::Row {
             row: row as u64,

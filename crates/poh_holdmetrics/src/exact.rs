@@ -20,6 +20,10 @@ pub trait Amount: Copy + Default + Ord + Send + Sync + 'static {
     const ZERO: Self::Sum;
     /// An amount that fits in 63 bits.
     fn from_narrow(units: i64) -> Self;
+    /// The amount in the widest width.
+    fn widest(self) -> U256;
+    /// A sum of either width.
+    fn total(sum: Self::Sum) -> Total;
     /// The amount in the width of a sum.
     fn as_sum(self) -> Self::Sum;
     /// A sum of 256 bits; `None` when it does not fit.
@@ -39,6 +43,16 @@ impl Amount for i64 {
 
     fn from_narrow(units: i64) -> i64 {
         units
+    }
+
+    #[inline]
+    fn widest(self) -> U256 {
+        U256::from(self.unsigned_abs())
+    }
+
+    #[inline]
+    fn total(sum: i128) -> Total {
+        Total::Narrow(sum)
     }
 
     #[inline]
@@ -75,6 +89,14 @@ impl Amount for U256 {
         U256::from(units.unsigned_abs())
     }
 
+    fn widest(self) -> U256 {
+        self
+    }
+
+    fn total(sum: U512) -> Total {
+        Total::Wide(sum)
+    }
+
     fn as_sum(self) -> U512 {
         U512::from(self)
     }
@@ -108,10 +130,23 @@ pub enum Total {
 impl Total {
     /// The total divided by `10^digits`, every digit, without trailing zeros.
     pub fn to_decimal(self, digits: u32) -> String {
-        match self {
-            Total::Narrow(value) => narrow_decimal(value.unsigned_abs(), digits)
-                .unwrap_or_else(|| decimal(&value.to_string(), digits)),
-            Total::Wide(value) => decimal(&value.to_string(), digits),
+        let mut text = String::new();
+        self.write_decimal(digits, &mut text);
+        text
+    }
+
+    /// Appends what [`to_decimal`](Self::to_decimal) gives.
+    pub(crate) fn write_decimal(self, digits: u32, text: &mut String) {
+        let written = match self {
+            Total::Narrow(value) => write_narrow_decimal(value.unsigned_abs(), digits, text),
+            Total::Wide(_) => None,
+        };
+        if written.is_none() {
+            let all = match self {
+                Total::Narrow(value) => value.to_string(),
+                Total::Wide(value) => value.to_string(),
+            };
+            text.push_str(&decimal(&all, digits));
         }
     }
 
@@ -133,12 +168,16 @@ impl Total {
     }
 }
 
-/// The usual case of [`decimal`], in one piece.
-fn narrow_decimal(value: u128, digits: u32) -> Option<String> {
+/// The usual case of [`decimal`], in one piece; `None` writes nothing.
+fn write_narrow_decimal(value: u128, digits: u32, text: &mut String) -> Option<()> {
     let power = 10u64.checked_pow(digits)?;
     // Division of 128 bits is slow, and most totals do not need it.
     let (whole, fraction) = match u64::try_from(value) {
-        Ok(value) => (u128::from(value / power), value % power),
+        Ok(value) => {
+            write_digits(value / power, 1, text);
+            write_fraction(value % power, digits, text);
+            return Some(());
+        }
         Err(_) => {
             let whole = value / u128::from(power);
             (
@@ -147,15 +186,51 @@ fn narrow_decimal(value: u128, digits: u32) -> Option<String> {
             )
         }
     };
-    if fraction == 0 {
-        return Some(whole.to_string());
+    const NINETEEN: u128 = 10u128.pow(19);
+    match u64::try_from(whole) {
+        Ok(whole) => write_digits(whole, 1, text),
+        Err(_) => {
+            let high = u64::try_from(whole / NINETEEN).ok()?;
+            write_digits(high, 1, text);
+            write_digits((whole % NINETEEN) as u64, 19, text);
+        }
     }
-    let (mut fraction, mut width) = (fraction, digits as usize);
+    write_fraction(fraction, digits, text);
+    Some(())
+}
+
+fn write_fraction(mut fraction: u64, digits: u32, text: &mut String) {
+    if fraction == 0 {
+        return;
+    }
+    let mut width = digits as usize;
     while fraction.is_multiple_of(10) {
         fraction /= 10;
         width -= 1;
     }
-    Some(format!("{whole}.{fraction:0width$}"))
+    text.push('.');
+    write_digits(fraction, width, text);
+}
+
+/// At least `width` digits, with zeros in front; four at a time would be faster, two are enough.
+fn write_digits(mut value: u64, width: usize, text: &mut String) {
+    const LONGEST: usize = 20;
+    let mut digits = [b'0'; LONGEST];
+    let mut at = LONGEST;
+    while value >= 10 {
+        let pair = value % 100;
+        value /= 100;
+        at -= 2;
+        digits[at] = b'0' + (pair / 10) as u8;
+        digits[at + 1] = b'0' + (pair % 10) as u8;
+    }
+    if value > 0 {
+        at -= 1;
+        digits[at] = b'0' + value as u8;
+    }
+    let from = at.min(LONGEST - width.min(LONGEST));
+    // They are digits, so this can't fail.
+    text.push_str(std::str::from_utf8(&digits[from..]).unwrap_or_default());
 }
 
 /// Puts the decimal point into a run of digits and drops trailing zeros after it.
@@ -228,6 +303,22 @@ mod tests {
         assert_eq!(decimal("1500", 3), "1.5");
         assert_eq!(decimal("12000", 3), "12");
         assert_eq!(decimal("120", 0), "120");
+    }
+
+    proptest! {
+        #[test]
+        fn decimals_are_those_of_the_slow_way(value in any::<u128>(), shift in 0u32..128, digits in 0u32..=24) {
+            let value = value >> shift;
+            for value in [value, value - value % 1_000_000] {
+                let mut text = String::new();
+                let quick = write_narrow_decimal(value, digits, &mut text);
+                if quick.is_some() {
+                    prop_assert_eq!(text, decimal(&value.to_string(), digits));
+                } else {
+                    prop_assert_eq!(text, "");
+                }
+            }
+        }
     }
 
     #[test]

@@ -51,7 +51,10 @@ impl Format {
     }
 }
 
-const FIELDS: [Field; 5] = [
+/// Rows of text between two looks at whether to stop.
+const PART: usize = 4096;
+
+pub(crate) const FIELDS: [Field; 5] = [
     Field::HolderId,
     Field::TokenId,
     Field::Start,
@@ -88,6 +91,16 @@ impl Holds {
     /// # Errors
     /// As [`read_file`](Self::read_file).
     pub fn read_csv(&mut self, input: impl Read, stop: &Stop) -> Result<(), HoldError> {
+        self.read_csv_in_parts(input, stop, |_| Ok(()))
+    }
+
+    /// As [`read_csv`](Self::read_csv); `part` is called every so many rows, and may take them.
+    pub(crate) fn read_csv_in_parts(
+        &mut self,
+        input: impl Read,
+        stop: &Stop,
+        mut part: impl FnMut(&mut Holds) -> Result<(), HoldError>,
+    ) -> Result<(), HoldError> {
         let wrong = |error: csv::Error| HoldError::File(error.to_string());
         let mut reader = csv::ReaderBuilder::new()
             .buffer_capacity(1 << 20)
@@ -111,8 +124,9 @@ impl Holds {
         }
         let mut record = csv::StringRecord::new();
         while reader.read_record(&mut record).map_err(wrong)? {
-            if self.len().is_multiple_of(4096) {
+            if self.len().is_multiple_of(PART) {
                 stop.check()?;
+                part(self)?;
             }
             let value = |at: usize| places[at].and_then(|place| record.get(place)).unwrap_or("");
             self.push_text([value(0), value(1), value(2), value(3), value(4)])?;
@@ -124,10 +138,17 @@ impl Holds {
     ///
     /// # Errors
     /// As [`read_file`](Self::read_file).
-    pub fn read_json_lines(
+    pub fn read_json_lines(&mut self, input: impl BufRead, stop: &Stop) -> Result<(), HoldError> {
+        self.read_json_lines_in_parts(input, stop, |_| Ok(()))
+    }
+
+    /// As [`read_json_lines`](Self::read_json_lines); `part` is called every so many rows, and may
+    /// take them.
+    pub(crate) fn read_json_lines_in_parts(
         &mut self,
         mut input: impl BufRead,
         stop: &Stop,
+        mut part: impl FnMut(&mut Holds) -> Result<(), HoldError>,
     ) -> Result<(), HoldError> {
         #[derive(Deserialize)]
         struct Line<'a> {
@@ -153,8 +174,9 @@ impl Holds {
             {
                 break;
             }
-            if number % 4096 == 0 {
+            if number % PART as u64 == 0 {
                 stop.check()?;
+                part(self)?;
             }
             if text.trim().is_empty() {
                 continue;

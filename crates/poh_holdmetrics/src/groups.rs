@@ -1,206 +1,393 @@
-//! Rows that stand for the same thing: by what a question asks, and by holder.
+//! Rows that belong together: all of one holder and one token, in order of their start.
 
 use std::ops::Range;
 
-use hashbrown::HashMap;
+use crate::error::HoldError;
+use crate::holds::{Chunk, blocks};
+use crate::query::Stop;
+use crate::threads::in_threads;
 
-use crate::holds::{Chunk, Holds};
-use crate::query::By;
-
-/// Which row of the answer each row of the input adds to.
-pub(crate) enum Slots {
-    Holders(usize),
-    Tokens(usize),
-    /// By chunk and row; pairs are sorted by holder, then token.
-    Pairs {
-        slots: Vec<Vec<u32>>,
-        pairs: Vec<(u32, u32)>,
-    },
+/// Rows to be grouped.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) chunks: &'a [Chunk],
+    /// Codes of holders and of tokens are below these.
+    pub(crate) holders: usize,
+    pub(crate) tokens: usize,
 }
 
-impl Slots {
-    pub(crate) fn of(holds: &Holds, by: By) -> Self {
-        match by {
-            By::Holder => Slots::Holders(holds.holders.len()),
-            By::Token => Slots::Tokens(holds.tokens.len()),
-            By::Both => pair_slots(holds),
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Slots::Holders(len) | Slots::Tokens(len) => *len,
-            Slots::Pairs { pairs, .. } => pairs.len(),
-        }
-    }
-
-    /// The slot of each row of a chunk.
-    pub(crate) fn of_chunk<'a>(&'a self, chunk: &'a Chunk, number: usize) -> &'a [u32] {
-        match self {
-            Slots::Holders(_) => &chunk.holder,
-            Slots::Tokens(_) => &chunk.token,
-            Slots::Pairs { slots, .. } => &slots[number],
-        }
-    }
-
-    /// The slot of a holder and a token that have a row.
-    pub(crate) fn slot(&self, holder: u32, token: u32) -> usize {
-        match self {
-            Slots::Holders(_) => holder as usize,
-            Slots::Tokens(_) => token as usize,
-            Slots::Pairs { pairs, .. } => pairs
-                .binary_search(&(holder, token))
-                .unwrap_or_else(|next| next),
-        }
-    }
-
-    /// The id of a slot, for a message.
-    pub(crate) fn id<'b>(&self, slot: usize, holds: &'b Holds) -> &'b str {
-        match self {
-            Slots::Holders(_) => holds.holders.get(slot as u32),
-            Slots::Tokens(_) => holds.tokens.get(slot as u32),
-            Slots::Pairs { pairs, .. } => holds.holders.get(pairs[slot].0),
-        }
+impl Source<'_> {
+    pub(crate) fn rows(&self) -> usize {
+        self.chunks
+            .last()
+            .map_or(0, |last| last.first_row + last.len())
     }
 }
 
-fn pair_slots(holds: &Holds) -> Slots {
-    let mut known: HashMap<(u32, u32), u32> = HashMap::new();
-    let mut pairs: Vec<(u32, u32)> = Vec::new();
-    let mut slots: Vec<Vec<u32>> = Vec::with_capacity(holds.chunks.len());
-    for chunk in &holds.chunks {
-        let number = |(&holder, &token): (&u32, &u32)| {
-            *known.entry((holder, token)).or_insert_with(|| {
-                pairs.push((holder, token));
-                pairs.len() as u32 - 1
-            })
-        };
-        slots.push(
-            chunk
-                .holder
-                .iter()
-                .zip(chunk.token.iter())
-                .map(number)
-                .collect(),
-        );
+/// Holder, token and start of a row in one integer, in this order. 64 bits are enough for most
+/// tables, since holders count from the first one of their bucket, and starts from the earliest.
+pub(crate) trait Packed: Copy + Ord + Default + Send + Sync + 'static {
+    fn pack(pair: u64, start: u64, start_bits: u32) -> Self;
+    fn pair(self, start_bits: u32) -> u64;
+    fn start(self, start_bits: u32) -> u64;
+}
+
+impl Packed for u64 {
+    #[inline]
+    fn pack(pair: u64, start: u64, start_bits: u32) -> u64 {
+        pair.unbounded_shl(start_bits) | start
     }
-    let mut order: Vec<u32> = (0..pairs.len() as u32).collect();
-    order.sort_unstable_by_key(|&old| pairs[old as usize]);
-    let mut place = vec![0u32; pairs.len()];
-    for (new, &old) in order.iter().enumerate() {
-        place[old as usize] = new as u32;
+
+    #[inline]
+    fn pair(self, start_bits: u32) -> u64 {
+        self.unbounded_shr(start_bits)
     }
-    slots
-        .iter_mut()
-        .flatten()
-        .for_each(|slot| *slot = place[*slot as usize]);
-    pairs.sort_unstable();
-    Slots::Pairs { slots, pairs }
+
+    #[inline]
+    fn start(self, start_bits: u32) -> u64 {
+        self & !u64::MAX.unbounded_shl(start_bits)
+    }
 }
 
-/// What is kept of a row knows its holder.
-pub(crate) trait OfHolder {
-    fn holder(&self) -> u32;
+impl Packed for u128 {
+    #[inline]
+    fn pack(pair: u64, start: u64, start_bits: u32) -> u128 {
+        u128::from(pair) << start_bits | u128::from(start)
+    }
+
+    #[inline]
+    fn pair(self, start_bits: u32) -> u64 {
+        (self >> start_bits) as u64
+    }
+
+    #[inline]
+    fn start(self, start_bits: u32) -> u64 {
+        (self & !(u128::MAX << start_bits)) as u64
+    }
 }
 
-/// How many rows each holder has, as a running sum.
-pub(crate) struct HolderRows {
-    first: Vec<u64>,
+/// What grouping keeps of a row.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Record<K, W> {
+    key: K,
+    end: i64,
+    weight: W,
 }
 
-impl HolderRows {
-    pub(crate) fn count(holds: &Holds) -> Self {
-        let mut first = vec![0u64; holds.holders.len() + 1];
-        for chunk in &holds.chunks {
-            for &holder in chunk.holder.iter() {
-                first[holder as usize + 1] += 1;
+/// One row of a group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lot<W> {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) weight: W,
+}
+
+/// How rows are divided into buckets of neighbouring holders, and what their keys look like.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    /// A bucket has `2^holder_bits` holders.
+    holder_bits: u32,
+    /// 0 where tokens do not matter.
+    token_bits: u32,
+    start_bits: u32,
+    earliest: i64,
+    buckets: usize,
+    /// For each thread, how many of its rows each bucket has.
+    counts: Vec<Vec<usize>>,
+}
+
+impl Layout {
+    /// Looks through all rows, and checks those that were not checked yet.
+    pub(crate) fn survey(
+        source: Source<'_>,
+        by_token: bool,
+        threads: usize,
+        stop: &Stop,
+    ) -> Result<Layout, HoldError> {
+        /// So many rows and their copy stay in the second cache.
+        const ROWS_IN_BUCKET: usize = 8192;
+        /// More streams than this are too many to write to at once.
+        const MOST_BUCKETS: usize = 1024;
+        let rows = source.rows();
+        let wanted = (rows / ROWS_IN_BUCKET).clamp(1, MOST_BUCKETS);
+        let holder_bits = bits_below(source.holders.div_ceil(wanted));
+        let buckets = source.holders.div_ceil(1 << holder_bits).max(1);
+        let parts = in_threads(threads, |part| -> Result<_, HoldError> {
+            let mut counts = vec![0usize; buckets];
+            let (mut earliest, mut latest) = (i64::MAX, i64::MIN);
+            for block in blocks(source.chunks, share(rows, part, threads)) {
+                stop.check()?;
+                block.chunk.check(block.rows.clone())?;
+                for &start in &block.chunk.start[block.rows.clone()] {
+                    earliest = earliest.min(start);
+                    latest = latest.max(start);
+                }
+                for &holder in &block.chunk.holder[block.rows] {
+                    counts[holder as usize >> holder_bits] += 1;
+                }
             }
+            Ok((earliest, latest, counts))
+        });
+        let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let (mut earliest, mut latest) = (0, 0);
+        if rows > 0 {
+            earliest = parts.iter().map(|part| part.0).min().unwrap_or(0);
+            latest = parts.iter().map(|part| part.1).max().unwrap_or(0);
         }
-        for holder in 1..first.len() {
-            first[holder] += first[holder - 1];
-        }
-        HolderRows { first }
+        Ok(Layout {
+            holder_bits,
+            token_bits: if by_token {
+                bits_below(source.tokens)
+            } else {
+                0
+            },
+            start_bits: bits_of(latest.abs_diff(earliest)),
+            earliest,
+            buckets,
+            counts: parts.into_iter().map(|part| part.2).collect(),
+        })
     }
 
-    /// Whole holders for one of `parts`, about evenly by rows.
-    pub(crate) fn share(&self, part: usize, parts: usize) -> Range<usize> {
-        let holders = self.first.len() - 1;
-        let rows = self.first[holders];
-        let bound = |part: usize| {
-            let row = rows * part as u64 / parts as u64;
-            self.first
-                .partition_point(|&first| first < row)
-                .min(holders)
-        };
-        let from = if part == 0 { 0 } else { bound(part) };
-        let to = if part + 1 == parts {
-            holders
-        } else {
-            bound(part + 1)
-        };
-        from..to
+    /// Whether keys fit in 64 bits.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.holder_bits + self.token_bits + self.start_bits <= u64::BITS
     }
+}
 
-    /// Hands out the rows of some holders, holder by holder. `value` says what is kept of a row;
-    /// `None` leaves it out.
-    ///
-    /// Two counting sorts: first into buckets of neighbouring holders, few enough for the
-    /// processor to write to all of them at once, then within each bucket, which fits in its cache.
-    pub(crate) fn each_holder<T: Copy + Default + OfHolder, E>(
-        &self,
-        holds: &Holds,
-        holders: Range<usize>,
-        mut value: impl FnMut(&Chunk, usize) -> Option<T>,
-        mut group: impl FnMut(u32, &mut [T]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        const BUCKETS: usize = 256;
-        let width = holders.len().div_ceil(BUCKETS).max(1);
-        let base = self.first[holders.start];
-        let place = |holder: usize| (self.first[holder.min(holders.end)] - base) as usize;
-        let mut ends: Vec<usize> = holders.clone().step_by(width).map(place).collect();
-        let starts = ends.clone();
-        let mut records: Vec<T> = vec![T::default(); place(holders.end)];
-        for chunk in &holds.chunks {
-            for (row, &holder) in chunk.holder.iter().enumerate() {
-                let number = (holder as usize).wrapping_sub(holders.start);
-                if number < holders.len()
-                    && let Some(value) = value(chunk, row)
-                {
-                    let end = &mut ends[number / width];
-                    records[*end] = value;
+/// Bits that the numbers below `count` need.
+fn bits_below(count: usize) -> u32 {
+    bits_of(count.saturating_sub(1) as u64)
+}
+
+fn bits_of(largest: u64) -> u32 {
+    u64::BITS - largest.leading_zeros()
+}
+
+/// The rows of one of some threads.
+pub(crate) fn share(rows: usize, part: usize, parts: usize) -> Range<usize> {
+    rows * part / parts..rows * (part + 1) / parts
+}
+
+/// Rows in buckets of neighbouring holders.
+pub(crate) struct Groups<K, W> {
+    layout: Layout,
+    parts: Vec<Part<K, W>>,
+}
+
+/// What one thread put into the buckets.
+struct Part<K, W> {
+    records: Vec<Record<K, W>>,
+    /// Where the records of each bucket end.
+    ends: Vec<usize>,
+}
+
+impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
+    /// Puts all rows into their buckets. `weight` gets the number of a chunk, and a row in it.
+    pub(crate) fn new(
+        source: Source<'_>,
+        layout: Layout,
+        weight: impl Fn(usize, usize) -> W + Sync,
+        stop: &Stop,
+    ) -> Result<Self, HoldError> {
+        let (rows, threads) = (source.rows(), layout.counts.len());
+        let parts = in_threads(threads, |part| -> Result<_, HoldError> {
+            let mut ends = Vec::with_capacity(layout.buckets);
+            let mut next = 0;
+            for count in &layout.counts[part] {
+                ends.push(next); // where the bucket's first record goes; at last, where it ends
+                next += count;
+            }
+            let mut records = vec![Record::default(); next];
+            let in_bucket = !(u32::MAX.unbounded_shl(layout.holder_bits));
+            for block in blocks(source.chunks, share(rows, part, threads)) {
+                stop.check()?;
+                let chunk = block.chunk;
+                let holders = &chunk.holder[block.rows.clone()];
+                let tokens = (layout.token_bits > 0).then(|| &chunk.token[block.rows.clone()]);
+                let starts = &chunk.start[block.rows.clone()];
+                let row_ends = &chunk.end[block.rows.clone()];
+                for (place, &holder) in holders.iter().enumerate() {
+                    let token = tokens.map_or(0, |tokens| tokens[place]);
+                    let pair =
+                        u64::from(holder & in_bucket) << layout.token_bits | u64::from(token);
+                    let start = starts[place].abs_diff(layout.earliest);
+                    let end = &mut ends[(holder as usize) >> layout.holder_bits];
+                    records[*end] = Record {
+                        key: K::pack(pair, start, layout.start_bits),
+                        end: row_ends[place],
+                        weight: weight(block.number, block.rows.start + place),
+                    };
                     *end += 1;
                 }
             }
-        }
-        let mut next: Vec<usize> = Vec::with_capacity(width);
-        let mut sorted: Vec<T> = Vec::new();
-        for ((&start, &end), first) in starts.iter().zip(&ends).zip(holders.clone().step_by(width))
-        {
-            let bucket = &records[start..end];
-            sorted.clear();
-            sorted.resize(bucket.len(), T::default());
-            // Rows that were left out make the true counts smaller than those of `first`.
-            next.clear();
-            next.resize(width + 1, 0);
-            for value in bucket {
-                next[value.holder() as usize - first + 1] += 1;
+            Ok(Part { records, ends })
+        });
+        let parts = parts.into_iter().collect::<Result<_, _>>()?;
+        Ok(Groups { layout, parts })
+    }
+
+    pub(crate) fn buckets(&self) -> usize {
+        self.layout.buckets
+    }
+
+    /// Threads that filled the buckets.
+    pub(crate) fn threads(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Calls `found` with the holder, the token and the rows of each group of a bucket, in this
+    /// order.
+    pub(crate) fn each_group<E>(
+        &self,
+        bucket: usize,
+        room: &mut Room<K, W>,
+        mut found: impl FnMut(u32, u32, GroupRows<'_, K, W>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let layout = &self.layout;
+        let records = self.sorted_by_pair(bucket, room);
+        let first_holder = (bucket as u32).unbounded_shl(layout.holder_bits);
+        let token_mask = !(u64::MAX.unbounded_shl(layout.token_bits));
+        let mut from = 0;
+        while from < records.len() {
+            let pair = records[from].key.pair(layout.start_bits);
+            let mut to = from + 1;
+            while to < records.len() && records[to].key.pair(layout.start_bits) == pair {
+                to += 1;
             }
-            for holder in 1..next.len() {
-                next[holder] += next[holder - 1];
+            let group = &mut records[from..to];
+            if group.len() > 1 {
+                group.sort_unstable_by_key(|record| record.key);
             }
-            for value in bucket {
-                let place = &mut next[value.holder() as usize - first];
-                sorted[*place] = *value;
-                *place += 1;
-            }
-            let mut from = 0;
-            for (number, &to) in next[..width].iter().enumerate() {
-                if to > from {
-                    group((first + number) as u32, &mut sorted[from..to])?;
-                }
-                from = to;
-            }
+            let holder = first_holder + pair.unbounded_shr(layout.token_bits) as u32;
+            let token = (pair & token_mask) as u32;
+            let rows = GroupRows {
+                records: group,
+                layout,
+            };
+            found(holder, token, rows)?;
+            from = to;
         }
         Ok(())
+    }
+
+    /// The records of a bucket in order of holder and token: a radix sort, least digit first, from
+    /// the threads' records into one buffer, and from there into the other.
+    fn sorted_by_pair<'r>(
+        &self,
+        bucket: usize,
+        room: &'r mut Room<K, W>,
+    ) -> &'r mut [Record<K, W>] {
+        /// Counters of one digit stay in the first cache.
+        const MOST_DIGIT_BITS: u32 = 11;
+        let slices = self.parts.iter().map(|Part { records, ends }| {
+            let from = bucket.checked_sub(1).map_or(0, |before| ends[before]);
+            &records[from..ends[bucket]]
+        });
+        let rows: usize = slices.clone().map(<[_]>::len).sum();
+        let Room { one, other, places } = room;
+        one.resize(rows.max(one.len()), Record::default());
+        let mut from = &mut one[..rows];
+        let layout = &self.layout;
+        let pair_bits = layout.holder_bits + layout.token_bits;
+        // For few rows it is not worth it to go through all counters.
+        let worth = bits_below(rows).min(MOST_DIGIT_BITS);
+        let passes = pair_bits.div_ceil(MOST_DIGIT_BITS);
+        let digit_bits = if passes == 0 {
+            0
+        } else {
+            pair_bits.div_ceil(passes)
+        };
+        if passes == 0 || digit_bits > worth + 1 {
+            let mut place = 0;
+            for slice in slices {
+                from[place..place + slice.len()].copy_from_slice(slice);
+                place += slice.len();
+            }
+            if passes > 0 {
+                from.sort_unstable_by_key(|record| record.key);
+            }
+            return from;
+        }
+        let mask = !(u64::MAX << digit_bits);
+        let digit = |record: &Record<K, W>, pass: u32| {
+            (record.key.pair(layout.start_bits) >> (pass * digit_bits) & mask) as usize
+        };
+        places.clear();
+        places.resize(1 << digit_bits, 0);
+        for slice in slices.clone() {
+            slice
+                .iter()
+                .for_each(|record| places[digit(record, 0)] += 1);
+        }
+        running(places);
+        for slice in slices {
+            for record in slice {
+                let place = &mut places[digit(record, 0)];
+                from[*place] = *record;
+                *place += 1;
+            }
+        }
+        if passes > 1 {
+            other.resize(rows.max(other.len()), Record::default());
+        }
+        let mut to = &mut other[..if passes > 1 { rows } else { 0 }];
+        for pass in 1..passes {
+            places.fill(0);
+            from.iter()
+                .for_each(|record| places[digit(record, pass)] += 1);
+            running(places);
+            for record in &*from {
+                let place = &mut places[digit(record, pass)];
+                to[*place] = *record;
+                *place += 1;
+            }
+            std::mem::swap(&mut from, &mut to);
+        }
+        from
+    }
+}
+
+/// Turns how many there are of each into where the first of each goes.
+fn running(counts: &mut [usize]) {
+    let mut next = 0;
+    for count in counts {
+        next += std::mem::replace(count, next);
+    }
+}
+
+/// Buffers that a thread sorts in, kept from bucket to bucket.
+#[derive(Debug)]
+pub(crate) struct Room<K, W> {
+    one: Vec<Record<K, W>>,
+    other: Vec<Record<K, W>>,
+    places: Vec<usize>,
+}
+
+impl<K, W> Default for Room<K, W> {
+    fn default() -> Self {
+        Room {
+            one: Vec::new(),
+            other: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+}
+
+/// The rows of one group, in order of their start.
+#[derive(Clone, Copy)]
+pub(crate) struct GroupRows<'a, K, W> {
+    records: &'a [Record<K, W>],
+    layout: &'a Layout,
+}
+
+impl<'a, K: Packed, W: Copy> GroupRows<'a, K, W> {
+    #[inline]
+    pub(crate) fn iter(self) -> impl Iterator<Item = Lot<W>> + use<'a, K, W> {
+        let (earliest, bits) = (self.layout.earliest, self.layout.start_bits);
+        self.records.iter().map(move |record| Lot {
+            start: earliest.wrapping_add_unsigned(record.key.start(bits)),
+            end: record.end,
+            weight: record.weight,
+        })
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use ruint::aliases::U256;
 
+use crate::arrow::Dictionary;
 use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::event::{HoldEvent, check_times};
+use crate::groups::Source;
 use crate::ids::Ids;
 use crate::time::OPEN;
 use crate::weight::{MAX_SCALE, Rounding, Weight, excerpt};
@@ -95,7 +97,7 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    fn empty(first_row: usize) -> Self {
+    pub(crate) fn empty(first_row: usize) -> Self {
         Chunk {
             holder: Column::default(),
             token: Column::default(),
@@ -163,6 +165,31 @@ impl Chunk {
     }
 }
 
+/// Some neighbouring rows of one chunk.
+pub(crate) struct Block<'a> {
+    pub(crate) chunk: &'a Chunk,
+    /// The chunk's number.
+    pub(crate) number: usize,
+    /// Rows of the chunk.
+    pub(crate) rows: Range<usize>,
+}
+
+/// Rows between two looks at whether to stop; their working set stays in the first cache.
+pub(crate) const BLOCK: usize = 1024;
+
+/// Rows of a table, in blocks that do not cross chunks.
+pub(crate) fn blocks(chunks: &[Chunk], rows: Range<usize>) -> impl Iterator<Item = Block<'_>> {
+    chunks.iter().enumerate().flat_map(move |(number, chunk)| {
+        let low = rows.start.max(chunk.first_row) - chunk.first_row;
+        let high = rows.end.saturating_sub(chunk.first_row).min(chunk.len());
+        (low..high.max(low)).step_by(BLOCK).map(move |row| Block {
+            chunk,
+            number,
+            rows: row..high.min(row + BLOCK),
+        })
+    })
+}
+
 /// A table of holds: one row a hold, ids as codes.
 #[derive(Debug, Clone)]
 pub struct Holds {
@@ -173,6 +200,23 @@ pub struct Holds {
     pub(crate) digits: u8,
     pub(crate) scale: u8,
     pub(crate) rounding: Rounding,
+    pub(crate) columns: Columns,
+    /// The last dictionaries of holders and of tokens: the batches of a stream share them.
+    pub(crate) dictionaries: [Option<Dictionary>; 2],
+}
+
+/// Which columns are kept, of those that not every question asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Columns {
+    pub(crate) token: bool,
+    pub(crate) weight: bool,
+}
+
+impl Columns {
+    pub(crate) const ALL: Columns = Columns {
+        token: true,
+        weight: true,
+    };
 }
 
 impl Holds {
@@ -193,6 +237,8 @@ impl Holds {
             digits: scale,
             scale,
             rounding: Rounding::Refuse,
+            columns: Columns::ALL,
+            dictionaries: [None, None],
         })
     }
 
@@ -285,7 +331,10 @@ impl Holds {
             .map_err(|fault| wrong((Field::Weight, fault)))?;
         let one = self.one();
         let holder = Arc::make_mut(&mut self.holders).intern(holder_id);
-        let token = Arc::make_mut(&mut self.tokens).intern(token_id);
+        let token = self
+            .columns
+            .token
+            .then(|| Arc::make_mut(&mut self.tokens).intern(token_id));
         if self.chunks.last().is_none_or(|last| !last.checked) {
             self.chunks.push(Chunk::empty(row));
         }
@@ -293,7 +342,7 @@ impl Holds {
             let place = row - chunk.first_row;
             chunk.weights.set(place, place, units, one);
             chunk.holder.to_mut().push(holder);
-            chunk.token.to_mut().push(token);
+            chunk.token.to_mut().extend(token);
             chunk.start.to_mut().push(start);
             chunk.end.to_mut().push(end);
         }
@@ -426,6 +475,32 @@ impl Holds {
             self.chunks = vec![whole];
         }
         Ok(&mut self.chunks[0])
+    }
+
+    /// Bytes of the rows that are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        let of_row = |chunk: &Chunk| {
+            let token = if chunk.token.is_empty() { 0 } else { 4 };
+            let weight = match chunk.weights {
+                Weights::One => 0,
+                Weights::Narrow(_) => 8,
+                Weights::Wide(_) => 32,
+            };
+            20 + token + weight
+        };
+        self.chunks
+            .iter()
+            .map(|chunk| chunk.len() * of_row(chunk))
+            .sum()
+    }
+
+    /// All rows, to be grouped or added up.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source {
+            chunks: &self.chunks,
+            holders: self.holders.len(),
+            tokens: self.tokens.len(),
+        }
     }
 
     /// Checks the rows that were borrowed and not looked at yet.

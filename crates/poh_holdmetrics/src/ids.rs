@@ -1,6 +1,6 @@
 //! Ids as small numbers, in the order of their first appearance.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -12,8 +12,91 @@ use hashbrown::HashTable;
 pub struct Ids {
     text: String,
     ends: Vec<usize>,
-    codes: HashTable<u32>,
+    short: ShortTable,
+    long: HashTable<Long>,
     hasher: RandomState,
+}
+
+/// An id of at most 15 bytes: to find it takes one look into the table, and none into the text.
+/// Aligned so that the look is at one cache line.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(32))]
+struct Short {
+    /// Zero in a free slot.
+    key: [u64; 2],
+    hash: u64,
+    code: u32,
+}
+
+/// Short ids by hash, with open addressing, at most half full. By hand, because a table that is
+/// looked into row by row can't be asked for many slots at once.
+#[derive(Debug, Clone, Default)]
+struct ShortTable {
+    /// None, or a power of two.
+    slots: Vec<Short>,
+    used: usize,
+}
+
+/// The key of no id.
+const NO_KEY: u128 = u128::MAX;
+
+impl ShortTable {
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        // The upper half is the better mixed one; 2^32 slots are more than codes.
+        (hash >> 32) as usize & self.slots.len().wrapping_sub(1)
+    }
+
+    /// The code of an id, if it is in the first slot that it may be in.
+    #[inline]
+    fn at_home(&self, key: u128, hash: u64) -> Option<u32> {
+        let slot = self.slots.get(self.home(hash))?;
+        (slot.key == halves(key)).then_some(slot.code)
+    }
+
+    #[inline]
+    fn find(&self, key: u128, hash: u64) -> Option<u32> {
+        let mut place = self.home(hash);
+        loop {
+            let slot = self.slots.get(place)?; // there is none before the first id
+            if slot.key == halves(key) {
+                return Some(slot.code);
+            }
+            if slot.key == [0, 0] {
+                return None;
+            }
+            place = (place + 1) & (self.slots.len() - 1);
+        }
+    }
+
+    fn insert(&mut self, id: Short) {
+        const LEAST: usize = 64;
+        self.used += 1;
+        if self.used * 2 > self.slots.len() {
+            let more = vec![Short::default(); (self.slots.len() * 2).max(LEAST)];
+            let old = std::mem::replace(&mut self.slots, more);
+            old.into_iter()
+                .filter(|slot| slot.key != [0, 0])
+                .for_each(|slot| self.put(slot));
+        }
+        self.put(id);
+    }
+
+    fn put(&mut self, id: Short) {
+        let mut place = self.home(id.hash);
+        while self.slots[place].key != [0, 0] {
+            place = (place + 1) & (self.slots.len() - 1);
+        }
+        self.slots[place] = id;
+    }
+}
+
+/// Where a longer id lies in the text.
+#[derive(Debug, Clone, Copy)]
+struct Long {
+    from: usize,
+    len: usize,
+    code: u32,
 }
 
 impl Ids {
@@ -32,50 +115,198 @@ impl Ids {
     /// # Panics
     /// When no id has that code, as an index beyond a slice does.
     pub fn get(&self, code: u32) -> &str {
-        id_text(&self.text, &self.ends, code)
+        let code = code as usize;
+        let from = if code == 0 { 0 } else { self.ends[code - 1] };
+        &self.text[from..self.ends[code]]
     }
 
     /// The code of an id that is in the set.
     pub fn code(&self, id: &str) -> Option<u32> {
-        let hash = self.hasher.hash_one(id);
-        self.codes.find(hash, |&code| self.get(code) == id).copied()
+        match short_key(id.as_bytes()) {
+            Some(key) => self.short.find(key, self.hash_key(key)),
+            None => self.find_long(id, self.hasher.hash_one(id)),
+        }
     }
 
     /// The code of an id, new or known.
+    #[inline]
     pub fn intern(&mut self, id: &str) -> u32 {
-        let Ids {
-            text,
-            ends,
-            codes,
-            hasher,
-        } = self;
-        let hash = hasher.hash_one(id);
-        let entry = codes.entry(
-            hash,
-            |&code| id_text(text, ends, code) == id,
-            |&code| hasher.hash_one(id_text(text, ends, code)),
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(known) => *known.get(),
-            hashbrown::hash_table::Entry::Vacant(free) => {
-                // Four thousand million different ids do not fit in memory before this wraps.
-                let code = ends.len() as u32;
-                free.insert(code);
-                text.push_str(id);
-                ends.push(text.len());
-                code
+        match short_key(id.as_bytes()) {
+            Some(key) => {
+                let hash = self.hash_key(key);
+                self.short
+                    .find(key, hash)
+                    .unwrap_or_else(|| self.add_short(id, key, hash))
+            }
+            None => {
+                let hash = self.hasher.hash_one(id);
+                self.find_long(id, hash)
+                    .unwrap_or_else(|| self.add_long(id, hash))
             }
         }
+    }
+
+    /// The codes of many ids, new or known; the place of the first one that is empty is an error.
+    pub(crate) fn intern_all<'a>(
+        &mut self,
+        id: impl Fn(usize) -> &'a str,
+        codes: &mut [u32],
+    ) -> Result<(), usize> {
+        /// Few enough for the first cache.
+        const AT_ONCE: usize = 128;
+        /// No id has this code: there is no memory for so many.
+        const UNKNOWN: u32 = u32::MAX;
+        let (mut keys, mut hashes) = ([0u128; AT_ONCE], [0u64; AT_ONCE]);
+        for (part, codes) in codes.chunks_mut(AT_ONCE).enumerate() {
+            let first = part * AT_ONCE;
+            for (place, (key, hash)) in keys.iter_mut().zip(&mut hashes).enumerate() {
+                if place >= codes.len() {
+                    break;
+                }
+                let id = id(first + place);
+                if id.is_empty() {
+                    return Err(first + place);
+                }
+                *key = short_key(id.as_bytes()).unwrap_or(NO_KEY);
+                *hash = self.hash_key(*key);
+            }
+            // One look each, of which none waits for another: the slots come together. Most ids are
+            // known, and at home.
+            let mut all_known = true;
+            for ((code, &key), &hash) in codes.iter_mut().zip(&keys).zip(&hashes) {
+                *code = self.short.at_home(key, hash).unwrap_or(UNKNOWN);
+                all_known &= *code != UNKNOWN;
+            }
+            if all_known {
+                continue;
+            }
+            for (place, code) in codes.iter_mut().enumerate() {
+                if *code == UNKNOWN {
+                    let known = self.short.find(keys[place], hashes[place]);
+                    *code = known.unwrap_or_else(|| self.intern(id(first + place)));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// All ids in the order of their codes.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         (0..self.len() as u32).map(|code| self.get(code))
     }
+
+    #[inline]
+    fn hash_key(&self, key: u128) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u128(key);
+        hasher.finish()
+    }
+
+    #[inline]
+    fn find_long(&self, id: &str, hash: u64) -> Option<u32> {
+        let text = self.text.as_bytes();
+        let same = |entry: &Long| {
+            entry.len == id.len() && text[entry.from..entry.from + id.len()] == *id.as_bytes()
+        };
+        self.long.find(hash, same).map(|entry| entry.code)
+    }
+
+    #[cold]
+    fn add_short(&mut self, id: &str, key: u128, hash: u64) -> u32 {
+        let code = self.add_text(id);
+        self.short.insert(Short {
+            key: halves(key),
+            hash,
+            code,
+        });
+        code
+    }
+
+    #[cold]
+    fn add_long(&mut self, id: &str, hash: u64) -> u32 {
+        let from = self.text.len();
+        let code = self.add_text(id);
+        let entry = Long {
+            from,
+            len: id.len(),
+            code,
+        };
+        let (hasher, text) = (&self.hasher, &self.text);
+        let rehash = |entry: &Long| hasher.hash_one(&text[entry.from..][..entry.len]);
+        self.long.insert_unique(hash, entry, rehash);
+        code
+    }
+
+    fn add_text(&mut self, id: &str) -> u32 {
+        // Four thousand million different ids do not fit in memory before this wraps.
+        let code = self.ends.len() as u32;
+        self.text.push_str(id);
+        self.ends.push(self.text.len());
+        code
+    }
 }
 
-fn id_text<'a>(text: &'a str, ends: &[usize], code: u32) -> &'a str {
-    let code = code as usize;
-    let from = if code == 0 { 0 } else { ends[code - 1] };
-    &text[from..ends[code]]
+fn halves(key: u128) -> [u64; 2] {
+    [key as u64, (key >> 64) as u64]
+}
+
+/// An id of at most 15 bytes as one number: its bytes, then zeros, then its length.
+///
+/// Two loads that may overlap bring all bytes, without a loop over them.
+#[inline]
+fn short_key(id: &[u8]) -> Option<u128> {
+    let len = id.len();
+    if len == 0 {
+        return None; // zero is a free slot
+    }
+    let bytes = if let (Some(first), Some(last)) = (id.first_chunk(), id.last_chunk()) {
+        if len > 15 {
+            return None;
+        }
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        u128::from(first) | u128::from(last) << (8 * (len - 8))
+    } else if let (Some(first), Some(last)) = (id.first_chunk(), id.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        u128::from(u64::from(first) | u64::from(last) << (8 * (len - 4)))
+    } else {
+        let byte = |at: usize| u32::from(id.get(at).copied().unwrap_or_default()) << (8 * at);
+        u128::from(byte(0) | byte(1) | byte(2))
+    };
+    Some(bytes | (len as u128) << 120)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hashbrown::HashMap;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn codes_count_first_appearances(ids in prop::collection::vec("[ab\0é]{1,20}", 1..200)) {
+            let mut known: HashMap<&str, u32> = HashMap::new();
+            let mut table = Ids::default();
+            for id in &ids {
+                let next = known.len() as u32;
+                let code = *known.entry(id).or_insert(next);
+                prop_assert_eq!(table.intern(id), code);
+                prop_assert_eq!(table.get(code), id);
+                prop_assert_eq!(table.code(id), Some(code));
+            }
+            for known in [Ids::default(), table.clone()] {
+                let (mut all, mut codes) = (known, vec![0; ids.len()]);
+                prop_assert_eq!(all.intern_all(|row| &ids[row], &mut codes), Ok(()));
+                let expected: Vec<u32> = ids.iter().map(|id| table.intern(id)).collect();
+                prop_assert_eq!(codes, expected);
+            }
+            prop_assert_eq!(table.len(), known.len());
+            prop_assert_eq!(table.code("never"), None);
+        }
+
+        #[test]
+        fn keys_of_short_ids_differ(left in "[a\0]{0,15}", right in "[a\0]{0,15}") {
+            let (one, other) = (short_key(left.as_bytes()), short_key(right.as_bytes()));
+            prop_assert_eq!(one == other, left == right);
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Piece<A> {
     pub(crate) run: i64,
     pub(crate) from: i64,
     pub(crate) to: i64,
+    /// The end of the hold itself, where the piece is one hold.
+    pub(crate) end: i64,
     pub(crate) weight: A,
 }
 
@@ -37,6 +39,7 @@ pub(crate) fn runs<A: Copy, E>(
                         run: from,
                         from,
                         to,
+                        end: to,
                         weight,
                     })?;
                 }
@@ -48,6 +51,7 @@ pub(crate) fn runs<A: Copy, E>(
             run: from,
             from,
             to,
+            end: to,
             weight,
         }),
         None => Ok(()),
@@ -78,6 +82,7 @@ pub(crate) fn heaviest<A: Amount, E>(
                 run,
                 from: *now,
                 to,
+                end: to,
                 weight,
             })?;
             *now = to;

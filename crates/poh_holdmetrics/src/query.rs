@@ -65,6 +65,11 @@ impl Query {
         }
     }
 
+    /// Whether rows must meet those of the same holder and token.
+    pub(crate) fn is_grouped(&self) -> bool {
+        self.overlap != Overlap::Sum || self.by == By::Both
+    }
+
     pub(crate) fn window(&self) -> Result<Window, HoldError> {
         for instant in [Some(self.at), self.start, self.end].into_iter().flatten() {
             in_range(instant)

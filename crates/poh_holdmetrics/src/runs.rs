@@ -1,9 +1,10 @@
 //! Unbroken runs of holding: the longest of each holder, and how many hold at each instant.
 
 use crate::error::HoldError;
-use crate::groups::{HolderRows, OfHolder};
-use crate::holds::{Chunk, Holds};
+use crate::groups::{Groups, Layout, Packed, Room};
+use crate::holds::Holds;
 use crate::overlap::{Piece, runs};
+use crate::query::Stop;
 
 /// One unbroken run of holding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,45 +71,40 @@ fn each_run(
     by_token: bool,
     mut found: impl FnMut(Run),
 ) -> Result<(), HoldError> {
-    holds.check()?;
-    let holders = HolderRows::count(holds);
-    let everyone = 0..holds.holders().len();
-    let row = |chunk: &Chunk, row: usize| {
-        let (start, end) = (chunk.start[row], chunk.end[row].min(at));
-        let token = if by_token { chunk.token[row] } else { 0 };
-        let counts = end > start && (by_token || !chunk.weights.is_zero(row));
-        counts.then_some(Held(chunk.holder[row], token, start, end))
-    };
-    holders.each_holder(
-        holds,
-        everyone,
-        row,
-        |holder, rows| -> Result<(), HoldError> {
-            rows.sort_unstable();
-            for same_token in rows.chunk_by(|left, right| left.1 == right.1) {
-                let spans = same_token.iter().map(|row| (row.2, row.3));
-                let token = same_token[0].1;
-                runs(spans, (), |piece: Piece<()>| -> Result<(), HoldError> {
-                    found(Run {
-                        holder,
-                        token,
-                        start: piece.from,
-                        end: piece.to,
-                    });
-                    Ok(())
-                })?;
-            }
-            Ok(())
-        },
-    )
+    let (source, stop) = (holds.source(), Stop::default());
+    let layout = Layout::survey(source, by_token, 1, &stop)?;
+    // Whether the row counts is all that there is to know of its weight.
+    let counts = |number: usize, row: usize| by_token || !holds.chunks[number].weights.is_zero(row);
+    if layout.is_narrow() {
+        let groups = Groups::<u64, bool>::new(source, layout, counts, &stop)?;
+        runs_of(&groups, at, &mut found)
+    } else {
+        let groups = Groups::<u128, bool>::new(source, layout, counts, &stop)?;
+        runs_of(&groups, at, &mut found)
+    }
 }
 
-/// Holder, token, start and end; in this order they sort.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Held(u32, u32, i64, i64);
-
-impl OfHolder for Held {
-    fn holder(&self) -> u32 {
-        self.0
+fn runs_of<K: Packed>(
+    groups: &Groups<K, bool>,
+    at: i64,
+    found: &mut impl FnMut(Run),
+) -> Result<(), HoldError> {
+    let mut room = Room::default();
+    for bucket in 0..groups.buckets() {
+        groups.each_group(bucket, &mut room, |holder, token, rows| {
+            let spans = rows.iter().filter(|lot| lot.weight);
+            let spans = spans.map(|lot| (lot.start, lot.end.min(at)));
+            let spans = spans.filter(|(start, end)| end > start);
+            runs(spans, (), |piece: Piece<()>| -> Result<(), HoldError> {
+                found(Run {
+                    holder,
+                    token,
+                    start: piece.from,
+                    end: piece.to,
+                });
+                Ok(())
+            })
+        })?;
     }
+    Ok(())
 }

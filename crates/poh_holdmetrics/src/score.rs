@@ -1,23 +1,22 @@
 //! The main question: how much was held, by whom, for how long.
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ruint::aliases::U256;
 
 use crate::boost::{Boost, Held};
 use crate::error::HoldError;
 use crate::exact::{Amount, Total, U512};
-use crate::groups::{HolderRows, OfHolder, Slots};
-use crate::holds::{Chunk, Holds, Weights, widened};
+use crate::groups::{GroupRows, Groups, Layout, Lot, Packed, Room, Source, share};
+use crate::holds::{BLOCK, Block, Chunk, Holds, Weights, blocks};
+use crate::ids::Ids;
 use crate::overlap::{Piece, Span, heaviest, runs};
-use crate::query::{ABSENT, Overlap, Query, Stop, Window};
+use crate::query::{ABSENT, By, Overlap, Query, Stop, Window};
 use crate::scores::{Key, Scores, Sums};
+use crate::tally::{BlockRows, Tally, TooLarge};
+use crate::threads::{in_threads, in_threads_with, threads_for};
 use crate::time::OPEN;
-
-/// Rows between two looks at whether to stop; their working set stays in the first cache.
-const BLOCK: usize = 1024;
 
 /// Adds up a table of holds.
 ///
@@ -37,47 +36,19 @@ pub fn score(holds: &Holds, query: &Query) -> Result<Scores, HoldError> {
 /// # Errors
 /// As [`score`].
 pub fn score_until(holds: &Holds, query: &Query, stop: &Stop) -> Result<Scores, HoldError> {
-    let window = query.window()?;
-    let boost = query.boost.as_ref();
-    if query.overlap != Overlap::Sum && boost.is_some_and(Boost::needs_lots) {
-        return Err(HoldError::Argument(
-            "linear decay looks at each lock's own end: it goes with overlap=\"sum\"".to_owned(),
-        ));
-    }
-    if query.overlap != Overlap::Sum {
-        holds.check()?;
-    }
-    let slots = Slots::of(holds, query.by);
-    let run = Run {
-        holds,
-        slots: &slots,
-        window,
-        overlap: query.overlap,
-        boost,
-        threads: threads_for(query.threads, holds.len()),
-        stop,
-    };
-    let tally = run.any_width()?;
-    let keys = keys(&slots);
-    let present: Vec<usize> = (0..keys.len())
-        .filter(|&slot| tally.updated[slot] != ABSENT)
-        .collect();
-    let all = Scores {
-        holders: Arc::clone(&holds.holders),
-        tokens: Arc::clone(&holds.tokens),
-        keys,
-        micros: tally.micros,
-        weighted: tally.weighted,
-        updated: tally.updated,
-        digits: u32::from(holds.digits) + 6 + boost.map_or(0, Boost::digits),
-        at: query.at,
-    };
-    // Ids whose rows were retracted, or that a dictionary has and no row uses, are no rows.
-    Ok(if present.len() == all.len() {
-        all
+    let run = Run::new(query, holds.digits, stop)?;
+    let source = holds.source();
+    let threads = threads_for(query.threads, source.rows());
+    let answer = if query.is_grouped() {
+        run.groups(source, threads)
     } else {
-        all.take(&present)
-    })
+        let mut tallies = vec![Tally::default(); threads];
+        run.lots(source, &mut tallies)
+            .and_then(|()| Ok(Answer::Slots(merged(tallies)?)))
+    };
+    let answer = answer.map_err(|halt| halt.named(query.by, &holds.holders, &holds.tokens))?;
+    let ids = (Arc::clone(&holds.holders), Arc::clone(&holds.tokens));
+    Ok(answer.into_scores(query, ids, holds.digits))
 }
 
 /// The score of all rows together in 512 bits, as an integer of `10^-(scale + 6)`: lots add up,
@@ -110,56 +81,86 @@ pub fn total(holds: &Holds, now: i64) -> Result<Total, HoldError> {
     Ok(Total::Wide(sum.saturating_mul(digits)))
 }
 
-fn keys(slots: &Slots) -> Vec<Key> {
-    match slots {
-        Slots::Holders(len) => (0..*len as u32)
-            .map(|code| Key {
-                holder: Some(code),
-                token: None,
-            })
-            .collect(),
-        Slots::Tokens(len) => (0..*len as u32)
-            .map(|code| Key {
+/// Sums, and what they are of.
+pub(crate) enum Answer {
+    /// A slot for each code of a holder or token.
+    Slots(Tally),
+    /// A slot for each pair of a holder and a token that has a row, in their order.
+    Pairs(Vec<(u32, u32)>, Tally),
+}
+
+impl Answer {
+    /// Only slots that have a row: ids may be there whose rows were retracted, or that a dictionary
+    /// has and no row uses.
+    pub(crate) fn into_scores(
+        self,
+        query: &Query,
+        (holders, tokens): (Arc<Ids>, Arc<Ids>),
+        digits: u8,
+    ) -> Scores {
+        let (Answer::Slots(tally) | Answer::Pairs(_, tally)) = &self;
+        let present: Vec<usize> = (0..tally.slots())
+            .filter(|&slot| tally.is_present(slot))
+            .collect();
+        let key = |&slot: &usize| match (&self, query.by) {
+            (Answer::Pairs(pairs, _), _) => Key {
+                holder: Some(pairs[slot].0),
+                token: Some(pairs[slot].1),
+            },
+            (Answer::Slots(_), By::Token) => Key {
                 holder: None,
-                token: Some(code),
-            })
-            .collect(),
-        Slots::Pairs { pairs, .. } => pairs
-            .iter()
-            .map(|&(holder, token)| Key {
-                holder: Some(holder),
-                token: Some(token),
-            })
-            .collect(),
+                token: Some(slot as u32),
+            },
+            (Answer::Slots(_), _) => Key {
+                holder: Some(slot as u32),
+                token: None,
+            },
+        };
+        let sums = present.iter().map(|&slot| tally.sum(slot));
+        Scores {
+            keys: present.iter().map(key).collect(),
+            micros: present.iter().map(|&slot| tally.micros(slot)).collect(),
+            weighted: if tally.is_narrow() {
+                let narrow = |sum| match sum {
+                    Total::Narrow(sum) => sum,
+                    Total::Wide(_) => i128::MAX, // there is none in a narrow tally
+                };
+                Sums::Narrow(sums.map(narrow).collect())
+            } else {
+                Sums::Wide(sums.map(Total::widened).collect())
+            },
+            updated: present.iter().map(|&slot| tally.updated(slot)).collect(),
+            digits: u32::from(digits) + 6 + query.boost.as_ref().map_or(0, Boost::digits),
+            at: query.at,
+            holders,
+            tokens,
+        }
     }
 }
 
-fn threads_for(wanted: Option<usize>, rows: usize) -> usize {
-    /// Below this a thread costs more than it brings.
-    const ROWS_PER_THREAD: usize = 50_000;
-    let wanted = wanted.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-    wanted.min(rows / ROWS_PER_THREAD).max(1)
-}
-
-/// The sums of one thread, or of all.
-struct Tally<A: Amount> {
-    micros: Vec<i128>,
-    weighted: Vec<A::Sum>,
-    updated: Vec<i64>,
-}
-
-/// A tally without its width.
-struct AnyTally {
-    micros: Vec<i128>,
-    weighted: Sums,
-    updated: Vec<i64>,
-}
-
-/// Why a tally ends early.
-enum Halt {
-    /// The sum of this slot does not fit in the lane.
-    TooNarrow(usize),
+/// Why a run ends early.
+pub(crate) enum Halt {
+    /// The sum of this slot (for pairs: of this holder) does not fit.
+    TooLarge(usize),
     Fault(HoldError),
+}
+
+impl Halt {
+    /// The error, with the id of its slot.
+    pub(crate) fn named(self, by: By, holders: &Ids, tokens: &Ids) -> HoldError {
+        match self {
+            Halt::Fault(error) => error,
+            Halt::TooLarge(slot) => HoldError::Overflow {
+                id: match by {
+                    By::Holder | By::Both => holders,
+                    By::Token => tokens,
+                }
+                .get(slot as u32)
+                .to_owned(),
+                bits: <U256 as Amount>::BITS,
+            },
+        }
+    }
 }
 
 impl From<HoldError> for Halt {
@@ -168,487 +169,489 @@ impl From<HoldError> for Halt {
     }
 }
 
-impl<A: Amount> Tally<A> {
-    fn new(slots: usize) -> Self {
-        Tally {
-            micros: vec![0; slots],
-            weighted: vec![A::ZERO; slots],
-            updated: vec![ABSENT; slots],
-        }
-    }
-
-    #[inline]
-    fn add(&mut self, slot: usize, sum: Option<A::Sum>) -> Result<(), Halt> {
-        let total = sum.and_then(|sum| A::add(self.weighted[slot], sum));
-        self.weighted[slot] = total.ok_or(Halt::TooNarrow(slot))?;
-        Ok(())
-    }
-
-    #[inline]
-    fn see(&mut self, slot: usize, boundary: i64) {
-        let last = &mut self.updated[slot];
-        *last = (*last).max(boundary);
-    }
-
-    fn merge(mut self, other: Self) -> Result<Self, Halt> {
-        for (slot, sum) in other.weighted.into_iter().enumerate() {
-            self.add(slot, Some(sum))?;
-        }
-        for (total, micros) in self.micros.iter_mut().zip(other.micros) {
-            *total += micros;
-        }
-        for (slot, boundary) in other.updated.into_iter().enumerate() {
-            self.see(slot, boundary);
-        }
-        Ok(self)
+impl From<TooLarge> for Halt {
+    fn from(TooLarge(slot): TooLarge) -> Self {
+        Halt::TooLarge(slot)
     }
 }
 
+/// One question, and what is needed to answer it for some rows.
 #[derive(Clone, Copy)]
-struct Run<'a> {
-    holds: &'a Holds,
-    slots: &'a Slots,
-    window: Window,
+pub(crate) struct Run<'a> {
+    by: By,
     overlap: Overlap,
     boost: Option<&'a Boost>,
-    threads: usize,
+    window: Window,
+    /// Digits of the weights.
+    digits: u8,
     stop: &'a Stop,
 }
 
-impl Run<'_> {
-    /// In `i128` where the weights allow; a sum that does not fit sends the run to the wide lane.
-    fn any_width(&self) -> Result<AnyTally, HoldError> {
-        let one = self.holds.one();
-        let narrow = self.holds.chunks.iter().map(|chunk| match &chunk.weights {
-            Weights::One => Some(Column::Same(one)),
-            Weights::Narrow(column) => Some(Column::Each(column)),
-            Weights::Wide(_) => None,
-        });
-        if let Some(columns) = narrow.collect::<Option<Vec<Column<'_, i64>>>>() {
-            let tally = match (self.overlap, self.boost) {
-                (Overlap::Sum, None) => self.plain_sum(&columns),
-                _ => self.tally(&columns),
-            };
-            match tally {
-                Ok(Tally {
-                    micros,
-                    weighted,
-                    updated,
-                }) => {
-                    return Ok(AnyTally {
-                        micros,
-                        weighted: Sums::Narrow(weighted),
-                        updated,
-                    });
-                }
-                Err(Halt::Fault(error)) => return Err(error),
-                Err(Halt::TooNarrow(_)) => {}
-            }
+impl<'a> Run<'a> {
+    pub(crate) fn new(query: &'a Query, digits: u8, stop: &'a Stop) -> Result<Self, HoldError> {
+        let window = query.window()?;
+        let boost = query.boost.as_ref();
+        if query.overlap != Overlap::Sum && boost.is_some_and(Boost::needs_lots) {
+            return Err(HoldError::Argument(
+                "linear decay looks at each lock's own end: it goes with overlap=\"sum\""
+                    .to_owned(),
+            ));
         }
-        self.wide(one)
+        Ok(Run {
+            by: query.by,
+            overlap: query.overlap,
+            boost,
+            window,
+            digits,
+            stop,
+        })
     }
 
-    fn wide(&self, one: i64) -> Result<AnyTally, HoldError> {
-        let wide: Vec<Option<Vec<U256>>> = self
-            .holds
-            .chunks
-            .iter()
-            .map(|chunk| match &chunk.weights {
-                Weights::Narrow(column) => Some(widened(column)),
-                Weights::One | Weights::Wide(_) => None,
-            })
-            .collect();
-        let columns: Vec<Column<'_, U256>> = self
-            .holds
-            .chunks
-            .iter()
-            .zip(&wide)
-            .map(|(chunk, widened)| match (&chunk.weights, widened) {
-                (Weights::Wide(column), _) => Column::Each(column),
-                (_, Some(column)) => Column::Each(column),
-                _ => Column::Same(U256::from_narrow(one)),
-            })
-            .collect();
-        match self.tally(&columns) {
-            Ok(Tally {
-                micros,
-                weighted,
-                updated,
-            }) => Ok(AnyTally {
-                micros,
-                weighted: Sums::Wide(weighted),
-                updated,
-            }),
-            Err(Halt::Fault(error)) => Err(error),
-            Err(Halt::TooNarrow(slot)) => Err(HoldError::Overflow {
-                id: self.slots.id(slot, self.holds).to_owned(),
-                bits: <U256 as Amount>::BITS,
-            }),
-        }
-    }
-
-    fn tally<A: Amount>(&self, weights: &[Column<'_, A>]) -> Result<Tally<A>, Halt> {
-        match self.overlap {
-            Overlap::Sum => self.sum(weights),
-            Overlap::Union | Overlap::Max => self.by_group(weights),
-        }
-    }
-
-    /// Every row adds on its own: rows are split evenly, each thread has its own sums.
-    fn sum<A: Amount>(&self, weights: &[Column<'_, A>]) -> Result<Tally<A>, Halt> {
-        let parts = in_threads(self.threads, |part| {
-            let mut tally = Tally::<A>::new(self.slots.len());
-            for block in self.blocks(part) {
+    /// Every row adds on its own: rows are split evenly, each thread has its own tally.
+    pub(crate) fn lots(&self, source: Source<'_>, tallies: &mut [Tally]) -> Result<(), Halt> {
+        let (rows, threads) = (source.rows(), tallies.len());
+        let slots = match self.by {
+            By::Token => source.tokens,
+            By::Holder | By::Both => source.holders,
+        };
+        let parts = in_threads_with(tallies, |part, tally| -> Result<(), Halt> {
+            tally.grow(slots);
+            let one = self.one();
+            let mut room = BlockRoom::new(one);
+            for block in blocks(source.chunks, share(rows, part, threads)) {
                 block.chunk.check(block.rows.clone())?;
                 self.stop.check()?;
-                let slots = self.slots.of_chunk(block.chunk, block.number);
-                for row in block.rows {
-                    let slot = slots[row] as usize;
-                    let (start, end) = (block.chunk.start[row], block.chunk.end[row]);
-                    let hold = Span {
-                        start,
-                        end,
-                        weight: weights[block.number].get(row),
-                    };
-                    self.add_lot(&mut tally, slot, hold)?;
+                match &block.chunk.weights {
+                    Weights::One => {
+                        if !self.add_block(&block, None, &mut room, tally) {
+                            self.each_lot(&block, tally, |_| one)?;
+                        }
+                    }
+                    Weights::Narrow(column) => {
+                        let column = &column[block.rows.clone()];
+                        if !self.add_block(&block, Some(column), &mut room, tally) {
+                            self.each_lot(&block, tally, |place| column[place])?;
+                        }
+                    }
+                    Weights::Wide(column) => {
+                        let column = &column[block.rows.clone()];
+                        self.each_lot(&block, tally, |place| column[place])?;
+                    }
                 }
             }
-            Ok(tally)
+            Ok(())
         });
-        merged(parts)
+        parts.into_iter().collect()
     }
 
-    fn add_lot<A: Amount>(
+    /// The hot path: lots without a boost, whose sums need no check of their own. Says false, and
+    /// adds nothing, where they need one.
+    fn add_block(
         &self,
-        tally: &mut Tally<A>,
-        slot: usize,
-        hold: Span<A>,
+        block: &Block<'_>,
+        weights: Option<&[i64]>,
+        room: &mut BlockRoom,
+        tally: &mut Tally,
+    ) -> bool {
+        if self.boost.is_some() {
+            return false;
+        }
+        let starts = &block.chunk.start[block.rows.clone()];
+        let ends = &block.chunk.end[block.rows.clone()];
+        let spans = &mut room.spans[..starts.len()];
+        let boundaries = &mut room.boundaries[..starts.len()];
+        // An OR of numbers is at least each, and less than twice the largest.
+        let mut longest = 0;
+        for (((&start, &end), span), boundary) in starts
+            .iter()
+            .zip(ends)
+            .zip(&mut *spans)
+            .zip(&mut *boundaries)
+        {
+            let (from, to) = self.window.clip(start, end);
+            *span = (to - from).max(0).unsigned_abs();
+            longest |= *span;
+            *boundary = self.window.last_boundary(start, end);
+        }
+        let weights = weights.unwrap_or(&room.ones[..starts.len()]);
+        let heaviest = weights.iter().fold(0, |all, &units| all | units);
+        let rows = BlockRows {
+            slots: self.slots(block),
+            spans,
+            weights,
+            boundaries,
+        };
+        tally.add_block(rows, (longest, heaviest.unsigned_abs()))
+    }
+
+    fn each_lot<A: Amount>(
+        &self,
+        block: &Block<'_>,
+        tally: &mut Tally,
+        weight: impl Fn(usize) -> A,
     ) -> Result<(), Halt> {
-        let Span { start, end, weight } = hold;
-        tally.see(slot, self.window.last_boundary(start, end));
-        let (from, to) = self.window.clip(start, end);
-        if to > from {
-            tally.micros[slot] += i128::from(from.abs_diff(to));
-            tally.add(
-                slot,
-                self.accrue(
-                    weight,
-                    Held {
-                        origin: start,
-                        from,
-                        to,
-                        end,
-                    },
-                ),
-            )?;
+        let first = block.rows.start;
+        for (place, &slot) in self.slots(block).iter().enumerate() {
+            let slot = slot as usize;
+            let (start, end) = (
+                block.chunk.start[first + place],
+                block.chunk.end[first + place],
+            );
+            tally.see(slot, self.window.last_boundary(start, end));
+            let (from, to) = self.window.clip(start, end);
+            if to > from {
+                let held = Held {
+                    origin: start,
+                    from,
+                    to,
+                    end,
+                };
+                tally.add_micros(slot, from.abs_diff(to));
+                let sum = self.accrued(weight(place), held);
+                tally.add(slot, sum.ok_or(Halt::TooLarge(slot))?)?;
+            }
         }
         Ok(())
     }
 
-    fn accrue<A: Amount>(&self, weight: A, hold: Held) -> Option<A::Sum> {
-        match self.boost {
-            None => Some(weight.times(hold.from.abs_diff(hold.to))),
-            Some(boost) => boost.accrue(weight, hold, self.holds.digits),
+    fn slots<'b>(&self, block: &Block<'b>) -> &'b [u32] {
+        match self.by {
+            By::Token => &block.chunk.token[block.rows.clone()],
+            By::Holder | By::Both => &block.chunk.holder[block.rows.clone()],
         }
     }
 
-    /// The hot path: lots without a boost, in 64 and 128 bits.
-    ///
-    /// No add is checked on its own. A block's largest span and weight bound what any slot can gain
-    /// in it; before the bounds of all blocks together could overflow a cell, cells are emptied
-    /// into the tally, whose adds are checked.
-    fn plain_sum(&self, weights: &[Column<'_, i64>]) -> Result<Tally<i64>, Halt> {
-        let parts = in_threads(self.threads, |part| {
-            let mut tally = Tally::<i64>::new(self.slots.len());
-            let mut cells = vec![Cell::default(); self.slots.len()];
-            let mut spans = [0u64; BLOCK];
-            let (mut micros_bound, mut sum_bound) = (0u64, 0u128);
-            for block in self.blocks(part) {
-                let Block {
-                    chunk,
-                    number,
-                    rows,
-                } = block;
-                chunk.check(rows.clone())?;
-                self.stop.check()?;
-                let slots = &self.slots.of_chunk(chunk, number)[rows.clone()];
-                let starts = &chunk.start[rows.clone()];
-                let ends = &chunk.end[rows.clone()];
-                let spans = &mut spans[..slots.len()];
-                let mut span_bits = 0u64;
-                for ((span, &start), &end) in spans.iter_mut().zip(starts).zip(ends) {
-                    let (from, to) = self.window.clip(start, end);
-                    *span = (to - from).max(0).unsigned_abs();
-                    span_bits |= *span;
-                }
-                let (same, each) = match &weights[number] {
-                    Column::Same(one) => (*one, None),
-                    Column::Each(column) => (0, Some(&column[rows])),
-                };
-                let weight_bits = each.map_or(same, |column| column.iter().fold(0, |a, b| a | b));
-                // An OR of numbers is at least each and less than twice the largest.
-                let gain = u128::from(span_bits) * u128::from(weight_bits.unsigned_abs());
-                let block_micros = span_bits.checked_mul(BLOCK as u64);
-                let block_sum = gain.checked_mul(BLOCK as u128);
-                let fits = block_micros
-                    .and_then(|gain| micros_bound.checked_add(gain))
-                    .zip(
-                        block_sum
-                            .and_then(|gain| sum_bound.checked_add(gain))
-                            .filter(|&bound| bound <= i128::MAX.unsigned_abs()),
-                    );
-                match fits.or_else(|| {
-                    // Start again from empty cells.
-                    block_micros.zip(block_sum.filter(|&sum| sum <= i128::MAX.unsigned_abs()))
-                }) {
-                    Some(bounds) => {
-                        if fits.is_none() {
-                            empty_cells(&mut cells, &mut tally)?;
-                        }
-                        (micros_bound, sum_bound) = bounds;
-                    }
-                    None => {
-                        // One block alone could overflow a cell: every add is checked.
-                        for (place, &slot) in slots.iter().enumerate() {
-                            let weight = each.map_or(same, |column| column[place]);
-                            let hold = Span {
-                                start: starts[place],
-                                end: ends[place],
-                                weight,
-                            };
-                            self.add_lot(&mut tally, slot as usize, hold)?;
-                        }
-                        continue;
-                    }
-                }
-                for (place, &slot) in slots.iter().enumerate() {
-                    let weight = each.map_or(same, |column| column[place]);
-                    let cell = &mut cells[slot as usize];
-                    cell.sum += i128::from(weight) * i128::from(spans[place]);
-                    cell.micros += spans[place];
-                    let boundary = self.window.last_boundary(starts[place], ends[place]);
-                    cell.updated = cell.updated.max(boundary);
-                }
-            }
-            empty_cells(&mut cells, &mut tally)?;
-            Ok(tally)
-        });
-        merged(parts)
+    /// `None` when it does not fit in 512 bits.
+    #[inline]
+    fn accrued<A: Amount>(&self, weight: A, held: Held) -> Option<Total> {
+        let Some(boost) = self.boost else {
+            return Some(A::total(weight.times(held.from.abs_diff(held.to))));
+        };
+        match boost.accrue(weight, held, self.digits) {
+            Some(sum) => Some(A::total(sum)),
+            None => boost
+                .accrue(weight.widest(), held, self.digits)
+                .map(Total::Wide),
+        }
     }
 
-    /// Rows meet within their (holder, token): each thread takes whole holders.
-    fn by_group<A: Amount>(&self, weights: &[Column<'_, A>]) -> Result<Tally<A>, Halt> {
-        let one = A::from_narrow(self.holds.one());
+    fn one(&self) -> i64 {
+        10i64.pow(u32::from(self.digits))
+    }
+
+    /// Rows meet within their holder and token.
+    pub(crate) fn groups(&self, source: Source<'_>, threads: usize) -> Result<Answer, Halt> {
+        let layout = Layout::survey(source, true, threads, self.stop)?;
         if self.overlap == Overlap::Union {
             // Weights do not matter, so they are not carried along.
-            return self.grouped(
-                |_, _| (),
-                |spans, add| runs(spans.iter().map(|span| (span.start, span.end)), one, add),
-            );
+            let one = self.one();
+            return match self.boost {
+                None => self.with_key(source, layout, &PlainUnion { one }, &|_, _| ()),
+                Some(_) => self.with_key(source, layout, &Union { one }, &|_, _| ()),
+            };
         }
-        // A chunk is known by its first row.
-        let chunks = &self.holds.chunks;
-        self.grouped(
-            |chunk, row| {
-                let number = chunks.partition_point(|other| other.first_row <= chunk.first_row) - 1;
-                weights[number].get(row)
-            },
-            |spans, add| heaviest(spans.iter().map(|span| span.span()), add),
+        let one = self.one();
+        let narrow = |number: usize, row: usize| match &source.chunks[number].weights {
+            Weights::Narrow(column) => column[row],
+            Weights::One | Weights::Wide(_) => one,
+        };
+        let wide = |number: usize, row: usize| source.chunks[number].weights.get(row, one);
+        let is_wide = |chunk: &Chunk| matches!(chunk.weights, Weights::Wide(_));
+        match (self.overlap, source.chunks.iter().any(is_wide)) {
+            (Overlap::Max, false) => self.with_key(source, layout, &Max, &narrow),
+            (Overlap::Max, true) => self.with_key(source, layout, &Max, &wide),
+            (_, false) => self.with_key(source, layout, &Lots, &narrow),
+            (_, true) => self.with_key(source, layout, &Lots, &wide),
+        }
+    }
+
+    fn with_key<M: Meeting<W>, W: Copy + Default + Send + Sync>(
+        &self,
+        source: Source<'_>,
+        layout: Layout,
+        meeting: &M,
+        weight: &(impl Fn(usize, usize) -> W + Sync),
+    ) -> Result<Answer, Halt> {
+        if layout.is_narrow() {
+            let groups = Groups::<u64, W>::new(source, layout, weight, self.stop)?;
+            self.meet(source, &groups, meeting)
+        } else {
+            let groups = Groups::<u128, W>::new(source, layout, weight, self.stop)?;
+            self.meet(source, &groups, meeting)
+        }
+    }
+
+    /// Threads take bucket after bucket, so that one with much work does not hold up the others.
+    fn meet<K: Packed, M: Meeting<W>, W: Copy + Default + Send + Sync>(
+        &self,
+        source: Source<'_>,
+        groups: &Groups<K, W>,
+        meeting: &M,
+    ) -> Result<Answer, Halt> {
+        let next = AtomicUsize::new(0);
+        let parts = in_threads(groups.threads(), |_| -> Result<_, Halt> {
+            let mut room = Room::default();
+            let mut sums = Tally::new(match self.by {
+                By::Holder => source.holders,
+                By::Token => source.tokens,
+                By::Both => 0,
+            });
+            let mut pairs: Vec<BucketPairs> = Vec::new();
+            loop {
+                let bucket = next.fetch_add(1, Ordering::Relaxed);
+                if bucket >= groups.buckets() {
+                    return Ok((sums, pairs));
+                }
+                self.stop.check()?;
+                let mut here = BucketPairs {
+                    bucket,
+                    pairs: Vec::new(),
+                    sums: Tally::default(),
+                };
+                let mut add = |holder: u32, token: u32, rows: GroupRows<'_, K, W>| {
+                    let (sums, slot) = match self.by {
+                        By::Holder => (&mut sums, holder as usize),
+                        By::Token => (&mut sums, token as usize),
+                        By::Both => {
+                            here.pairs.push((holder, token));
+                            here.sums.grow(here.pairs.len());
+                            (&mut here.sums, here.pairs.len() - 1)
+                        }
+                    };
+                    meeting.add_group(self, sums, slot, rows)
+                };
+                let added = groups.each_group(bucket, &mut room, &mut add);
+                added.map_err(|TooLarge(slot)| match self.by {
+                    By::Both => Halt::TooLarge(here.pairs[slot].0 as usize),
+                    By::Holder | By::Token => Halt::TooLarge(slot),
+                })?;
+                if self.by == By::Both {
+                    pairs.push(here);
+                }
+            }
+        });
+        let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if self.by != By::Both {
+            return Ok(Answer::Slots(merged(
+                parts.into_iter().map(|(sums, _)| sums).collect(),
+            )?));
+        }
+        let mut buckets: Vec<BucketPairs> =
+            parts.into_iter().flat_map(|(_, pairs)| pairs).collect();
+        buckets.sort_unstable_by_key(|here| here.bucket);
+        let mut pairs = Vec::with_capacity(buckets.iter().map(|here| here.pairs.len()).sum());
+        let mut sums = Tally::new(pairs.capacity());
+        for here in buckets {
+            let first = pairs.len();
+            let holder = |TooLarge(slot)| Halt::TooLarge(here.pairs[slot - first].0 as usize);
+            sums.merge(&here.sums, |slot| first + slot)
+                .map_err(holder)?;
+            pairs.extend(here.pairs);
+        }
+        Ok(Answer::Pairs(pairs, sums))
+    }
+
+    /// Adds one holder's rows of one token to a slot, piece by piece.
+    fn add_pieces<K: Packed, M: Pieces<W>, W: Copy>(
+        &self,
+        sums: &mut Tally,
+        slot: usize,
+        rows: GroupRows<'_, K, W>,
+        meeting: &M,
+    ) -> Result<(), TooLarge> {
+        let window = self.window;
+        let mut last = ABSENT;
+        // The start stays as it is: the age of a run counts from it.
+        let lots = rows.iter().filter(|lot| {
+            last = last.max(window.last_boundary(lot.start, lot.end));
+            lot.end.min(window.to) > lot.start
+        });
+        meeting.pieces(lots, window.to, |piece| {
+            let from = piece.from.max(window.from);
+            if piece.to > from {
+                let held = Held {
+                    origin: piece.run,
+                    from,
+                    to: piece.to,
+                    end: piece.end,
+                };
+                sums.add_micros(slot, from.abs_diff(piece.to));
+                let sum = self.accrued(piece.weight, held);
+                sums.add(slot, sum.ok_or(TooLarge(slot))?)?;
+            }
+            Ok(())
+        })?;
+        sums.see(slot, last);
+        Ok(())
+    }
+}
+
+/// The pairs of one bucket, and their sums.
+struct BucketPairs {
+    bucket: usize,
+    pairs: Vec<(u32, u32)>,
+    sums: Tally,
+}
+
+/// What rows of one holder and token that meet count.
+trait Meeting<W>: Sync {
+    /// Adds them to a slot.
+    fn add_group<K: Packed>(
+        &self,
+        run: &Run<'_>,
+        sums: &mut Tally,
+        slot: usize,
+        rows: GroupRows<'_, K, W>,
+    ) -> Result<(), TooLarge>;
+}
+
+/// Rows that count by pieces of time.
+trait Pieces<W>: Sync {
+    type Amount: Amount;
+
+    /// Calls `found` with each stretch of time before `until` that counts; `lots` come in order of
+    /// their start, and none of them is empty.
+    fn pieces(
+        &self,
+        lots: impl Iterator<Item = Lot<W>>,
+        until: i64,
+        found: impl FnMut(Piece<Self::Amount>) -> Result<(), TooLarge>,
+    ) -> Result<(), TooLarge>;
+}
+
+impl<W: Copy, P: Pieces<W>> Meeting<W> for P {
+    fn add_group<K: Packed>(
+        &self,
+        run: &Run<'_>,
+        sums: &mut Tally,
+        slot: usize,
+        rows: GroupRows<'_, K, W>,
+    ) -> Result<(), TooLarge> {
+        run.add_pieces(sums, slot, rows, self)
+    }
+}
+
+/// An instant counts once, with weight 1, and no age matters: the time between what was reached
+/// before and each end, without a branch.
+struct PlainUnion {
+    one: i64,
+}
+
+impl Meeting<()> for PlainUnion {
+    #[inline]
+    fn add_group<K: Packed>(
+        &self,
+        run: &Run<'_>,
+        sums: &mut Tally,
+        slot: usize,
+        rows: GroupRows<'_, K, ()>,
+    ) -> Result<(), TooLarge> {
+        let window = run.window;
+        let (mut held, mut reached, mut last) = (0i64, window.from, ABSENT);
+        for lot in rows.iter() {
+            last = last.max(window.last_boundary(lot.start, lot.end));
+            let to = lot.end.min(window.to);
+            held += (to - lot.start.max(reached)).max(0); // at most the window, which fits
+            reached = reached.max(to);
+        }
+        sums.add_micros(slot, held.unsigned_abs());
+        sums.add(slot, Total::Narrow(i128::from(held) * i128::from(self.one)))?;
+        sums.see(slot, last);
+        Ok(())
+    }
+}
+
+/// An instant counts once, with weight 1.
+struct Union {
+    one: i64,
+}
+
+impl Pieces<()> for Union {
+    type Amount = i64;
+
+    #[inline]
+    fn pieces(
+        &self,
+        lots: impl Iterator<Item = Lot<()>>,
+        until: i64,
+        found: impl FnMut(Piece<i64>) -> Result<(), TooLarge>,
+    ) -> Result<(), TooLarge> {
+        runs(
+            lots.map(|lot| (lot.start, lot.end.min(until))),
+            self.one,
+            found,
         )
     }
+}
 
-    fn grouped<A: Amount, W: Copy + Default>(
+/// An instant counts once, with the heaviest weight.
+struct Max;
+
+impl<A: Amount> Pieces<A> for Max {
+    type Amount = A;
+
+    fn pieces(
         &self,
-        weight: impl Fn(&Chunk, usize) -> W + Sync,
-        pieces: impl Fn(&[Row<W>], &mut dyn FnMut(Piece<A>) -> Result<(), Halt>) -> Result<(), Halt>
-        + Sync,
-    ) -> Result<Tally<A>, Halt> {
-        let holders = HolderRows::count(self.holds);
-        let parts = in_threads(self.threads, |part| {
-            let mut tally = Tally::<A>::new(self.slots.len());
-            let mut updated = vec![ABSENT; self.slots.len()];
-            let share = holders.share(part, self.threads);
-            // The start stays as it is: the age of a run counts from it.
-            let row = |chunk: &Chunk, row: usize| {
-                let (start, end) = (chunk.start[row], chunk.end[row]);
-                let (holder, token) = (chunk.holder[row], chunk.token[row]);
-                let last = &mut updated[self.slots.slot(holder, token)];
-                *last = (*last).max(self.window.last_boundary(start, end));
-                let end = end.min(self.window.to);
-                (end > start).then(|| Row {
-                    holder,
-                    token,
-                    start,
-                    end,
-                    weight: weight(chunk, row),
-                })
-            };
-            holders.each_holder(self.holds, share, row, |holder, rows| -> Result<(), Halt> {
-                self.stop.check()?;
-                rows.sort_unstable_by_key(Row::key);
-                for same_token in rows.chunk_by(|left, right| left.token == right.token) {
-                    let slot = self.slots.slot(holder, same_token[0].token);
-                    pieces(same_token, &mut |piece: Piece<A>| {
-                        let from = piece.from.max(self.window.from);
-                        if piece.to > from {
-                            let hold = Held {
-                                origin: piece.run,
-                                from,
-                                to: piece.to,
-                                end: piece.to,
-                            };
-                            tally.micros[slot] += i128::from(from.abs_diff(piece.to));
-                            tally.add(slot, self.accrue(piece.weight, hold))?;
-                        }
-                        Ok(())
-                    })?;
-                }
-                Ok(())
-            })?;
-            tally.updated = updated;
-            Ok(tally)
-        });
-        merged(parts)
+        lots: impl Iterator<Item = Lot<A>>,
+        until: i64,
+        found: impl FnMut(Piece<A>) -> Result<(), TooLarge>,
+    ) -> Result<(), TooLarge> {
+        let span = |lot: Lot<A>| Span {
+            start: lot.start,
+            end: lot.end.min(until),
+            weight: lot.weight,
+        };
+        heaviest(lots.map(span), found)
     }
+}
 
-    /// The rows of one thread, in blocks that do not cross chunks.
-    fn blocks(&self, part: usize) -> impl Iterator<Item = Block<'_>> {
-        let rows = self.holds.len();
-        let from = rows * part / self.threads;
-        let to = rows * (part + 1) / self.threads;
-        self.holds
-            .chunks
-            .iter()
-            .enumerate()
-            .flat_map(move |(number, chunk)| {
-                let low = from.max(chunk.first_row) - chunk.first_row;
-                let high = to.saturating_sub(chunk.first_row).min(chunk.len());
-                (low..high.max(low)).step_by(BLOCK).map(move |row| Block {
-                    chunk,
-                    number,
-                    rows: row..high.min(row + BLOCK),
-                })
+/// Lots add up.
+struct Lots;
+
+impl<A: Amount> Pieces<A> for Lots {
+    type Amount = A;
+
+    fn pieces(
+        &self,
+        mut lots: impl Iterator<Item = Lot<A>>,
+        until: i64,
+        mut found: impl FnMut(Piece<A>) -> Result<(), TooLarge>,
+    ) -> Result<(), TooLarge> {
+        lots.try_for_each(|lot| {
+            found(Piece {
+                run: lot.start,
+                from: lot.start,
+                to: lot.end.min(until),
+                end: lot.end,
+                weight: lot.weight,
             })
+        })
     }
 }
 
-/// What grouping keeps of a row.
-#[derive(Debug, Clone, Copy, Default)]
-struct Row<W> {
-    holder: u32,
-    token: u32,
-    start: i64,
-    end: i64,
-    weight: W,
+/// What is computed of a block before its sums.
+struct BlockRoom {
+    spans: [u64; BLOCK],
+    boundaries: [i64; BLOCK],
+    ones: [i64; BLOCK],
 }
 
-impl<W> OfHolder for Row<W> {
-    #[inline]
-    fn holder(&self) -> u32 {
-        self.holder
-    }
-}
-
-impl<W> Row<W> {
-    /// Token, then start, as one number.
-    #[inline]
-    fn key(&self) -> u128 {
-        u128::from(self.token) << 64 | u128::from(self.start.cast_unsigned() ^ 1 << 63)
-    }
-}
-
-impl<A: Copy> Row<A> {
-    fn span(&self) -> Span<A> {
-        Span {
-            start: self.start,
-            end: self.end,
-            weight: self.weight,
+impl BlockRoom {
+    fn new(one: i64) -> Self {
+        BlockRoom {
+            spans: [0; BLOCK],
+            boundaries: [0; BLOCK],
+            ones: [one; BLOCK],
         }
     }
 }
 
-struct Block<'a> {
-    chunk: &'a Chunk,
-    number: usize,
-    rows: Range<usize>,
-}
-
-/// The weights of one chunk, in one width.
-enum Column<'a, A> {
-    Same(A),
-    Each(&'a [A]),
-}
-
-impl<A: Copy> Column<'_, A> {
-    #[inline]
-    fn get(&self, row: usize) -> A {
-        match self {
-            Column::Same(weight) => *weight,
-            Column::Each(column) => column[row],
-        }
+/// All tallies in one.
+pub(crate) fn merged(tallies: Vec<Tally>) -> Result<Tally, TooLarge> {
+    let mut tallies = tallies.into_iter();
+    let mut sum = tallies.next().unwrap_or_default();
+    for tally in tallies {
+        sum.merge(&tally, |slot| slot)?;
     }
-}
-
-/// What the hot path keeps of one slot: half a cache line, never across two.
-#[derive(Clone, Copy)]
-#[repr(align(32))]
-struct Cell {
-    sum: i128,
-    micros: u64,
-    updated: i64,
-}
-
-impl Default for Cell {
-    fn default() -> Self {
-        Cell {
-            sum: 0,
-            micros: 0,
-            updated: ABSENT,
-        }
-    }
-}
-
-fn empty_cells(cells: &mut [Cell], tally: &mut Tally<i64>) -> Result<(), Halt> {
-    for (slot, cell) in cells.iter_mut().enumerate() {
-        let Cell {
-            sum,
-            micros,
-            updated,
-        } = std::mem::take(cell);
-        tally.add(slot, Some(sum))?;
-        tally.micros[slot] += i128::from(micros);
-        tally.see(slot, updated);
-    }
-    Ok(())
-}
-
-/// Runs `work(0..threads)`, the first part on this thread, and gives the results in order.
-fn in_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    if threads == 1 {
-        return vec![work(0)];
-    }
-    thread::scope(|scope| {
-        let work = &work;
-        let others: Vec<_> = (1..threads)
-            .map(|part| scope.spawn(move || work(part)))
-            .collect();
-        let mut results = vec![work(0)];
-        for other in others {
-            // A panic in a worker goes on in the caller, as if there were no threads.
-            results.push(
-                other
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            );
-        }
-        results
-    })
-}
-
-fn merged<A: Amount>(parts: Vec<Result<Tally<A>, Halt>>) -> Result<Tally<A>, Halt> {
-    let mut parts = parts.into_iter();
-    let Some(first) = parts.next() else {
-        return Ok(Tally::new(0));
-    };
-    parts.try_fold(first?, |sum, part| sum.merge(part?))
+    Ok(sum)
 }

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 use sha3::{Digest, Keccak256};
 
@@ -27,12 +27,16 @@ const FORMAT: &str = "poh_holdmetrics-tracker-v1";
 pub struct Tracker {
     scale: u8,
     hasher: RandomState,
-    shards: Vec<Mutex<HashMap<Box<str>, Account>>>,
+    shards: Vec<Mutex<Shard>>,
 }
+
+/// Some holders, found by the hash that also chose the shard.
+type Shard = HashTable<Account>;
 
 /// What is kept of one holder.
 #[derive(Debug, Default)]
 struct Account {
+    holder: Box<str>,
     /// Microseconds and weighted sum of the collected holds.
     micros: i128,
     weighted: i128,
@@ -94,12 +98,36 @@ impl Tracker {
         u32::from(self.scale) + 6
     }
 
-    fn shard(&self, holder: &str) -> MutexGuard<'_, HashMap<Box<str>, Account>> {
-        let shard = self.hasher.hash_one(holder) as usize % SHARDS;
-        // Nothing panics half-way through a change, so a poisoned shard is whole.
-        self.shards[shard]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Calls `change` with the account of a holder, under the lock of its shard.
+    #[inline]
+    fn with_account<T>(&self, holder: &str, change: impl FnOnce(&mut Account) -> T) -> T {
+        let hash = self.hash(holder);
+        let mut shard = self.lock(hash);
+        if let Some(account) = shard.find_mut(hash, |account| *account.holder == *holder) {
+            return change(account);
+        }
+        change(self.add(&mut shard, hash, holder.into()))
+    }
+
+    #[cold]
+    fn add<'s>(&self, shard: &'s mut Shard, hash: u64, holder: Box<str>) -> &'s mut Account {
+        let account = Account {
+            holder,
+            ..Account::default()
+        };
+        let rehash = |account: &Account| self.hash(&account.holder);
+        shard.insert_unique(hash, account, rehash).into_mut()
+    }
+
+    #[inline]
+    fn hash(&self, holder: &str) -> u64 {
+        self.hasher.hash_one(holder.as_bytes())
+    }
+
+    #[inline]
+    fn lock(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // The middle of the hash: the table uses its two ends.
+        locked(&self.shards[(hash >> 32) as usize % SHARDS])
     }
 
     /// Records a hold; `end` is [`OPEN`] for one without an end.
@@ -115,36 +143,59 @@ impl Tracker {
         end: i64,
         weight: &Weight,
     ) -> Result<(), HoldError> {
-        let wrong = |(field, fault)| HoldError::Value { field, fault };
-        for (field, id) in [(Field::HolderId, holder_id), (Field::TokenId, token_id)] {
-            if id.is_empty() {
-                return Err(wrong((field, Fault::EmptyId)));
-            }
+        if token_id.is_empty() {
+            return Err(HoldError::Value {
+                field: Field::TokenId,
+                fault: Fault::EmptyId,
+            });
         }
-        check_times(start, end).map_err(wrong)?;
+        let wrong = |fault| HoldError::Value {
+            field: Field::Weight,
+            fault,
+        };
         let units = match weight.narrow_units_at(self.scale) {
             Some(units) => units,
             None => {
                 let units = weight.units_at(self.scale, Rounding::Refuse);
-                units
-                    .and_then(|units| {
-                        i64::try_from(units).map_err(|_| Fault::TooLarge(weight.to_string()))
-                    })
-                    .map_err(|fault| wrong((Field::Weight, fault)))?
+                let narrow =
+                    |units| i64::try_from(units).map_err(|_| Fault::TooLarge(weight.to_string()));
+                units.and_then(narrow).map_err(wrong)?
             }
         };
-        let hold = Hold { start, end, units };
-        let mut shard = self.shard(holder_id);
-        let account = match shard.get_mut(holder_id) {
-            Some(account) => account,
-            None => shard.entry(holder_id.into()).or_default(),
-        };
-        if end == OPEN {
-            account.open.push((token_id.into(), hold));
-        } else {
-            account.closed.push_back(hold);
+        if end != OPEN {
+            return self.record_closed(holder_id, start, end, units);
         }
+        check(holder_id, start, end)?;
+        self.with_account(holder_id, |account| {
+            account
+                .open
+                .push((token_id.into(), Hold { start, end, units }));
+        });
         Ok(())
+    }
+
+    /// Records a hold that has an end, by the units of its weight in `10^-scale`, 0 or more: the
+    /// quickest way, since of such holds the token does not matter.
+    ///
+    /// # Errors
+    /// [`HoldError::Value`] for an empty id, times out of order or range.
+    #[inline]
+    pub fn record_closed(
+        &self,
+        holder_id: &str,
+        start: i64,
+        end: i64,
+        units: i64,
+    ) -> Result<(), HoldError> {
+        check(holder_id, start, end)?;
+        let hold = Hold { start, end, units };
+        self.with_account(holder_id, |account| account.closed.push_back(hold));
+        Ok(())
+    }
+
+    /// Digits after the decimal point that weights keep.
+    pub fn scale(&self) -> u8 {
+        self.scale
     }
 
     /// Ends the oldest open hold of one token by one holder.
@@ -153,24 +204,20 @@ impl Tracker {
     /// [`HoldError::NoSuchHold`] when none is open, [`HoldError::Value`] when `at` is out of range
     /// or before its start; the hold then stays open.
     pub fn stop(&self, token_id: &str, holder_id: &str, at: i64) -> Result<(), HoldError> {
-        let mut shard = self.shard(holder_id);
-        let account = shard.get_mut(holder_id);
-        let found = account.and_then(|account| {
-            let place = account
-                .open
-                .iter()
-                .position(|(token, _)| **token == *token_id)?;
-            Some((account, place))
-        });
-        let Some((account, place)) = found else {
-            return Err(HoldError::NoSuchHold {
-                what: format!(
-                    "open hold of {:?} by {:?}",
-                    excerpt(token_id),
-                    excerpt(holder_id)
-                ),
-            });
+        let missing = || HoldError::NoSuchHold {
+            what: format!(
+                "open hold of {:?} by {:?}",
+                excerpt(token_id),
+                excerpt(holder_id)
+            ),
         };
+        let hash = self.hash(holder_id);
+        let mut shard = self.lock(hash);
+        let account = shard.find_mut(hash, |account| *account.holder == *holder_id);
+        let account = account.ok_or_else(missing)?;
+        let mut open = account.open.iter();
+        let place = open.position(|(token, _)| **token == *token_id);
+        let place = place.ok_or_else(missing)?;
         let start = account.open[place].1.start;
         check_times(start, at).map_err(|(field, fault)| HoldError::Value { field, fault })?;
         let (_, hold) = account.open.remove(place);
@@ -185,8 +232,8 @@ impl Tracker {
     pub fn snapshot(&self, at: i64) -> Result<Vec<Tracked>, HoldError> {
         let mut all = Vec::new();
         for shard in &self.shards {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for (holder, account) in shard.iter() {
+            for account in locked(shard).iter() {
+                let holder = &account.holder;
                 let holds = account
                     .closed
                     .iter()
@@ -216,8 +263,7 @@ impl Tracker {
     pub fn collect(&self, before: i64) -> Result<u64, HoldError> {
         let mut collected = 0;
         for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for (holder, account) in shard.iter_mut() {
+            for account in locked(shard).iter_mut() {
                 let mut kept = VecDeque::new();
                 let mut sum = account.weighted;
                 let mut micros = account.micros;
@@ -228,7 +274,7 @@ impl Tracker {
                     }
                     sum = sum
                         .checked_add(hold.weighted_until(hold.end))
-                        .ok_or_else(|| overflow(holder))?;
+                        .ok_or_else(|| overflow(&account.holder))?;
                     micros += i128::from(hold.micros_until(hold.end));
                     collected += 1;
                 }
@@ -241,12 +287,9 @@ impl Tracker {
 
     /// The number of holds that are kept, open ones too.
     pub fn len(&self) -> usize {
-        let kept = |shard: &Mutex<HashMap<Box<str>, Account>>| -> usize {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard
-                .values()
-                .map(|account| account.closed.len() + account.open.len())
-                .sum()
+        let kept = |shard: &Mutex<Shard>| -> usize {
+            let holds = |account: &Account| account.closed.len() + account.open.len();
+            locked(shard).iter().map(holds).sum()
         };
         self.shards.iter().map(kept).sum()
     }
@@ -263,12 +306,7 @@ impl Tracker {
     pub fn to_state(&self) -> Result<String, HoldError> {
         let mut accounts = Vec::new();
         for shard in &self.shards {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            accounts.extend(
-                shard
-                    .iter()
-                    .map(|(holder, account)| account.to_saved(holder)),
-            );
+            accounts.extend(locked(shard).iter().map(Account::to_saved));
         }
         accounts.sort_unstable_by(|left, right| left.holder_id.cmp(&right.holder_id));
         let body = serde_json::to_string(&Saved {
@@ -305,11 +343,25 @@ impl Tracker {
             serde_json::from_str(body).map_err(|error| HoldError::File(error.to_string()))?;
         let tracker = Tracker::new(saved.scale)?;
         for account in saved.accounts {
-            let (holder, account) = account.into_account()?;
-            tracker.shard(&holder).insert(holder.clone(), account);
+            let account = account.into_account()?;
+            let holder = account.holder.clone();
+            tracker.with_account(&holder, |known| *known = account);
         }
         Ok(tracker)
     }
+}
+
+/// Nothing panics half-way through a change, so a poisoned shard is whole.
+fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn check(holder_id: &str, start: i64, end: i64) -> Result<(), HoldError> {
+    let wrong = |(field, fault)| HoldError::Value { field, fault };
+    if holder_id.is_empty() {
+        return Err(wrong((Field::HolderId, Fault::EmptyId)));
+    }
+    check_times(start, end).map_err(wrong)
 }
 
 fn overflow(holder: &str) -> HoldError {
@@ -340,9 +392,9 @@ struct SavedAccount {
 }
 
 impl Account {
-    fn to_saved(&self, holder: &str) -> SavedAccount {
+    fn to_saved(&self) -> SavedAccount {
         SavedAccount {
-            holder_id: holder.to_owned(),
+            holder_id: self.holder.to_string(),
             micros: self.micros.to_string(),
             weighted: self.weighted.to_string(),
             closed: self
@@ -360,7 +412,7 @@ impl Account {
 }
 
 impl SavedAccount {
-    fn into_account(self) -> Result<(Box<str>, Account), HoldError> {
+    fn into_account(self) -> Result<Account, HoldError> {
         let number = |text: &str| {
             text.parse()
                 .map_err(|_| HoldError::File(format!("{text:?} is not a sum")))
@@ -379,12 +431,12 @@ impl SavedAccount {
                 },
             )
         };
-        let account = Account {
+        Ok(Account {
+            holder: self.holder_id.into_boxed_str(),
             micros: number(&self.micros)?,
             weighted: number(&self.weighted)?,
             closed: closed.collect(),
             open: self.open.into_iter().map(open).collect(),
-        };
-        Ok((self.holder_id.into_boxed_str(), account))
+        })
     }
 }

@@ -47,6 +47,22 @@ impl Weight {
         Weight { units, digits }
     }
 
+    /// `units / 10^digits`, where the units fit in 64 bits.
+    pub fn from_narrow(mut units: u64, mut digits: u32) -> Weight {
+        while digits > 0 && units.is_multiple_of(10) {
+            if units == 0 {
+                digits = 0;
+                break;
+            }
+            units /= 10;
+            digits -= 1;
+        }
+        Weight {
+            units: U256::from(units),
+            digits,
+        }
+    }
+
     /// The shortest decimal that reads back as the same float.
     ///
     /// # Errors
@@ -234,5 +250,21 @@ pub fn excerpt(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((cut, _)) => format!("{}...", &text[..cut]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn narrow_weights_are_weights(units in any::<u64>(), shift in 0u32..64, digits in 0u32..25) {
+            for units in [units >> shift, (units >> shift) / 1000 * 1000] {
+                let weight = Weight::from_narrow(units, digits);
+                prop_assert_eq!(weight, Weight::new(U256::from(units), digits));
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use crate::arguments::{Amount, Id, Instant, Seconds};
 use crate::errors::{Place, to_py};
-use crate::event::HoldEvent;
+use crate::event::{Compact, HoldEvent};
 use crate::holds::clock;
 use crate::values::{Clock, duration, id, weight};
 
@@ -55,10 +55,27 @@ impl HoldAggregator {
     /// Record one hold, closed or open.
     fn record(&self, event: &Bound<'_, HoldEvent>) -> PyResult<()> {
         let (py, event) = (event.py(), event.get());
-        let (token, holder) = (event.token_id.to_str(py)?, event.holder_id.to_str(py)?);
-        self.tracker
-            .record(token, holder, event.start, event.end, &event.weight)
-            .map_err(|error| to_py(py, error))
+        let holder = event.holder_id.to_str(py)?;
+        let recorded = match (&event.weight, event.end) {
+            (_, OPEN) => None,
+            (Compact::Narrow(units), end) if self.tracker.scale() == Compact::NANO => Some(
+                self.tracker
+                    .record_closed(holder, event.start, end, units.cast_signed()),
+            ),
+            _ => None,
+        };
+        let general = || {
+            let token = event.token_id.to_str(py)?;
+            let weight = event.weight.get();
+            let recorded = self
+                .tracker
+                .record(token, holder, event.start, event.end, &weight);
+            recorded.map_err(|error| to_py(py, error))
+        };
+        match recorded {
+            Some(recorded) => recorded.map_err(|error| to_py(py, error)),
+            None => general(),
+        }
     }
 
     /// Record that a hold starts at `at` (now).

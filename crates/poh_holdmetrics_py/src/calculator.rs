@@ -6,11 +6,11 @@ use pyo3::types::PyList;
 
 use crate::arguments::Data;
 use crate::errors::to_py;
-use crate::event::HoldEvent;
+use crate::event::{Compact, HoldEvent};
 use crate::holds::clock;
 
 /// Digits after the point of a sum: microseconds, and weights of nine digits.
-const DIGITS: u32 = 15;
+const DIGITS: u32 = 6 + Compact::NANO as u32;
 
 /// Seconds times weight of all events together; overlaps add up, open holds accrue until now.
 ///
@@ -37,9 +37,10 @@ pub(crate) fn calculate_score(events: Data<'_>) -> PyResult<f64> {
         };
         let event = event.get();
         let end = if event.end == OPEN { now } else { event.end };
-        let Some(units) = event.weight.narrow_units_at(9) else {
+        let Compact::Narrow(units) = event.weight else {
             return by_table(&events, now);
         };
+        // Below 2^127: the weight has 63 bits and so has the time.
         let micros = end.saturating_sub(event.start).max(0);
         match sum.checked_add(i128::from(units) * i128::from(micros)) {
             Some(total) => sum = total,
@@ -53,7 +54,7 @@ pub(crate) fn calculate_score(events: Data<'_>) -> PyResult<f64> {
 /// count in full, so each has its own end as the instant.
 fn by_table(events: &Bound<'_, PyList>, now: i64) -> PyResult<f64> {
     let py = events.py();
-    let mut holds = poh_holdmetrics::Holds::new(9).map_err(|error| to_py(py, error))?;
+    let mut holds = poh_holdmetrics::Holds::new(Compact::NANO).map_err(|error| to_py(py, error))?;
     let clock = crate::values::Clock::new(None, false)?;
     crate::input::push_all(&mut holds, events.as_any(), &clock)?;
     let total = poh_holdmetrics::total(&holds, now).map_err(|error: HoldError| to_py(py, error))?;

@@ -40,7 +40,33 @@ pub(crate) struct HoldEvent {
     pub(crate) holder_id: Py<PyString>,
     pub(crate) start: i64,
     pub(crate) end: i64,
-    pub(crate) weight: Weight,
+    pub(crate) weight: Compact,
+}
+
+/// A weight in 16 bytes, so that an event is one cache line: lists of events are long.
+pub(crate) enum Compact {
+    /// Units of `10^-NANO`, as nearly all weights are.
+    Narrow(u64),
+    Other(Box<Weight>),
+}
+
+impl Compact {
+    /// Digits after the point of narrow weights.
+    pub(crate) const NANO: u8 = 9;
+
+    pub(crate) fn new(weight: Weight) -> Self {
+        match weight.narrow_units_at(Self::NANO) {
+            Some(units) => Compact::Narrow(units.unsigned_abs()),
+            None => Compact::Other(Box::new(weight)),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Weight {
+        match self {
+            Compact::Narrow(units) => Weight::from_narrow(*units, Self::NANO.into()),
+            Compact::Other(weight) => **weight,
+        }
+    }
 }
 
 #[pymethods]
@@ -65,10 +91,10 @@ impl HoldEvent {
                 Some(end) => clock.end_micros(&end.0, at(Field::End))?,
                 None => OPEN,
             },
-            weight: match weight {
+            weight: Compact::new(match weight {
                 Some(value) => self::weight(&value.0, at(Field::Weight))?,
                 None => Weight::ONE,
-            },
+            }),
         };
         // The core's own rules: ids, range and order of times.
         event.to_core(py)?;
@@ -114,13 +140,13 @@ impl HoldEvent {
     /// How much is held, as the nearest float.
     #[getter]
     fn weight(&self) -> f64 {
-        self.weight.to_f64()
+        self.weight.get().to_f64()
     }
 
     /// How much is held, every digit.
     #[getter]
     fn weight_exact(&self) -> Decimal {
-        Decimal(self.weight.to_string())
+        Decimal(self.weight.get().to_string())
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -130,7 +156,7 @@ impl HoldEvent {
         let (py, right) = (other.py(), other.get());
         Ok(self.start == right.start
             && self.end == right.end
-            && self.weight == right.weight
+            && self.weight.get() == right.weight.get()
             && self.token_id.to_str(py)? == right.token_id.to_str(py)?
             && self.holder_id.to_str(py)? == right.holder_id.to_str(py)?)
     }
@@ -138,7 +164,7 @@ impl HoldEvent {
     fn __hash__(&self, py: Python<'_>) -> PyResult<u64> {
         let mut hasher = DefaultHasher::new();
         (self.token_id.to_str(py)?, self.holder_id.to_str(py)?).hash(&mut hasher);
-        (self.start, self.end, self.weight).hash(&mut hasher);
+        (self.start, self.end, self.weight.get()).hash(&mut hasher);
         Ok(hasher.finish())
     }
 
@@ -150,7 +176,7 @@ impl HoldEvent {
             shown(py, self.start)?,
             self.end_us()
                 .map_or(Ok("None".to_owned()), |end| shown(py, end))?,
-            self.weight,
+            self.weight.get(),
         ))
     }
 
@@ -163,7 +189,7 @@ impl HoldEvent {
             event.holder_id(py),
             event.start,
             event.end,
-            event.weight.to_string(),
+            event.weight.get().to_string(),
         );
         (slf.get_type().getattr("_from_parts")?, parts).into_pyobject(py)
     }
@@ -192,20 +218,22 @@ impl HoldEvent {
         let weight = weight.parse().map_err(|fault: poh_holdmetrics::Fault| {
             to_py(py, poh_holdmetrics::HoldError::from(fault))
         })?;
-        Ok(HoldEvent {
+        let event = HoldEvent {
             token_id,
             holder_id,
             start: start_us,
             end: end_us,
-            weight,
-        })
+            weight: Compact::new(weight),
+        };
+        event.to_core(py)?; // what was kept may have been changed
+        Ok(event)
     }
 }
 
 impl HoldEvent {
     pub(crate) fn to_core(&self, py: Python<'_>) -> PyResult<poh_holdmetrics::HoldEvent> {
         let (token, holder) = (self.token_id.to_str(py)?, self.holder_id.to_str(py)?);
-        poh_holdmetrics::HoldEvent::new(token, holder, self.start, self.end_us(), self.weight)
+        poh_holdmetrics::HoldEvent::new(token, holder, self.start, self.end_us(), self.weight.get())
             .map_err(|error| to_py(py, error))
     }
 }

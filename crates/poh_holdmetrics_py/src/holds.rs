@@ -270,15 +270,7 @@ impl Holds {
         boost: Option<&Bound<'_, Boost>>,
         threads: Option<usize>,
     ) -> PyResult<Scores> {
-        let query = Query {
-            by: by.0,
-            overlap: overlap.0,
-            at: moment(at)?.map_or_else(clock, Ok)?,
-            start: moment(start)?,
-            end: moment(end)?,
-            boost: boost.map(|boost| boost.get().boost.clone()),
-            threads,
-        };
+        let query = question(by, overlap, at, start, end, boost, threads)?;
         let holds = self.now();
         let scores = detached(py, holds.len(), |stop| score_until(&holds, &query, stop))?;
         Ok(Scores::with_source(scores, holds, query))
@@ -575,6 +567,27 @@ impl Holds {
         let mut holds = self.holds.write().unwrap_or_else(PoisonError::into_inner);
         change(Arc::make_mut(&mut holds)).map_err(|error| to_py(py, error))
     }
+}
+
+/// What `score` asks; no `at` is the clock, read once.
+pub(crate) fn question(
+    by: ByWord,
+    overlap: OverlapWord,
+    at: Option<Instant<'_>>,
+    start: Option<Instant<'_>>,
+    end: Option<Instant<'_>>,
+    boost: Option<&Bound<'_, Boost>>,
+    threads: Option<usize>,
+) -> PyResult<Query> {
+    Ok(Query {
+        by: by.0,
+        overlap: overlap.0,
+        at: moment(at)?.map_or_else(clock, Ok)?,
+        start: moment(start)?,
+        end: moment(end)?,
+        boost: boost.map(|boost| boost.get().boost.clone()),
+        threads,
+    })
 }
 
 fn moment(value: Option<Instant<'_>>) -> Result<Option<i64>, Refusal> {

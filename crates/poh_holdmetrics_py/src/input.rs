@@ -128,7 +128,7 @@ fn push_row(
         let event = event.get();
         let (holder, token) = (event.holder_id.to_str(py)?, event.token_id.to_str(py)?);
         return holds
-            .push_row(holder, token, event.start, event.end, &event.weight)
+            .push_row(holder, token, event.start, event.end, &event.weight.get())
             .map_err(|error| to_py(py, error));
     }
     let number = holds.len();

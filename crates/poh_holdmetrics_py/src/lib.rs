@@ -20,6 +20,7 @@ mod merkle;
 mod options;
 mod partial;
 mod scores;
+mod stream;
 mod table;
 mod transfers;
 mod values;
@@ -48,6 +49,8 @@ mod native {
     use crate::partial::merge;
     #[pymodule_export]
     use crate::scores::Scores;
+    #[pymodule_export]
+    use crate::stream::{score_files, score_stream};
     #[pymodule_export]
     use crate::table::Table;
     #[pymodule_export]

@@ -26,7 +26,7 @@ use crate::values::{WideInt, datetime, weight, wide_int};
 #[pyclass(frozen, module = "poh_holdmetrics")]
 pub(crate) struct Scores {
     scores: poh_holdmetrics::Scores,
-    /// What was asked of which table; not kept for a selection of rows.
+    /// What was asked of which table; not there for a selection of rows or a stream.
     source: Option<(Arc<Holds>, Query)>,
 }
 
@@ -52,7 +52,8 @@ impl Scores {
     fn source(&self) -> PyResult<&(Arc<Holds>, Query)> {
         self.source.as_ref().ok_or_else(|| {
             PyValueError::new_err(
-                "a selection of rows has no bundle; take it of the answer of snapshot or score",
+                "only the whole answer of Holds.score, snapshot or between has a bundle: it holds the events, \
+                 which a selection of rows and the function score do not have",
             )
         })
     }

@@ -5,7 +5,7 @@ from os import PathLike
 from poh_holdmetrics.typing import By, Capsule, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Record, Rounding, Seconds, Shares, Standard, Steps, Weight, Zone
 from typing import SupportsIndex, final
 
-__all__ = ["Boost", "HoldAggregator", "HoldEvent", "HoldMetricsError", "Holds", "MerkleDistributor", "Scores", "StandardMerkleTree", "Table", "build_info", "calculate_score", "from_transfers", "merge_states", "read_transfers", "recompute"]
+__all__ = ["Boost", "HoldAggregator", "HoldEvent", "HoldMetricsError", "Holds", "MerkleDistributor", "Scores", "StandardMerkleTree", "Table", "build_info", "calculate_score", "from_transfers", "merge_states", "read_transfers", "recompute", "score_files", "score_stream"]
 
 @final
 class Boost:
@@ -889,4 +889,14 @@ def read_transfers(*paths: "object", standard: "Standard" = ..., lots: "Lots" = 
 def recompute(events: Leaves, parameters: Json) -> Scores:
     """
     The answer to the question `parameters`, anew from events as a bundle has them.
+    """
+
+def score_files(paths: "list[object]", *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: SupportsIndex | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, memory: SupportsIndex | None = None, progress: "object" = None) -> Scores:
+    """
+    `score` of files, which are read in batches.
+    """
+
+def score_stream(data: Data, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: SupportsIndex | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, memory: SupportsIndex | None = None) -> Scores:
+    """
+    `score` of an Arrow stream, batch by batch.
     """

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, cast
 
-from poh_holdmetrics._native import Boost, Holds, Scores
+from poh_holdmetrics._native import Boost, Holds, Scores, score_files, score_stream
 
 if TYPE_CHECKING:
-    from poh_holdmetrics.typing import By, Data, Instant, Overlap
+    from collections.abc import Callable
+
+    from poh_holdmetrics.typing import By, Data, Instant, Overlap, Path, Rounding
 
 
 def score(
-    data: Data | Holds,
+    data: Data | Holds | Path | list[Path],
     *,
     by: By = "holder",
     overlap: Overlap = "sum",
@@ -20,15 +23,25 @@ def score(
     end: Instant | None = None,
     boost: Boost | None = None,
     threads: int | None = None,
+    scale: int = 9,
+    rounding: Rounding | None = None,
+    memory: int | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> Scores:
     """How much was held, by whom, for how long: the short form of ``Holds(data).score(...)``.
+
+    Files and Arrow streams may be larger than memory: they are read in batches, of which only
+    sums are kept where lots add up and rows are holders or tokens. Columns that the question does
+    not ask for are not read, nor checked: in Parquet the token with overlap "sum" unless rows are
+    tokens or pairs, and in files and Arrow the weight with "union".
 
     Parameters
     ----------
     data
-        An iterable of `HoldEvent` or of dicts, a dict of columns (lists or numpy arrays) or a table
-        with the Arrow PyCapsule interface (pandas, polars, pyarrow, DuckDB), with the keys or
-        columns holder_id, token_id, start, end and weight; or a `Holds`.
+        An iterable of `HoldEvent` or of dicts, a dict of columns (lists or numpy arrays), or a
+        table or stream with the Arrow PyCapsule interface (pandas, polars, pyarrow, DuckDB), with
+        the keys or columns holder_id, token_id, start, end and weight; a `Holds`; or the path of a
+        file (CSV, JSON lines, Parquet), or a list of paths.
     by
         One row a "holder", a "token", or a pair of them ("both").
     overlap
@@ -43,6 +56,14 @@ def score(
         A multiplier by the age of a hold.
     threads
         None for one a processor. The answer is the same for any number.
+    scale, rounding
+        As for `Holds`; a `Holds` has its own.
+    memory
+        Bytes of a file's or stream's holds that are kept before they go to temporary files, where
+        holds have to meet: with "union" and "max", and for pairs. 20 to 56 bytes a hold; the whole
+        work needs about twice as much. None is 1 GiB.
+    progress
+        Called with the number of bytes of files read so far, every so often.
 
     Raises
     ------
@@ -61,7 +82,49 @@ def score(
     >>> score(rows, at=100, overlap="union")[0]["total_seconds"]
     15.0
     """
-    holds = data if isinstance(data, Holds) else Holds(data)
+    if paths := _paths(data):
+        return score_files(
+            paths,
+            by=by,
+            overlap=overlap,
+            at=at,
+            start=start,
+            end=end,
+            boost=boost,
+            threads=threads,
+            scale=scale,
+            rounding=rounding,
+            memory=memory,
+            progress=progress,
+        )
+    if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
+        return score_stream(
+            cast("Data", data),
+            by=by,
+            overlap=overlap,
+            at=at,
+            start=start,
+            end=end,
+            boost=boost,
+            threads=threads,
+            scale=scale,
+            rounding=rounding,
+            memory=memory,
+        )
+    holds = (
+        data
+        if isinstance(data, Holds)
+        else Holds(cast("Data", data), scale=scale, rounding=rounding)
+    )
     return holds.score(
         by=by, overlap=overlap, at=at, start=start, end=end, boost=boost, threads=threads
     )
+
+
+def _paths(data: object) -> list[object]:
+    """The paths, where the data are files."""
+    if isinstance(data, str | os.PathLike):
+        return [data]
+    if isinstance(data, list) and all(isinstance(path, str | os.PathLike) for path in data):
+        return data
+    return []

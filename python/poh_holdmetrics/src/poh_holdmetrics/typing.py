@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,9 @@ type Zone = str | dt.tzinfo
 
 type Data = Iterable[HoldEvent | Mapping[str, Any] | Any] | Mapping[str, Iterable[Any]]
 """Rows (`HoldEvent`, dicts, objects with the fields as attributes) or a dict of columns."""
+
+type Path = str | os.PathLike[str]
+"""Where a file is."""
 
 type By = Literal["holder", "token", "both"]
 """What one row of an answer stands for."""

@@ -1,0 +1,420 @@
+//! Scores of holds that come in batches and are not kept: of files and streams of any length.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::BufReader;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use arrow_array::RecordBatch;
+
+use crate::arrow::no_column;
+use crate::error::{Field, HoldError};
+use crate::files::Format;
+use crate::holds::{Columns, Holds};
+use crate::parquet_file::ParquetFile;
+use crate::query::{By, Counted, Overlap, Query, Stop};
+use crate::score::{Answer, Halt, Run, merged};
+use crate::scores::Scores;
+use crate::spill::Spill;
+use crate::tally::Tally;
+use crate::threads::threads_for;
+use crate::weight::Rounding;
+
+/// Rows that are worth threads to add them up; fewer are gathered first.
+const ROWS_TO_FOLD: usize = 1 << 20;
+
+/// A question whose answer grows with each batch of holds.
+///
+/// Where lots add up and rows are holders or tokens, only sums are kept: memory grows with the
+/// number of holders (tokens), not with that of holds. With [`Overlap::Union`] and [`Overlap::Max`],
+/// and for pairs, holds of one holder and token have to meet: up to `memory` bytes of them are kept,
+/// 20 to 56 a hold, and while they are grouped about as many again; past it they go to temporary
+/// files, in 64 parts by holder, of which one at a time comes back.
+///
+/// Columns that the question does not ask for are not read: the token unless rows meet or are
+/// tokens, the weight with [`Overlap::Union`].
+///
+/// ```
+/// use poh_holdmetrics::{Fold, HoldEvent, Holds, Query, Rounding, Stop};
+///
+/// let mut fold = Fold::new(Query::at(60_000_000), 9, Rounding::Refuse)?;
+/// for day in 0..3 {
+///     let mut holds = Holds::new(9)?;
+///     holds.push(&HoldEvent::new("punk-7", "alice", day, Some(10_000_000 + day), "2.5".parse()?)?)?;
+///     fold.push(&holds.to_batch(None)?, &Stop::default())?;
+/// }
+/// let scores = fold.finish(&Stop::default())?;
+/// assert_eq!(scores.weighted_exact(0), "75");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Fold {
+    /// The rows that were not folded yet, and all ids.
+    holds: Holds,
+    folded: Folded,
+}
+
+/// What has become of the rows so far.
+#[derive(Debug)]
+struct Folded {
+    query: Query,
+    memory: usize,
+    /// Rows that are in the sums or spilled.
+    rows: u64,
+    /// The sums of each thread, of weights of `digits`.
+    tallies: Vec<Tally>,
+    digits: u8,
+    spill: Option<Spill>,
+}
+
+impl Fold {
+    /// Bytes of holds that are kept before they go to temporary files, where nothing else was said.
+    pub const MEMORY: usize = 1 << 30;
+
+    /// A question before the first hold; weights keep `scale` digits after the decimal point.
+    ///
+    /// # Errors
+    /// [`HoldError::Argument`] as for [`score`](crate::score), and for a scale beyond 18.
+    pub fn new(query: Query, scale: u8, rounding: Rounding) -> Result<Self, HoldError> {
+        let mut holds = Holds::new(scale)?.with_rounding(rounding);
+        Run::new(&query, 0, &Stop::default())?;
+        holds.columns = Columns {
+            token: query.is_grouped() || query.by == By::Token,
+            weight: query.overlap != Overlap::Union,
+        };
+        Ok(Fold {
+            holds,
+            folded: Folded {
+                query,
+                memory: Self::MEMORY,
+                rows: 0,
+                tallies: Vec::new(),
+                digits: 0,
+                spill: None,
+            },
+        })
+    }
+
+    /// Keeps so many bytes of holds before they go to temporary files.
+    #[must_use]
+    pub fn with_memory(mut self, bytes: usize) -> Self {
+        self.folded.memory = bytes;
+        self
+    }
+
+    /// The number of holds so far.
+    pub fn rows(&self) -> u64 {
+        self.folded.rows + self.holds.len() as u64
+    }
+
+    /// Adds the holds of a batch, with the columns of [`Holds::append`].
+    ///
+    /// # Errors
+    /// As [`Holds::append`] and [`score`](crate::score); [`HoldError::File`] when temporary files
+    /// can't be written. The fold is then of no more use.
+    pub fn push(&mut self, batch: &RecordBatch, stop: &Stop) -> Result<(), HoldError> {
+        // Not read where nobody asks for it, but a table without it is no table of holds.
+        if batch.column_by_name(&Field::TokenId.to_string()).is_none() {
+            return Err(no_column(Field::TokenId, &batch.schema()));
+        }
+        let result = self.holds.append(batch);
+        let result = result.and_then(|()| self.folded.take_if_many(&mut self.holds, stop));
+        result.map_err(|error| error.after(self.folded.rows))
+    }
+
+    /// Adds the holds of a file, as [`Holds::read_file`] does.
+    ///
+    /// # Errors
+    /// As [`Holds::read_file`] and [`push`](Self::push).
+    pub fn read_file(&mut self, path: &Path, stop: &Stop) -> Result<(), HoldError> {
+        let named = |error: HoldError| match error {
+            HoldError::Argument(what) | HoldError::File(what) => {
+                HoldError::File(format!("{}: {what}", path.display()))
+            }
+            other => other,
+        };
+        let format = Format::of(path)?;
+        let file = File::open(path).map_err(|error| named(HoldError::File(error.to_string())))?;
+        if format == Format::Parquet {
+            return self.read_parquet(path, stop).map_err(named);
+        }
+        let Fold { holds, folded } = self;
+        let input = Counted { file, stop };
+        let part = |holds: &mut Holds| folded.take_if_many(holds, stop);
+        let result = match format {
+            Format::Csv => holds.read_csv_in_parts(input, stop, part),
+            _ => holds.read_json_lines_in_parts(BufReader::new(input), stop, part),
+        };
+        result.map_err(|error| named(error).after(self.folded.rows))
+    }
+
+    /// Threads read row groups that follow each other, each into sums of its own, which are put
+    /// together in order. Rows that have to meet are read by one thread while another takes them.
+    fn read_parquet(&mut self, path: &Path, stop: &Stop) -> Result<(), HoldError> {
+        let file = ParquetFile::open(path, self.holds.columns)?;
+        let threads = threads_for(self.folded.query.threads, file.rows());
+        if self.folded.query.is_grouped() {
+            return self.read_behind(&file, stop);
+        }
+        let mut shares = file.shares(threads).into_iter();
+        let Some((_, first)) = shares.next() else {
+            return Ok(());
+        };
+        let before = self.rows();
+        let mut others = Vec::new();
+        for (row, groups) in shares {
+            let query = self.folded.query.clone();
+            let mut other = Fold::new(query, self.holds.scale, self.holds.rounding)?;
+            other.folded.rows = before + row;
+            others.push((other, groups));
+        }
+        let file = &file;
+        let parts = thread::scope(|scope| {
+            let spawned: Vec<_> = others
+                .into_iter()
+                .map(|(mut other, groups)| {
+                    scope.spawn(move || {
+                        other.read_groups(file, groups, stop)?;
+                        Ok(other)
+                    })
+                })
+                .collect();
+            let mut parts: VecDeque<Result<Fold, HoldError>> = VecDeque::new();
+            let own = self.read_groups(file, first, stop);
+            if own.is_err() {
+                stop.ask(); // nobody will ask for what the others find
+            }
+            for worker in spawned {
+                let part = worker.join();
+                parts.push_back(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            own.map(|()| parts)
+        })?;
+        parts
+            .into_iter()
+            .try_for_each(|part| self.merge(part?, before))
+    }
+
+    /// Reads row groups into sums, batch by batch, while a batch is in the cache.
+    fn read_groups(
+        &mut self,
+        file: &ParquetFile,
+        groups: Range<usize>,
+        stop: &Stop,
+    ) -> Result<(), HoldError> {
+        file.each_batch(groups, stop, |batch| {
+            let result = self.holds.append(&batch);
+            let result = result.and_then(|()| self.folded.take(&mut self.holds, 1, stop));
+            result.map_err(|error| error.after(self.folded.rows))
+        })
+    }
+
+    fn read_behind(&mut self, file: &ParquetFile, stop: &Stop) -> Result<(), HoldError> {
+        const BATCHES_AHEAD: usize = 4;
+        thread::scope(|scope| {
+            let (ahead, batches) = sync_channel(BATCHES_AHEAD);
+            let reader = scope.spawn(move || {
+                file.each_batch(file.groups(), stop, |batch| {
+                    // Nobody listens any more: what went wrong is told there.
+                    ahead.send(batch).map_err(|_| HoldError::Interrupted)
+                })
+            });
+            let pushed = batches.iter().try_for_each(|batch| self.push(&batch, stop));
+            drop(batches);
+            let read = reader
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            pushed.and(read)
+        })
+    }
+
+    /// Adds what another fold of the same question has, as if its rows came after those of this
+    /// one; its own began at `before`.
+    fn merge(&mut self, mut other: Fold, before: u64) -> Result<(), HoldError> {
+        let by_token = self.folded.query.by == By::Token;
+        let (digits, other_digits) = (self.folded.digits, other.folded.digits);
+        let most = digits.max(other_digits);
+        self.folded.use_digits(most, &self.holds)?;
+        other.folded.use_digits(most, &other.holds)?;
+        let here = match by_token {
+            true => Arc::make_mut(&mut self.holds.tokens),
+            false => Arc::make_mut(&mut self.holds.holders),
+        };
+        let there = if by_token {
+            &other.holds.tokens
+        } else {
+            &other.holds.holders
+        };
+        let place: Vec<usize> = there.iter().map(|id| here.intern(id) as usize).collect();
+        let slots = here.len();
+        let mut sum = merged(std::mem::take(&mut self.folded.tallies));
+        if let Ok(sum) = &mut sum {
+            sum.grow(slots);
+        }
+        for tally in &other.folded.tallies {
+            sum = sum.and_then(|mut sum| sum.merge(tally, |slot| place[slot]).map(|()| sum));
+        }
+        let sum = sum.map_err(|error| self.folded.named(error.into(), &self.holds))?;
+        self.folded.tallies = vec![sum];
+        self.folded.rows = self.folded.rows.max(before).max(other.folded.rows);
+        Ok(())
+    }
+
+    /// The scores of all holds.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn finish(mut self, stop: &Stop) -> Result<Scores, HoldError> {
+        let Fold { holds, folded } = &mut self;
+        let result = match (folded.query.is_grouped(), &folded.spill) {
+            (false, _) => folded.finish_sums(holds, stop),
+            (true, None) => folded.finish_groups(holds, stop),
+            (true, Some(_)) => folded.finish_spilled(holds, stop),
+        };
+        let answer = result.map_err(|error| error.after(folded.rows))?;
+        let ids = (Arc::clone(&holds.holders), Arc::clone(&holds.tokens));
+        Ok(answer.into_scores(&folded.query, ids, folded.digits))
+    }
+}
+
+impl Folded {
+    fn named(&self, halt: Halt, holds: &Holds) -> HoldError {
+        halt.named(self.query.by, &holds.holders, &holds.tokens)
+    }
+
+    /// Takes the rows if they are many.
+    fn take_if_many(&mut self, holds: &mut Holds, stop: &Stop) -> Result<(), HoldError> {
+        if self.query.is_grouped() {
+            if holds.bytes() >= self.memory {
+                self.spill(holds, stop)?;
+            }
+        } else if holds.len() >= ROWS_TO_FOLD {
+            let threads = threads_for(self.query.threads, holds.len());
+            self.take(holds, threads, stop)?;
+        }
+        Ok(())
+    }
+
+    /// Adds all rows to the sums.
+    fn take(&mut self, holds: &mut Holds, threads: usize, stop: &Stop) -> Result<(), HoldError> {
+        if holds.is_empty() {
+            return Ok(());
+        }
+        holds.use_digits(self.digits)?;
+        self.use_digits(holds.digits, holds)?;
+        if self.tallies.len() < threads {
+            self.tallies.resize_with(threads, Tally::default);
+        }
+        let run = Run::new(&self.query, self.digits, stop)?;
+        run.lots(holds.source(), &mut self.tallies[..threads])
+            .map_err(|halt| self.named(halt, holds))?;
+        self.rows += holds.len() as u64;
+        holds.chunks.clear();
+        Ok(())
+    }
+
+    /// Lets sums count in units of weights of so many digits.
+    fn use_digits(&mut self, digits: u8, holds: &Holds) -> Result<(), HoldError> {
+        let more = u32::from(digits.saturating_sub(self.digits));
+        self.digits = self.digits.max(digits);
+        if more > 0 {
+            let scaled = self
+                .tallies
+                .iter_mut()
+                .try_for_each(|tally| tally.scale(10u64.pow(more)));
+            scaled.map_err(|error| self.named(error.into(), holds))?;
+        }
+        Ok(())
+    }
+
+    /// Moves all rows to temporary files.
+    fn spill(&mut self, holds: &mut Holds, stop: &Stop) -> Result<(), HoldError> {
+        holds.check()?;
+        let spill = match &mut self.spill {
+            Some(spill) => spill,
+            None => self.spill.insert(Spill::new()?),
+        };
+        spill.take(holds, stop)?;
+        self.rows += holds.len() as u64;
+        self.digits = self.digits.max(holds.digits);
+        holds.chunks.clear();
+        Ok(())
+    }
+
+    fn finish_sums(&mut self, holds: &mut Holds, stop: &Stop) -> Result<Answer, HoldError> {
+        let threads = threads_for(self.query.threads, holds.len());
+        self.take(holds, threads, stop)?;
+        let sum = merged(std::mem::take(&mut self.tallies));
+        sum.map(Answer::Slots)
+            .map_err(|error| self.named(error.into(), holds))
+    }
+
+    fn finish_groups(&mut self, holds: &mut Holds, stop: &Stop) -> Result<Answer, HoldError> {
+        self.digits = holds.digits;
+        let threads = threads_for(self.query.threads, holds.len());
+        Run::new(&self.query, self.digits, stop)?
+            .groups(holds.source(), threads)
+            .map_err(|halt| self.named(halt, holds))
+    }
+
+    fn finish_spilled(&mut self, holds: &mut Holds, stop: &Stop) -> Result<Answer, HoldError> {
+        self.spill(holds, stop)?;
+        let Some(spill) = self.spill.take() else {
+            return self.finish_groups(holds, stop);
+        };
+        let run = Run::new(&self.query, self.digits, stop)?;
+        let by = self.query.by;
+        let mut all = Tally::new(match by {
+            By::Holder => holds.holders.len(),
+            By::Token => holds.tokens.len(),
+            By::Both => 0,
+        });
+        let mut pairs: Vec<(u32, u32)> = Vec::new();
+        for part in 0..Spill::PARTS {
+            let chunks = spill.chunks_of(part, self.digits, holds, stop)?;
+            let source = spill.source(part, &chunks, holds);
+            let threads = threads_for(self.query.threads, source.rows());
+            let id = |halt| match halt {
+                Halt::TooLarge(slot) if by != By::Token => {
+                    Halt::TooLarge(Spill::holder(part, slot as u32) as usize)
+                }
+                other => other,
+            };
+            let answer = run.groups(source, threads);
+            let added = answer.map_err(id).and_then(|answer| match answer {
+                Answer::Slots(sums) => Ok(all.merge(&sums, |slot| match by {
+                    By::Token => slot,
+                    _ => Spill::holder(part, slot as u32) as usize,
+                })?),
+                Answer::Pairs(here, sums) => {
+                    let first = pairs.len();
+                    let pair = |(holder, token)| (Spill::holder(part, holder), token);
+                    pairs.extend(here.into_iter().map(pair));
+                    all.grow(pairs.len());
+                    Ok(all.merge(&sums, |slot| first + slot)?)
+                }
+            });
+            added.map_err(|halt| self.named(halt, holds))?;
+        }
+        if by != By::Both {
+            return Ok(Answer::Slots(all));
+        }
+        // Parts take turns by holder: put them in order.
+        let mut order: Vec<usize> = (0..pairs.len()).collect();
+        order.sort_unstable_by_key(|&slot| pairs[slot]);
+        let mut place = vec![0; order.len()];
+        for (here, &slot) in order.iter().enumerate() {
+            place[slot] = here;
+        }
+        let mut sorted = Tally::new(pairs.len());
+        sorted
+            .merge(&all, |slot| place[slot])
+            .map_err(|error| self.named(error.into(), holds))?;
+        pairs.sort_unstable();
+        Ok(Answer::Pairs(pairs, sorted))
+    }
+}

@@ -1,0 +1,254 @@
+//! Exact sums by slot: what each holder (token) has so far.
+
+use crate::exact::{Total, U512};
+use crate::query::ABSENT;
+
+/// Sums of many slots. Most need no more than a cell; what does not fit goes to tables that are
+/// there only when something in them is not 0.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    cells: Vec<Cell>,
+    /// No cell's sum is above this.
+    bound: u128,
+    /// Rows that `bound` was raised for without a look at the cells.
+    unseen: usize,
+    /// Microseconds above 64 bits.
+    high: Vec<u64>,
+    /// Sums above 127 bits.
+    wide: Vec<U512>,
+}
+
+/// The sums of one slot: half a cache line, never across two.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
+struct Cell {
+    sum: i128,
+    micros: u64,
+    updated: i64,
+}
+
+impl Default for Cell {
+    fn default() -> Self {
+        Cell {
+            sum: 0,
+            micros: 0,
+            updated: ABSENT,
+        }
+    }
+}
+
+/// Rows whose cells stay in the first cache.
+const ROWS_AT_ONCE: usize = 256;
+
+/// What the hot path knows of some rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockRows<'a> {
+    pub(crate) slots: &'a [u32],
+    pub(crate) spans: &'a [u64],
+    pub(crate) weights: &'a [i64],
+    pub(crate) boundaries: &'a [i64],
+}
+
+/// The sum of this slot does not fit in 512 bits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TooLarge(pub(crate) usize);
+
+impl Tally {
+    pub(crate) fn new(slots: usize) -> Self {
+        let mut tally = Tally::default();
+        tally.grow(slots);
+        tally
+    }
+
+    /// Makes room for so many slots, at least.
+    pub(crate) fn grow(&mut self, slots: usize) {
+        if slots > self.cells.len() {
+            self.cells.resize(slots, Cell::default());
+        }
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Whether any row was added to the slot.
+    pub(crate) fn is_present(&self, slot: usize) -> bool {
+        self.cells[slot].updated != ABSENT
+    }
+
+    pub(crate) fn updated(&self, slot: usize) -> i64 {
+        self.cells[slot].updated
+    }
+
+    pub(crate) fn micros(&self, slot: usize) -> i128 {
+        let high = self.high.get(slot).copied().unwrap_or_default();
+        i128::from(high) << 64 | i128::from(self.cells[slot].micros)
+    }
+
+    /// Whether every sum fits in 127 bits.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.wide.is_empty()
+    }
+
+    pub(crate) fn sum(&self, slot: usize) -> Total {
+        let narrow = self.cells[slot].sum;
+        match self.wide.get(slot) {
+            None => Total::Narrow(narrow),
+            // Adds to `wide` were checked to leave room for a cell.
+            Some(&wide) => Total::Wide(wide + U512::from(narrow.unsigned_abs())),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn see(&mut self, slot: usize, boundary: i64) {
+        let last = &mut self.cells[slot].updated;
+        *last = (*last).max(boundary);
+    }
+
+    #[inline]
+    pub(crate) fn add_micros(&mut self, slot: usize, micros: u64) {
+        let cell = &mut self.cells[slot];
+        let carry;
+        (cell.micros, carry) = cell.micros.overflowing_add(micros);
+        if carry {
+            self.carry(slot, 1);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn add(&mut self, slot: usize, sum: Total) -> Result<(), TooLarge> {
+        match sum {
+            Total::Narrow(sum) => {
+                let cell = &mut self.cells[slot];
+                if let Some(total) = cell.sum.checked_add(sum) {
+                    cell.sum = total;
+                    self.bound = self.bound.max(total.unsigned_abs());
+                    return Ok(());
+                }
+                let full = std::mem::replace(&mut cell.sum, sum);
+                self.bound = self.bound.max(sum.unsigned_abs());
+                self.add_wide(slot, U512::from(full.unsigned_abs()))
+            }
+            Total::Wide(sum) => self.add_wide(slot, sum),
+        }
+    }
+
+    #[cold]
+    fn carry(&mut self, slot: usize, high: u64) {
+        self.high.resize(self.cells.len(), 0);
+        self.high[slot] += high;
+    }
+
+    #[cold]
+    fn add_wide(&mut self, slot: usize, sum: U512) -> Result<(), TooLarge> {
+        if self.wide.len() < self.cells.len() {
+            self.wide.resize(self.cells.len(), U512::ZERO);
+        }
+        let room = U512::MAX - U512::from(u128::MAX);
+        let total = self.wide[slot].checked_add(sum);
+        self.wide[slot] = total.filter(|&total| total <= room).ok_or(TooLarge(slot))?;
+        Ok(())
+    }
+
+    /// Adds `spans[i] x weights[i]` and `spans[i]` to `slots[i]`, and keeps the last boundary, for
+    /// rows of which none is longer or heavier than the bounds; no add is checked on its own.
+    ///
+    /// Says false, and adds nothing, when a cell could then be too small.
+    pub(crate) fn add_block(&mut self, rows: BlockRows<'_>, bounds: (u64, u64)) -> bool {
+        let most = u128::from(bounds.0) * u128::from(bounds.1);
+        let Some(gain) = most.checked_mul(rows.slots.len() as u128) else {
+            return false;
+        };
+        if !self.has_room(gain) {
+            return false;
+        }
+        self.bound += gain;
+        self.unseen += rows.slots.len();
+        let slots = rows.slots.chunks(ROWS_AT_ONCE);
+        let spans = rows.spans.chunks(ROWS_AT_ONCE);
+        let weights = rows.weights.chunks(ROWS_AT_ONCE);
+        let boundaries = rows.boundaries.chunks(ROWS_AT_ONCE);
+        for (((slots, spans), weights), boundaries) in slots.zip(spans).zip(weights).zip(boundaries)
+        {
+            // To read the cells first is to wait for all of them at once: nothing depends on it, so
+            // the processor asks for many before the first one comes.
+            let cell = |&slot: &u32| self.cells[slot as usize].micros;
+            std::hint::black_box(slots.iter().map(cell).fold(0, |all, micros| all ^ micros));
+            for (((&slot, &span), &weight), &boundary) in
+                slots.iter().zip(spans).zip(weights).zip(boundaries)
+            {
+                let slot = slot as usize;
+                let cell = &mut self.cells[slot];
+                cell.sum += i128::from(weight) * i128::from(span);
+                cell.updated = cell.updated.max(boundary);
+                let carry;
+                (cell.micros, carry) = cell.micros.overflowing_add(span);
+                if carry {
+                    self.carry(slot, 1);
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether no cell overflows when it gains so much.
+    fn has_room(&mut self, gain: u128) -> bool {
+        let fits = |bound: u128| {
+            let total = bound.checked_add(gain);
+            total.is_some_and(|total| total <= i128::MAX.unsigned_abs())
+        };
+        // The largest sum there is may be far below the bound; to look costs about as much as rows.
+        if !fits(self.bound) && self.unseen >= self.cells.len() {
+            let sums = self.cells.iter().map(|cell| cell.sum.unsigned_abs());
+            (self.bound, self.unseen) = (sums.max().unwrap_or(0), 0);
+        }
+        fits(self.bound)
+    }
+
+    /// Adds the sums of another tally, whose slots `place` says the place of here.
+    pub(crate) fn merge(
+        &mut self,
+        other: &Tally,
+        place: impl Fn(usize) -> usize,
+    ) -> Result<(), TooLarge> {
+        for (slot, cell) in other.cells.iter().enumerate() {
+            if cell.updated == ABSENT {
+                continue;
+            }
+            let here = place(slot);
+            self.see(here, cell.updated);
+            self.add_micros(here, cell.micros);
+            self.add(here, Total::Narrow(cell.sum))?;
+            if let Some(&wide) = other.wide.get(slot).filter(|&&wide| wide != U512::ZERO) {
+                self.add_wide(here, wide)?;
+            }
+            if let Some(&high) = other.high.get(slot).filter(|&&high| high > 0) {
+                self.carry(here, high);
+            }
+        }
+        Ok(())
+    }
+
+    /// Multiplies all sums: from now on they count smaller units.
+    pub(crate) fn scale(&mut self, factor: u64) -> Result<(), TooLarge> {
+        self.bound = 0;
+        for slot in 0..self.cells.len() {
+            let sum = self.sum(slot);
+            self.cells[slot].sum = 0;
+            if let Some(wide) = self.wide.get_mut(slot) {
+                *wide = U512::ZERO;
+            }
+            let scaled = match sum {
+                Total::Narrow(sum) => sum.checked_mul(i128::from(factor)).map(Total::Narrow),
+                Total::Wide(_) => None,
+            };
+            let wide = || {
+                sum.widened()
+                    .checked_mul(U512::from(factor))
+                    .map(Total::Wide)
+            };
+            self.add(slot, scaled.or_else(wide).ok_or(TooLarge(slot))?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,281 @@
+//! Batches that are not kept give the same answer as a table of all rows.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::fs::File;
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, Int64Array, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
+};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use poh_holdmetrics::{
+    Boost, By, Fault, Field, Fold, HoldError, Holds, Overlap, Query, Rounding, Scores, Stop, batch,
+    score,
+};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+struct Row {
+    holder: u8,
+    token: u8,
+    start: i64,
+    length: Option<i64>,
+    weight: u64,
+}
+
+/// How the weights of a batch are given; the last ones need 256 bits.
+#[derive(Debug, Clone, Copy)]
+enum Weights {
+    None,
+    Whole,
+    Text,
+    Wide,
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let row = (
+        0u8..9,
+        0u8..3,
+        -50i64..50,
+        prop::option::weighted(0.9, 0i64..40),
+        0u64..5,
+    );
+    let row = row.prop_map(|(holder, token, start, length, weight)| Row {
+        holder,
+        token,
+        start: start * 86_400_000_000,
+        length: length.map(|days| days * 86_400_000_000),
+        weight,
+    });
+    prop::collection::vec(row, 1..60)
+}
+
+fn weights() -> impl Strategy<Value = Weights> {
+    prop_oneof![
+        Just(Weights::None),
+        Just(Weights::Whole),
+        Just(Weights::Text),
+        Just(Weights::Wide)
+    ]
+}
+
+fn table(rows: &[Row], weights: Weights, views: bool) -> RecordBatch {
+    let ids = |letter: &'static str, id: fn(&Row) -> u8| -> ArrayRef {
+        // Long ids and short ones.
+        let ids = rows
+            .iter()
+            .map(|row| format!("{letter}{}", letter.repeat(2 * usize::from(id(row)))));
+        match views {
+            true => Arc::new(ids.map(Some).collect::<StringViewArray>()),
+            false => Arc::new(ids.map(Some).collect::<StringArray>()),
+        }
+    };
+    let end = |row: &Row| row.length.map(|length| row.start + length);
+    let starts: Vec<i64> = rows.iter().map(|row| row.start).collect();
+    let ends: Vec<Option<i64>> = rows.iter().map(end).collect();
+    let mut columns: Vec<(&str, ArrayRef)> = vec![
+        ("holder_id", ids("h", |row| row.holder)),
+        ("token_id", ids("t", |row| row.token)),
+        ("start", Arc::new(TimestampMicrosecondArray::from(starts))),
+        ("end", Arc::new(TimestampMicrosecondArray::from(ends))),
+    ];
+    let whole = rows.iter().map(|row| row.weight);
+    let column: Option<ArrayRef> = match weights {
+        Weights::None => None,
+        Weights::Whole => Some(Arc::new(
+            whole.map(|weight| weight as i64).collect::<Int64Array>(),
+        )),
+        Weights::Text => Some(Arc::new(
+            whole
+                .map(|weight| Some(format!("{weight}.5")))
+                .collect::<StringArray>(),
+        )),
+        Weights::Wide => Some(Arc::new(
+            whole
+                .map(|weight| Some(format!("{weight}{}", "0".repeat(40))))
+                .collect::<StringArray>(),
+        )),
+    };
+    columns.extend(column.map(|column| ("weight", column)));
+    batch(columns).unwrap()
+}
+
+fn query() -> impl Strategy<Value = Query> {
+    let by = prop_oneof![Just(By::Holder), Just(By::Token), Just(By::Both)];
+    let overlap = prop_oneof![Just(Overlap::Sum), Just(Overlap::Union), Just(Overlap::Max)];
+    let boost = prop_oneof![
+        Just(None),
+        Just(Some(Boost::half_life(7 * 86_400_000_000).unwrap()))
+    ];
+    (by, overlap, boost, -20i64..80, prop::option::of(-40i64..0)).prop_map(
+        |(by, overlap, boost, at, start)| {
+            let mut query = Query::at(at * 86_400_000_000);
+            (query.by, query.overlap, query.boost) = (by, overlap, boost);
+            query.start = start.map(|day| day * 86_400_000_000);
+            query
+        },
+    )
+}
+
+type Facts<'a> = (Option<&'a str>, Option<&'a str>, i128, String, Option<i64>);
+
+fn facts(scores: &Scores) -> Vec<Facts<'_>> {
+    (0..scores.len())
+        .map(|row| {
+            (
+                scores.holder_id(row),
+                scores.token_id(row),
+                scores.total_micros(row),
+                scores.weighted_exact(row),
+                scores.updated_at(row),
+            )
+        })
+        .collect()
+}
+
+proptest! {
+    // Each case may make 64 temporary files.
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn batches_are_as_good_as_a_table(
+        parts in prop::collection::vec((rows(), weights(), any::<bool>()), 1..6),
+        query in query(),
+        memory in prop_oneof![Just(0), Just(1500), Just(usize::MAX)],
+    ) {
+        let stop = Stop::default();
+        let mut holds = Holds::new(9).unwrap();
+        let mut fold = Fold::new(query.clone(), 9, Rounding::Refuse).unwrap().with_memory(memory);
+        for (rows, weights, views) in &parts {
+            let batch = table(rows, *weights, *views);
+            holds.append(&batch).unwrap();
+            fold.push(&batch, &stop).unwrap();
+        }
+        prop_assert_eq!(fold.rows(), holds.len() as u64);
+        let (all, folded) = (score(&holds, &query).unwrap(), fold.finish(&stop).unwrap());
+        prop_assert_eq!(facts(&all), facts(&folded));
+    }
+}
+
+fn many(count: usize) -> Vec<Row> {
+    let number = |row: usize| row.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+    (0..count)
+        .map(|row| Row {
+            holder: (number(row) % 97) as u8,
+            token: (number(row) / 97 % 13) as u8,
+            start: number(row) as i64 % 1_000_000_000_000,
+            length: Some((number(row) >> 7) as i64 % 300_000_000_000),
+            weight: number(row) as u64 % 1000,
+        })
+        .collect()
+}
+
+fn write_parquet(path: &std::path::Path, batch: &RecordBatch, rows_in_group: usize) {
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(rows_in_group));
+    let file = File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn parquet_by_row_groups_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("holds.parquet");
+    write_parquet(&path, &table(&many(110_000), Weights::Whole, false), 15_000);
+    let stop = Stop::default();
+    let mut holds = Holds::new(9).unwrap();
+    holds.read_file(&path, &stop).unwrap();
+    holds.read_file(&path, &stop).unwrap();
+    for (by, overlap) in [
+        (By::Holder, Overlap::Sum),
+        (By::Token, Overlap::Sum),
+        (By::Both, Overlap::Sum),
+        (By::Holder, Overlap::Union),
+        (By::Both, Overlap::Max),
+    ] {
+        for threads in [1, 4] {
+            let mut query = Query::at(2_000_000_000_000);
+            (query.by, query.overlap, query.threads) = (by, overlap, Some(threads));
+            let mut fold = Fold::new(query.clone(), 9, Rounding::Refuse).unwrap();
+            fold.read_file(&path, &stop).unwrap();
+            fold.read_file(&path, &stop).unwrap();
+            assert_eq!(fold.rows(), 220_000);
+            let (all, folded) = (score(&holds, &query).unwrap(), fold.finish(&stop).unwrap());
+            assert!(
+                facts(&all) == facts(&folded),
+                "{by:?} {overlap:?} {threads}"
+            );
+        }
+    }
+}
+
+#[test]
+fn faults_name_the_row_also_where_threads_share_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("holds.parquet");
+    let mut rows = many(210_000);
+    rows[150_001].length = Some(-1);
+    let batch = table(&rows, Weights::Whole, false);
+    write_parquet(&path, &batch, 30_000);
+    for overlap in [Overlap::Sum, Overlap::Union] {
+        let mut query = Query::at(2_000_000_000_000);
+        (query.overlap, query.threads) = (overlap, Some(4));
+        let mut fold = Fold::new(query, 9, Rounding::Refuse).unwrap();
+        let read = fold
+            .read_file(&path, &Stop::default())
+            .and_then(|()| fold.finish(&Stop::default()).map(drop));
+        match read {
+            Err(HoldError::Row { row, field, fault }) => {
+                assert_eq!((row, field), (150_001, Field::End));
+                assert!(matches!(fault, Fault::EndBeforeStart { .. }));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn text_files_in_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (csv, json) = (folder.path().join("a.csv"), folder.path().join("a.jsonl"));
+    let mut lines = String::from("holder_id,token_id,start,end,weight\n");
+    let mut objects = String::new();
+    for row in 0..10_000 {
+        let (holder, token) = (row % 71, row % 5);
+        lines += &format!("h{holder},t{token},{row},{},0.{holder}\n", row + 50);
+        objects += &format!(
+            "{{\"holder_id\": \"h{holder}\", \"token_id\": \"t{token}\", \"start\": {row}, \"end\": {}, \"weight\": 0.{holder}}}\n",
+            row + 50
+        );
+    }
+    std::fs::write(&csv, &lines).unwrap();
+    std::fs::write(&json, objects).unwrap();
+    let stop = Stop::default();
+    for overlap in [Overlap::Sum, Overlap::Max] {
+        let mut query = Query::at(9_000_000_000);
+        query.overlap = overlap;
+        let mut holds = Holds::new(9).unwrap();
+        holds.read_file(&csv, &stop).unwrap();
+        let all = score(&holds, &query).unwrap();
+        for path in [&csv, &json] {
+            let fold = Fold::new(query.clone(), 9, Rounding::Refuse).unwrap();
+            let mut fold = fold.with_memory(100_000);
+            fold.read_file(path, &stop).unwrap();
+            assert_eq!(facts(&all), facts(&fold.finish(&stop).unwrap()));
+        }
+    }
+    std::fs::write(&csv, lines + "h,t,0,1,-1\n").unwrap();
+    let mut query = Query::at(9_000_000_000);
+    query.overlap = Overlap::Max;
+    let fold = Fold::new(query, 9, Rounding::Refuse).unwrap();
+    let mut fold = fold.with_memory(0);
+    match fold.read_file(&csv, &stop) {
+        Err(HoldError::Row { row, field, .. }) => {
+            assert_eq!((row, field), (10_000, Field::Weight));
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,95 @@
+//! Scores of files and Arrow streams whose holds are not kept.
+
+use std::path::PathBuf;
+
+use poh_holdmetrics::{By, Fold, HoldError, Overlap, Query, Rounding};
+use pyo3::prelude::*;
+use pyo3_arrow::input::AnyRecordBatch;
+
+use crate::arguments::{Data, Instant};
+use crate::boost::Boost;
+use crate::errors::to_py;
+use crate::holds::question;
+use crate::interrupt::{detached, watched};
+use crate::options::{ByWord, OverlapWord, RoundingWord};
+use crate::scores::Scores;
+
+/// `score` of an Arrow stream, batch by batch.
+#[pyfunction]
+#[pyo3(signature = (
+    data, *, by=ByWord(By::Holder), overlap=OverlapWord(Overlap::Sum), at=None, start=None,
+    end=None, boost=None, threads=None, scale=9, rounding=None, memory=None
+))]
+#[allow(clippy::too_many_arguments)] // they are keywords in Python
+pub(crate) fn score_stream(
+    data: Data<'_>,
+    by: ByWord,
+    overlap: OverlapWord,
+    at: Option<Instant<'_>>,
+    start: Option<Instant<'_>>,
+    end: Option<Instant<'_>>,
+    boost: Option<&Bound<'_, Boost>>,
+    threads: Option<usize>,
+    scale: u8,
+    rounding: Option<RoundingWord>,
+    memory: Option<usize>,
+) -> PyResult<Scores> {
+    let py = data.0.py();
+    let query = question(by, overlap, at, start, end, boost, threads)?;
+    let mut fold = new_fold(py, query, scale, rounding, memory)?;
+    let batches: AnyRecordBatch = data.0.extract()?;
+    // The reader may call back into Python, so the GIL stays with it.
+    for batch in batches.into_reader()? {
+        py.check_signals()?;
+        let batch = batch.map_err(|error| to_py(py, HoldError::Argument(error.to_string())))?;
+        detached(py, batch.num_rows(), |stop| fold.push(&batch, stop))?;
+    }
+    let rows = usize::try_from(fold.rows()).unwrap_or(usize::MAX);
+    Ok(Scores::new(detached(py, rows, |stop| fold.finish(stop))?))
+}
+
+/// `score` of files, which are read in batches.
+#[pyfunction]
+#[pyo3(signature = (
+    paths: "list[object]", *, by=ByWord(By::Holder), overlap=OverlapWord(Overlap::Sum), at=None,
+    start=None, end=None, boost=None, threads=None, scale=9, rounding=None, memory=None,
+    progress: "object"=None
+))]
+#[allow(clippy::too_many_arguments)] // they are keywords in Python
+pub(crate) fn score_files(
+    py: Python<'_>,
+    paths: Vec<PathBuf>,
+    by: ByWord,
+    overlap: OverlapWord,
+    at: Option<Instant<'_>>,
+    start: Option<Instant<'_>>,
+    end: Option<Instant<'_>>,
+    boost: Option<&Bound<'_, Boost>>,
+    threads: Option<usize>,
+    scale: u8,
+    rounding: Option<RoundingWord>,
+    memory: Option<usize>,
+    progress: Option<Bound<'_, PyAny>>,
+) -> PyResult<Scores> {
+    let query = question(by, overlap, at, start, end, boost, threads)?;
+    let mut fold = new_fold(py, query, scale, rounding, memory)?;
+    let scores = watched(py, progress.as_ref(), |stop| {
+        paths
+            .iter()
+            .try_for_each(|path| fold.read_file(path, stop))?;
+        fold.finish(stop)
+    })?;
+    Ok(Scores::new(scores))
+}
+
+fn new_fold(
+    py: Python<'_>,
+    query: Query,
+    scale: u8,
+    rounding: Option<RoundingWord>,
+    memory: Option<usize>,
+) -> PyResult<Fold> {
+    let rounding = rounding.map_or(Rounding::Refuse, |word| word.0);
+    let fold = Fold::new(query, scale, rounding).map_err(|error| to_py(py, error))?;
+    Ok(fold.with_memory(memory.unwrap_or(Fold::MEMORY)))
+}

@@ -1,0 +1,667 @@
+"""poh_holdmetrics beside its peers, in one run on one machine, with the goal of each figure.
+
+Events are generated, the same in every run: 1000 tokens, 100,000 holders, uniform and Zipf 1.1.
+Rounds of all candidates alternate, so that a busy machine slows all of them; the best round counts.
+Peers work on their own tables and give Arrow. What is not installed is named and left out.
+
+    ./pixiw run bench-hold [--events 10000000] [--rounds 3] [--threads 2] [--only memory]
+    ./pixiw run bench-hold --large 1000000000 --only large
+"""
+
+# ruff: noqa: ANN401, S608, T201 # it prints; peers may be missing and have no types
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import poh_holdmetrics as hold
+from poh_holdmetrics.calculator import calculate_score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Candidates = dict[str, Callable[[], Any]]
+    Columns = dict[str, np.ndarray[Any, Any]]
+
+HOLDERS, TOKENS = 100_000, 1_000
+FIRST, LAST = 1_600_000_000_000_000, 1_700_000_000_000_000
+AT = 1_800_000_000
+OURS = "poh_holdmetrics"
+SECTIONS = ("columns", "memory", "objects", "tracker", "merkle", "large", "cluster")
+
+
+def main() -> None:
+    """Run the sections that were asked for."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    options.add_argument("--events", type=int, default=10_000_000)
+    options.add_argument("--skew", choices=["uniform", "zipf", "both"], default="both")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--claims", type=int, default=1_000_000)
+    options.add_argument("--large", type=int, default=100_000_000, help="events of section large")
+    options.add_argument(
+        "--only", choices=SECTIONS, action="append", help="sections (default: all)"
+    )
+    options.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.peak_of is not None:
+        print(json.dumps(peak_of(chosen.peak_of[0], Path(chosen.peak_of[1]), chosen.threads)))
+        return
+    print(versions())
+    load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(f"{chosen.events:,} events, {chosen.threads} threads, best of {chosen.rounds}{load}")
+    sections = chosen.only or SECTIONS
+    skews = ["uniform", "zipf"] if chosen.skew == "both" else [chosen.skew]
+    for skew in skews:
+        if "columns" in sections:
+            columns(generated(chosen.events, skew), skew, chosen.threads, chosen.rounds)
+    if "memory" in sections:
+        memory(chosen.events, chosen.threads)
+    if "objects" in sections:
+        objects(chosen.rounds)
+    if "tracker" in sections:
+        tracker(chosen.rounds)
+    if "merkle" in sections:
+        merkle(chosen.claims)
+    if "large" in sections:
+        large(chosen.large, chosen.threads)
+    if "cluster" in sections:
+        cluster(chosen.events // 5)
+
+
+def versions() -> str:
+    """Name what is compared, and where."""
+    found = [f"{OURS} {hold.__version__}", f"python {platform.python_version()}"]
+    for name in ("duckdb", "numpy", "polars", "pyarrow", "dask", "pyspark"):
+        peer = peer_of(name)
+        found.append(f"{name} {peer.__version__}" if peer else f"{name} is not installed")
+    if node := shutil.which("node"):
+        version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+        found.append(f"node {version.stdout.strip()}")
+    return ", ".join(found)
+
+
+def peer_of(name: str) -> Any:
+    """A module that may not be installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def generated(count: int, skew: str, seed: int = 20240501) -> Columns:
+    """Make events; the same ones in every run."""
+    make = np.random.default_rng(seed)
+    if skew == "zipf":
+        ranks = np.arange(1, HOLDERS + 1) ** -1.1
+        holder = make.choice(HOLDERS, count, p=ranks / ranks.sum())
+    else:
+        holder = make.integers(0, HOLDERS, count)
+    start = make.integers(FIRST, LAST, count)
+    return {
+        "holder": holder.astype(np.int32),
+        "token": make.integers(0, TOKENS, count).astype(np.int32),
+        "start": start,
+        "end": start + make.integers(0, 10_000_000_000_000, count),
+        "weight": make.integers(1, 1_000, count),
+    }
+
+
+def arrow_of(events: Columns, *, text: bool = False) -> Any:
+    """The events as an Arrow table, with ids as dictionary codes or as plain strings."""
+    import pyarrow as pa
+
+    def ids(codes: np.ndarray[Any, Any], letter: str, size: int) -> Any:
+        coded = pa.DictionaryArray.from_arrays(codes, [f"{letter}{n:06}" for n in range(size)])
+        return coded.cast(pa.string()) if text else coded
+
+    instant = pa.timestamp("us")
+    return pa.table(
+        {
+            "holder_id": ids(events["holder"], "h", HOLDERS),
+            "token_id": ids(events["token"], "t", TOKENS),
+            "start": pa.array(events["start"], instant),
+            "end": pa.array(events["end"], instant),
+            "weight": pa.array(events["weight"]),
+        }
+    )
+
+
+def columns(events: Columns, skew: str, threads: int, rounds: int) -> None:
+    """Sums and unions of Arrow columns."""
+    if not peer_of("pyarrow"):
+        print("columns: pyarrow is not installed")
+        return
+    count = len(events["holder"])
+    coded, text = arrow_of(events), arrow_of(events, text=True)
+    peers, text_peers = duckdb_of("coded", coded, threads), duckdb_of("texts", text, threads)
+    few = {name: values[: count // 50] for name, values in events.items()}
+    summed = {
+        OURS: ours(coded, "sum", threads),
+        **peers["sum"],
+        "numpy (float, one thread)": lambda: numpy_sum(events),
+        "polars (float)": polars_of(coded, threads, "sum"),
+    }
+    goals = {"DuckDB (float)": 4.0, "DuckDB (exact)": 8.0} if skew == "uniform" else {}
+    report(f"{skew}: sum per holder, dictionary ids", summed, count, rounds, goals)
+    joined = {
+        OURS: ours(coded, "union", threads),
+        **peers["union"],
+        "numpy (one thread)": lambda: numpy_union(events),
+        "polars": polars_of(coded, threads, "union"),
+    }
+    report(
+        f"{skew}: union per pair, then per holder",
+        joined,
+        count,
+        rounds,
+        best_of(peers["union"], 8),
+    )
+    report(
+        f"{skew}: the same in pure Python",
+        {"pure Python": lambda: python_union(few)},
+        len(few["holder"]),
+        1,
+        {},
+    )
+    summed = {OURS: ours(text, "sum", threads), **text_peers["sum"]}
+    report(
+        f"{skew}: sum, plain strings as ids", summed, count, rounds, best_of(text_peers["sum"], 4)
+    )
+    joined = {OURS: ours(text, "union", threads), **text_peers["union"]}
+    report(
+        f"{skew}: union, plain strings as ids",
+        joined,
+        count,
+        rounds,
+        best_of(text_peers["union"], 7),
+    )
+
+
+def ours(table: Any, overlap: Any, threads: int) -> Callable[[], Any]:
+    """One question to a table, with its answer as Arrow."""
+    import pyarrow as pa
+
+    return lambda: pa.table(hold.score(table, at=AT, overlap=overlap, threads=threads))
+
+
+def best_of(peers: Candidates, times: float) -> dict[str, float]:
+    """A goal against the best of some peers."""
+    return dict.fromkeys(["best of " + ", ".join(peers)], times) if peers else {}
+
+
+def duckdb_of(name: str, table: Any, threads: int) -> dict[str, Candidates]:
+    """DuckDB's sums, and its unions: by a running maximum of the ends, and by islands."""
+    if not peer_of("duckdb"):
+        return {"sum": {}, "union": {}}
+    import duckdb
+
+    database = duckdb.connect(config={"threads": threads})
+    database.register("incoming", table)
+    database.execute(f"create table {name} as from incoming")
+    database.unregister("incoming")
+    span = 'epoch_us("end") - epoch_us(start)'
+    bounds = "rows between unbounded preceding and 1 preceding"
+    over = f"over (partition by holder_id, token_id order by start {bounds})"
+    reached = f"""
+        select holder_id, token_id, epoch_us(start) s, epoch_us("end") e,
+            max(epoch_us("end")) {over} reached from {name}"""
+
+    def sums(product: str) -> str:
+        return f"select holder_id, sum({product}) from {name} group by 1"
+
+    unions = {
+        "DuckDB (running maximum)": f"""
+            select holder_id, sum(greatest(0, e - greatest(s, coalesce(reached, s))))
+            from ({reached}) group by 1""",
+        "DuckDB (islands)": f"""
+            select holder_id, sum(last - first) from (
+                select holder_id, token_id, island, min(s) first, max(e) last from (
+                    select *, sum((s > reached)::int) over (
+                        partition by holder_id, token_id order by s) island from ({reached}))
+                group by all) group by 1""",
+    }
+
+    def run(query: str) -> Callable[[], Any]:
+        return lambda: database.sql(query).to_arrow_table()
+
+    return {
+        "sum": {
+            "DuckDB (float)": run(sums(f"({span}) * weight::double")),
+            "DuckDB (exact)": run(sums(f"({span})::hugeint * weight")),
+        },
+        "union": {key: run(query) for key, query in unions.items()},
+    }
+
+
+def numpy_sum(events: Columns) -> Any:
+    """Sums by bincount."""
+    seconds = (events["end"] - events["start"]) * events["weight"].astype(float)
+    return np.bincount(events["holder"], seconds, minlength=HOLDERS)
+
+
+def numpy_union(events: Columns) -> Any:
+    """Sort, then a running maximum that starts anew with each pair."""
+    pair = events["holder"].astype(np.int64) * TOKENS + events["token"]
+    order = np.lexsort((events["start"], pair))
+    pair, start, end = pair[order], events["start"][order], events["end"][order]
+    first = np.ones(len(pair), bool)
+    first[1:] = pair[1:] != pair[:-1]
+    # Each pair's ends are lifted above all of the pair before it.
+    lift = np.cumsum(first) * (1 << 37)
+    reached = np.maximum.accumulate(((end - FIRST) >> 10) + lift)
+    before = np.empty_like(reached)
+    before[1:] = reached[:-1]
+    before = np.where(first, start, ((before - lift) << 10) + FIRST)
+    held = np.maximum(0, end - np.maximum(start, before))
+    return np.bincount(pair // TOKENS, held, minlength=HOLDERS)
+
+
+def polars_of(table: Any, threads: int, overlap: str) -> Callable[[], Any]:
+    """Sums and unions by expressions; polars takes its threads from the environment."""
+    if not peer_of("polars"):
+        return lambda: None
+    os.environ.setdefault("POLARS_MAX_THREADS", str(threads))
+    import polars as pl
+
+    frame = pl.DataFrame(table).lazy()
+    start, end = pl.col("start").to_physical(), pl.col("end").to_physical()
+    if overlap == "sum":
+        total = ((end - start) * pl.col("weight").cast(pl.Float64)).sum()
+        return lambda: frame.group_by("holder_id").agg(total).collect().to_arrow()
+    reached = end.cum_max().shift(1).over("holder_id", "token_id")
+    held = pl.max_horizontal(0, end - pl.max_horizontal(start, reached.fill_null(start)))
+    ordered = frame.sort("holder_id", "token_id", "start").select("holder_id", held=held)
+    return lambda: ordered.group_by("holder_id").agg(pl.col("held").sum()).collect().to_arrow()
+
+
+def python_union(events: Columns) -> dict[int, int]:
+    """Dicts and lists."""
+    groups = defaultdict(list)
+    rows = zip(
+        *(events[name].tolist() for name in ("holder", "token", "start", "end")), strict=True
+    )
+    for holder, token, start, end in rows:
+        groups[holder, token].append((start, end))
+    held: dict[int, int] = defaultdict(int)
+    for (holder, _), spans in groups.items():
+        spans.sort()
+        reached = spans[0][0]
+        for start, end in spans:
+            held[holder] += max(0, end - max(start, reached))
+            reached = max(reached, end)
+    return held
+
+
+def memory(count: int, threads: int) -> None:
+    """Peak memory of the union, each candidate in a process of its own."""
+    if not peer_of("pyarrow") or sys.platform == "win32":
+        print("memory: needs pyarrow, and a system that tells a process's peak")
+        return
+    import pyarrow as pa
+
+    print(f"peak memory of the union, {count:,} events, input included")
+    for text in (False, True):
+        table = arrow_of(generated(count, "uniform"), text=text)
+        size = table.nbytes
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "input.arrow"
+            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+            del table
+            ids = "plain strings" if text else "dictionary ids"
+            print(f"  {ids}: input {size / 1e6:.0f} MB")
+            for name in (OURS, "duckdb", "numpy", "polars"):
+                if (name == "numpy" and text) or not peer_of(name):
+                    continue
+                command = [sys.executable, __file__, "--peak-of", name, str(path)]
+                command += ["--threads", str(threads)]
+                environment = {**os.environ, "POLARS_MAX_THREADS": str(threads)}
+                run = subprocess.run(
+                    command, capture_output=True, text=True, check=True, env=environment
+                )
+                peak = json.loads(run.stdout)
+                verdict = ""
+                if name == OURS:
+                    times = peak / size
+                    verdict = f"  goal: at most 2 x the input: {times:.2f} x, {met(times <= 2)}"
+                print(f"    {name:28} {peak / 1e6:9.0f} MB{verdict}")
+
+
+def peak_of(name: str, path: Path, threads: int) -> int:
+    """Bytes by which one union, with its input, raised this process's peak."""
+    import resource
+
+    import pyarrow as pa
+
+    for module in ("duckdb", "polars"):
+        peer_of(module)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pa.OSFile(str(path), "rb") as file:
+        table = pa.ipc.open_file(file).read_all()
+    if name == OURS:
+        ours(table, "union", threads)()
+    elif name == "duckdb":
+        next(iter(duckdb_of("events", table, threads)["union"].values()))()
+    elif name == "polars":
+        polars_of(table, threads, "union")()
+    else:
+        rows = table.combine_chunks()
+        numpy_union(
+            {
+                "holder": rows["holder_id"].chunk(0).indices.to_numpy(),
+                "token": rows["token_id"].chunk(0).indices.to_numpy(),
+                "start": rows["start"].chunk(0).cast("int64").to_numpy(),
+                "end": rows["end"].chunk(0).cast("int64").to_numpy(),
+            }
+        )
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return (after - before) * (1 if sys.platform == "darwin" else 1024)
+
+
+def objects(rounds: int, count: int = 300_000) -> None:
+    """Total of a list of HoldEvent objects."""
+    make = random.Random(7)  # noqa: S311 # test data
+    plain = [
+        (make.randrange(10**9), make.randrange(10**6), make.randrange(1000) / 100)
+        for _ in range(count)
+    ]
+    made = [
+        hold.HoldEvent("t", "h", start, start + length, weight) for start, length, weight in plain
+    ]
+
+    class Event:
+        __slots__ = ("end", "start", "weight")
+
+        def __init__(self, start: int, length: int, weight: float) -> None:
+            self.start, self.end, self.weight = start, start + length, weight
+
+    own = [Event(*parts) for parts in plain]
+
+    def python() -> float:
+        total = 0.0
+        for event in own:
+            if event.end is not None:
+                total += (event.end - event.start) * event.weight
+        return total
+
+    candidates: Candidates = {
+        OURS: lambda: calculate_score(made),
+        "pure Python (float)": python,
+    }
+    report(
+        "calculate_score of a list of objects",
+        candidates,
+        count,
+        3 * rounds,
+        {"pure Python (float)": 10},
+    )
+
+
+def tracker(rounds: int, count: int = 300_000) -> None:
+    """One record call with string ids."""
+    events = [hold.HoldEvent(f"t{n % 10}", f"h{n % 100}", n, n + 5) for n in range(1000)]
+
+    def recorded() -> None:
+        record = hold.HoldAggregator().record
+        for _ in range(count // 1000):
+            for event in events:
+                record(event)
+
+    class Tracker:
+        def __init__(self) -> None:
+            self.totals: dict[tuple[str, str], float] = defaultdict(float)
+
+        def record(self, token: str, holder: str, start: int, end: int, weight: float) -> None:
+            if end < start or weight < 0:
+                raise ValueError
+            self.totals[holder, token] += (end - start) * weight
+
+    parts = [(event.token_id, event.holder_id, n, n + 5, 1.0) for n, event in enumerate(events)]
+
+    def python() -> None:
+        record = Tracker().record
+        for _ in range(count // 1000):
+            for part in parts:
+                record(*part)
+
+    candidates: Candidates = {OURS: recorded, "pure Python": python}
+    report("record, 1000 hot pairs", candidates, count, 3 * rounds, {"pure Python": 5})
+
+
+def merkle(count: int) -> None:
+    """Root of a standard tree; beside OpenZeppelin's library, which npm brings."""
+    claims = [(f"0x{n * 0x9E3779B97F4A7C15 % 2**160:040x}", n) for n in range(count)]
+    few = claims[: count // 20]
+
+    def root() -> str:
+        return str(hold.StandardMerkleTree.of(claims).root)
+
+    report(f"Merkle root of {count:,} claims", {OURS: root}, count, 1, {})
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        print("  OpenZeppelin (JavaScript): node and npm are not installed")
+        return
+    script = (
+        "const {StandardMerkleTree: T} = require('@openzeppelin/merkle-tree');"
+        "const v = JSON.parse(require('fs').readFileSync(0));const t = process.hrtime.bigint();"
+        "const r = T.of(v, ['address', 'uint256']).root;"
+        "const {version} = require('@openzeppelin/merkle-tree/package.json');"
+        "console.log(JSON.stringify([r, Number(process.hrtime.bigint() - t) / 1e9, version]))"
+    )
+    text = json.dumps([[address, str(amount)] for address, amount in few])
+    with tempfile.TemporaryDirectory() as folder:
+        install = [npm, "install", "--silent", "--prefix", folder, "@openzeppelin/merkle-tree"]
+        if subprocess.run(install, check=False, capture_output=True).returncode != 0:
+            print("  OpenZeppelin (JavaScript): npm can't install @openzeppelin/merkle-tree here")
+            return
+        run = subprocess.run(
+            [node, "-e", script], cwd=folder, input=text, capture_output=True, text=True, check=True
+        )
+    found, spent, version = json.loads(run.stdout)
+    began = time.perf_counter()
+    own = hold.StandardMerkleTree.of(claims).root
+    each = (time.perf_counter() - began) / count
+    if found != hold.StandardMerkleTree.of(few).root or not own:
+        sys.exit("the roots differ")
+    times = spent / len(few) / each
+    print(
+        f"  OpenZeppelin {version} (JavaScript), {len(few):,} claims"
+        f" {len(few) / spent / 1e6:9.3f} M/s\n"
+        f"  goal: at least 20 x OpenZeppelin (JavaScript): {times:.1f} x, {met(times >= 20)}"
+    )
+
+
+def large(count: int, threads: int) -> None:
+    """Parquet that is generated in pieces, and never in memory as a whole."""
+    if not peer_of("pyarrow") or sys.platform == "win32":
+        print("large: needs pyarrow, and a system that tells a process's peak")
+        return
+    import pyarrow.parquet as pq
+
+    piece = min(count, 4_000_000)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "events.parquet"
+        first = arrow_of(generated(piece, "uniform"))
+        pieces = [first]
+        with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+            for number in range(count // piece):
+                if number > 0:
+                    pieces = [arrow_of(generated(piece, "uniform", number))]
+                writer.write_table(pieces[0], row_group_size=1_000_000)
+        rows = count // piece * piece
+        print(f"Parquet of {rows:,} events, {path.stat().st_size / 1e9:.2f} GB, by streaming")
+        began = time.perf_counter()
+        with path.open("rb") as file:
+            while file.read(1 << 24):
+                pass
+        disk = rows / (time.perf_counter() - began) / 1e6
+        memory_rate = fastest(ours(first, "sum", threads), piece)
+        del first, pieces
+        tenth = Path(folder) / "tenth.parquet"
+        part = pq.ParquetFile(path)
+        with pq.ParquetWriter(tenth, part.schema_arrow, compression="zstd") as writer:
+            for group in range(max(1, part.num_row_groups // 10)):
+                writer.write_table(part.read_row_group(group))
+        for overlap in ("sum", "union"):
+            peaks = [streamed(file, overlap, threads) for file in (tenth, path)]
+            (small, _), (peak, seconds) = peaks
+            rate = rows / seconds / 1e6
+            print(
+                f"  {overlap:6} {rate:8.1f} M/s   peak {peak / 1e6:6.0f} MB"
+                f" (a tenth of the events: {small / 1e6:.0f} MB)"
+            )
+            if overlap == "sum":
+                flat, within = peak / small, min(memory_rate, disk) / rate
+                print(
+                    f"  goal: memory flat: {flat:.2f} x of a tenth's, {met(flat < 1.5)}\n"
+                    f"  goal: within 1.3 x of the in-memory rate ({memory_rate:.0f} M/s)"
+                    f" or the disk's ({disk:.0f} M/s): {within:.2f} x, {met(within <= 1.3)}"
+                )
+        if duckdb := peer_of("duckdb"):
+            database = duckdb.connect(config={"threads": threads})
+            query = f"""
+                select holder_id, sum((epoch_us("end") - epoch_us(start)) * weight::double)
+                from '{path}' group by 1"""
+            rate = fastest(lambda: database.sql(query).to_arrow_table(), rows, 1)
+            print(f"  DuckDB of the same file, sum (float) {rate:8.1f} M/s")
+
+
+STREAMED = """
+import resource, sys, time
+import poh_holdmetrics as hold
+path, overlap, threads, at = sys.argv[1:]
+began = time.perf_counter()
+hold.score(path, at=int(at), overlap=overlap, threads=int(threads))
+spent = time.perf_counter() - began
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, spent)
+"""
+
+
+def streamed(path: Path, overlap: str, threads: int) -> tuple[int, float]:
+    """Peak bytes and seconds of one question to a file, in a process of its own."""
+    command = [sys.executable, "-c", STREAMED, str(path), overlap, str(threads), str(AT)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak, seconds = run.stdout.split()
+    return int(peak), float(seconds)
+
+
+def cluster(count: int) -> None:
+    """The same bits on Dask and on Spark, and what they cost beside one process."""
+    if not peer_of("pyarrow") or not peer_of("pandas"):
+        print("cluster: needs pyarrow and pandas")
+        return
+    table = arrow_of(generated(count, "uniform"), text=True)
+    frame = table.to_pandas()
+    began = time.perf_counter()
+    alone = exact(hold.Holds(frame).score(at=AT))
+    one = time.perf_counter() - began
+    print(f"cluster, {count:,} events: one process {one:.2f} s")
+    for name, run in (("Dask", on_dask), ("Spark", on_spark)):
+        outcome = run(frame)
+        if outcome is None:
+            print(f"  {name} is not installed, or finds no Java")
+            continue
+        scores, seconds = outcome
+        same = "the same bits" if exact(scores) == alone else "OTHER BITS"
+        print(f"  {name}, 2 workers {seconds:8.2f} s  overhead {seconds / one:.1f} x, {same}")
+
+
+def exact(scores: hold.Scores) -> dict[str, str]:
+    """Every digit, by holder."""
+    return {row["holder_id"]: row["weighted_score_exact"] for row in scores.to_pylist()}
+
+
+def on_dask(frame: Any) -> tuple[hold.Scores, float] | None:
+    """A LocalCluster of two processes."""
+    distributed, frames = peer_of("distributed"), peer_of("dask.dataframe")
+    if not distributed or not frames:
+        return None
+    import poh_holdmetrics.dask
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as local,
+        distributed.Client(local),
+    ):
+        parts = frames.from_pandas(frame, npartitions=4).persist()
+        distributed.wait(parts)
+        began = time.perf_counter()
+        return poh_holdmetrics.dask.score(parts, at=AT), time.perf_counter() - began
+
+
+def on_spark(frame: Any) -> tuple[hold.Scores, float] | None:
+    """Spark with two threads of one Java process, and a Python worker for each."""
+    spark = peer_of("pyspark.sql")
+    if not spark or not shutil.which("java"):
+        return None
+    import poh_holdmetrics.spark
+
+    builder = spark.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.sql.execution.arrow.pyspark.enabled", "true")
+    builder = builder.config("spark.driver.memory", "4g").config("spark.log.level", "ERROR")
+    session = builder.getOrCreate()
+    try:
+        parts = session.createDataFrame(frame).repartition(4).cache()
+        parts.count()
+        began = time.perf_counter()
+        return poh_holdmetrics.spark.score(parts, at=AT), time.perf_counter() - began
+    finally:
+        session.stop()
+
+
+def report(
+    what: str, candidates: Candidates, count: int, rounds: int, goals: dict[str, float]
+) -> None:
+    """Time the candidates in turn; print the best of each, and whether the goals are met."""
+    best = dict.fromkeys(candidates, float("inf"))
+    for _ in range(rounds):
+        for name, seconds in timed(candidates):
+            best[name] = min(best[name], seconds)
+    print(what)
+    for name, seconds in best.items():
+        print(f"  {name:32} {count / seconds / 1e6:9.3f} M/s  {seconds * 1e9 / count:8.1f} ns each")
+    for name, times in goals.items():
+        against = best.get(name)
+        if against is None:
+            against = min(best[peer] for peer in best if peer.startswith("DuckDB"))
+        found = against / best[OURS]
+        print(f"  goal: at least {times:g} x {name}: {found:.1f} x, {met(found >= times)}")
+
+
+def timed(candidates: Candidates) -> Iterator[tuple[str, float]]:
+    """Seconds of one round of each."""
+    for name, run in candidates.items():
+        began = time.perf_counter()
+        run()
+        yield name, time.perf_counter() - began
+
+
+def fastest(run: Callable[[], Any], count: int, rounds: int = 3) -> float:
+    """Millions a second of the best round."""
+    return max(count / seconds / 1e6 for _ in range(rounds) for _, seconds in timed({"": run}))
+
+
+def met(outcome: bool) -> str:
+    """The verdict in words."""
+    return "met" if outcome else "not met"
+
+
+if __name__ == "__main__":
+    main()
