@@ -31,9 +31,9 @@ def score(
     """How much was held, by whom, for how long: the short form of ``Holds(data).score(...)``.
 
     Files and Arrow streams may be larger than memory: they are read in batches, of which only
-    sums are kept where lots add up and rows are holders or tokens. Columns that the question does
-    not ask for are not read, nor checked: in Parquet the token with overlap "sum" unless rows are
-    tokens or pairs, and in files and Arrow the weight with "union".
+    sums are kept where lots add up and rows are holders or tokens. Columns of Parquet that the
+    question does not ask for are not read, nor checked: the token with overlap "sum" unless rows
+    are tokens or pairs, and the weight with "union".
 
     Parameters
     ----------
