@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 import poh_holdmetrics as hold
 from poh_holdmetrics.calculator import calculate_score
 
