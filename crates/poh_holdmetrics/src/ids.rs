@@ -17,77 +17,80 @@ pub struct Ids {
     hasher: RandomState,
 }
 
-/// An id of at most 15 bytes: to find it takes one look into the table, and none into the text.
-/// Aligned so that the look is at one cache line.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(align(32))]
-struct Short {
-    /// Zero in a free slot.
-    key: [u64; 2],
-    hash: u64,
-    code: u32,
-}
-
-/// Short ids by hash, with open addressing, at most half full. By hand, because a table that is
-/// looked into row by row can't be asked for many slots at once.
+/// Ids of at most 15 bytes by hash, with open addressing, at most a quarter full. To find one takes a look
+/// at its place and one at its key, and none at the text. By hand, because a table that is looked
+/// into row by row can't be asked for many places at once; small, so that it stays in the cache.
 #[derive(Debug, Clone, Default)]
 struct ShortTable {
-    /// None, or a power of two.
-    slots: Vec<Short>,
+    /// Codes, from 1 on; 0 is a free place. None, or a power of two of them.
+    places: Vec<u32>,
+    /// The key of each code; [`NO_KEY`] of a longer id.
+    keys: Vec<[u64; 2]>,
     used: usize,
 }
 
-/// The key of no id.
+/// The key of no short id.
 const NO_KEY: u128 = u128::MAX;
 
 impl ShortTable {
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        // The upper half is the better mixed one; 2^32 slots are more than codes.
-        (hash >> 32) as usize & self.slots.len().wrapping_sub(1)
+        // The upper half is the better mixed one; 2^32 places are more than codes.
+        (hash >> 32) as usize & self.places.len().wrapping_sub(1)
     }
 
-    /// The code of an id, if it is in the first slot that it may be in.
+    /// What may be the code of an id, at the first place where it may be.
     #[inline]
-    fn at_home(&self, key: u128, hash: u64) -> Option<u32> {
-        let slot = self.slots.get(self.home(hash))?;
-        (slot.key == halves(key)).then_some(slot.code)
+    fn at_home(&self, hash: u64) -> Option<u32> {
+        self.places.get(self.home(hash))?.checked_sub(1)
+    }
+
+    #[inline]
+    fn is(&self, code: u32, key: u128) -> bool {
+        self.keys.get(code as usize) == Some(&halves(key))
     }
 
     #[inline]
     fn find(&self, key: u128, hash: u64) -> Option<u32> {
         let mut place = self.home(hash);
         loop {
-            let slot = self.slots.get(place)?; // there is none before the first id
-            if slot.key == halves(key) {
-                return Some(slot.code);
+            let code = self.places.get(place)?.checked_sub(1)?; // none before the first id
+            if self.is(code, key) {
+                return Some(code);
             }
-            if slot.key == [0, 0] {
-                return None;
-            }
-            place = (place + 1) & (self.slots.len() - 1);
+            place = (place + 1) & (self.places.len() - 1);
         }
     }
 
-    fn insert(&mut self, id: Short) {
+    /// Adds the next id, a short one.
+    fn add(&mut self, key: u128, hash: u64, hash_of: impl Fn(u128) -> u64) {
         const LEAST: usize = 64;
+        self.keys.push(halves(key));
         self.used += 1;
-        if self.used * 2 > self.slots.len() {
-            let more = vec![Short::default(); (self.slots.len() * 2).max(LEAST)];
-            let old = std::mem::replace(&mut self.slots, more);
-            old.into_iter()
-                .filter(|slot| slot.key != [0, 0])
-                .for_each(|slot| self.put(slot));
+        if self.used * 4 <= self.places.len() {
+            return self.put(self.keys.len() - 1, hash);
         }
-        self.put(id);
+        self.places = vec![0; (self.places.len() * 2).max(LEAST)];
+        for code in 0..self.keys.len() {
+            let [low, high] = self.keys[code];
+            let key = u128::from(high) << 64 | u128::from(low);
+            if key != NO_KEY {
+                self.put(code, hash_of(key));
+            }
+        }
     }
 
-    fn put(&mut self, id: Short) {
-        let mut place = self.home(id.hash);
-        while self.slots[place].key != [0, 0] {
-            place = (place + 1) & (self.slots.len() - 1);
+    /// Adds the next id, a longer one, which is not found here.
+    fn skip(&mut self) {
+        self.keys.push(halves(NO_KEY));
+    }
+
+    fn put(&mut self, code: usize, hash: u64) {
+        let mut place = self.home(hash);
+        while self.places[place] != 0 {
+            place = (place + 1) & (self.places.len() - 1);
         }
-        self.slots[place] = id;
+        self.places[place] = code as u32 + 1;
     }
 }
 
@@ -123,7 +126,7 @@ impl Ids {
     /// The code of an id that is in the set.
     pub fn code(&self, id: &str) -> Option<u32> {
         match short_key(id.as_bytes()) {
-            Some(key) => self.short.find(key, self.hash_key(key)),
+            Some(key) => self.short.find(key, hash_key(&self.hasher, key)),
             None => self.find_long(id, self.hasher.hash_one(id)),
         }
     }
@@ -133,7 +136,7 @@ impl Ids {
     pub fn intern(&mut self, id: &str) -> u32 {
         match short_key(id.as_bytes()) {
             Some(key) => {
-                let hash = self.hash_key(key);
+                let hash = hash_key(&self.hasher, key);
                 self.short
                     .find(key, hash)
                     .unwrap_or_else(|| self.add_short(id, key, hash))
@@ -168,14 +171,18 @@ impl Ids {
                     return Err(first + place);
                 }
                 *key = short_key(id.as_bytes()).unwrap_or(NO_KEY);
-                *hash = self.hash_key(*key);
+                *hash = hash_key(&self.hasher, *key);
             }
-            // One look each, of which none waits for another: the slots come together. Most ids are
-            // known, and at home.
+            // Two looks each, of which none waits for another row's: they come together. Most ids
+            // are known, and at home.
+            for (code, &hash) in codes.iter_mut().zip(&hashes) {
+                *code = self.short.at_home(hash).unwrap_or(UNKNOWN);
+            }
             let mut all_known = true;
-            for ((code, &key), &hash) in codes.iter_mut().zip(&keys).zip(&hashes) {
-                *code = self.short.at_home(key, hash).unwrap_or(UNKNOWN);
-                all_known &= *code != UNKNOWN;
+            for (code, &key) in codes.iter_mut().zip(&keys) {
+                let known = self.short.is(*code, key) && key != NO_KEY;
+                *code = if known { *code } else { UNKNOWN };
+                all_known &= known;
             }
             if all_known {
                 continue;
@@ -196,13 +203,6 @@ impl Ids {
     }
 
     #[inline]
-    fn hash_key(&self, key: u128) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write_u128(key);
-        hasher.finish()
-    }
-
-    #[inline]
     fn find_long(&self, id: &str, hash: u64) -> Option<u32> {
         let text = self.text.as_bytes();
         let same = |entry: &Long| {
@@ -214,11 +214,8 @@ impl Ids {
     #[cold]
     fn add_short(&mut self, id: &str, key: u128, hash: u64) -> u32 {
         let code = self.add_text(id);
-        self.short.insert(Short {
-            key: halves(key),
-            hash,
-            code,
-        });
+        let hasher = &self.hasher;
+        self.short.add(key, hash, |key| hash_key(hasher, key));
         code
     }
 
@@ -226,6 +223,7 @@ impl Ids {
     fn add_long(&mut self, id: &str, hash: u64) -> u32 {
         let from = self.text.len();
         let code = self.add_text(id);
+        self.short.skip();
         let entry = Long {
             from,
             len: id.len(),
@@ -246,6 +244,14 @@ impl Ids {
     }
 }
 
+#[inline]
+fn hash_key(hasher: &RandomState, key: u128) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write_u128(key);
+    hasher.finish()
+}
+
+#[inline]
 fn halves(key: u128) -> [u64; 2] {
     [key as u64, (key >> 64) as u64]
 }
