@@ -33,6 +33,7 @@ from poh_holdmetrics import (
     whole_file,
 )
 from poh_holdmetrics import report as report_page
+from poh_holdmetrics import score as score_holds
 from poh_holdmetrics.answer_file import Form
 from poh_holdmetrics.printable import printable
 
@@ -169,11 +170,25 @@ def score(
         "by": by.value,
         "overlap": overlap.value,
     }
+    answer: Scores | Answer
     if every is None:
-        question["threads"] = threads
-    holds = _read(files, scale, rounding)
-    with progress.working("scoring"):
-        answer = _answer(holds, question)
+        # In batches: files may be larger than memory.
+        with progress.reading(files) as on_bytes:
+            answer = score_holds(
+                [*files],
+                **question["score"],
+                by=by.value,
+                overlap=overlap.value,
+                threads=threads,
+                scale=scale,
+                rounding=None if rounding is None else "half-even",
+                progress=on_bytes,
+            )
+        answer = answer if top is None else answer.top_n(top)
+    else:
+        holds = _read(files, scale, rounding)
+        with progress.working("scoring"):
+            answer = _answer(holds, question)
     _write(answer, chosen, output)
 
 
@@ -480,7 +495,7 @@ def _question(
 
 
 def _answer(holds: Holds, question: dict[str, Any]) -> Scores | Answer:
-    options = {name: question[name] for name in ("by", "overlap", "threads") if name in question}
+    options = {name: question[name] for name in ("by", "overlap") if name in question}
     if "epochs" in question:
         return holds.epochs(**question["epochs"], **options)
     scores = holds.score(**question["score"], **options)
