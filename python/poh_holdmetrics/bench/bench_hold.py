@@ -311,7 +311,7 @@ def python_union(events: Columns) -> dict[int, int]:
 
 def memory(count: int, threads: int) -> None:
     """Peak memory of the union, each candidate in a process of its own."""
-    if not peer_of("pyarrow") or sys.platform == "win32":
+    if not peer_of("pyarrow") or not Path("/proc/self/status").exists():
         print("memory: needs pyarrow, and a system that tells a process's peak")
         return
     import pyarrow as pa
@@ -346,13 +346,11 @@ def memory(count: int, threads: int) -> None:
 
 def peak_of(name: str, path: Path, threads: int) -> int:
     """Bytes by which one union, with its input, raised this process's peak."""
-    import resource
-
     import pyarrow as pa
 
     for module in ("duckdb", "polars"):
         peer_of(module)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_now()
     with pa.OSFile(str(path), "rb") as file:
         table = pa.ipc.open_file(file).read_all()
     if name == OURS:
@@ -371,8 +369,14 @@ def peak_of(name: str, path: Path, threads: int) -> int:
                 "end": rows["end"].chunk(0).cast("int64").to_numpy(),
             }
         )
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return (after - before) * (1 if sys.platform == "darwin" else 1024)
+    return peak_now() - before
+
+
+def peak_now() -> int:
+    """Bytes of this program's peak; ru_maxrss would count the process that started it too."""
+    status = Path("/proc/self/status").read_text("ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def objects(rounds: int, count: int = 300_000) -> None:
@@ -490,7 +494,7 @@ def merkle(count: int) -> None:
 
 def large(count: int, threads: int) -> None:
     """Parquet that is generated in pieces, and never in memory as a whole."""
-    if not peer_of("pyarrow") or sys.platform == "win32":
+    if not peer_of("pyarrow") or not Path("/proc/self/status").exists():
         print("large: needs pyarrow, and a system that tells a process's peak")
         return
     import pyarrow.parquet as pq
@@ -544,13 +548,14 @@ def large(count: int, threads: int) -> None:
 
 
 STREAMED = """
-import resource, sys, time
+import sys, time
 import poh_holdmetrics as hold
 path, overlap, threads, at = sys.argv[1:]
 began = time.perf_counter()
 hold.score(path, at=int(at), overlap=overlap, threads=int(threads))
 spent = time.perf_counter() - began
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, spent)
+status = open("/proc/self/status").read()
+print(int(status.partition("VmHWM:")[2].split()[0]) * 1024, spent)
 """
 
 
