@@ -101,11 +101,10 @@ impl Holds {
         stop: &Stop,
         mut part: impl FnMut(&mut Holds) -> Result<(), HoldError>,
     ) -> Result<(), HoldError> {
-        let wrong = |error: csv::Error| HoldError::File(error.to_string());
         let mut reader = csv::ReaderBuilder::new()
             .buffer_capacity(1 << 20)
             .from_reader(input);
-        let header = reader.headers().map_err(wrong)?.clone();
+        let header = reader.headers().map_err(csv_error)?.clone();
         let place = |field: Field| {
             let name = field.to_string();
             header
@@ -123,7 +122,7 @@ impl Holds {
             }
         }
         let mut record = csv::StringRecord::new();
-        while reader.read_record(&mut record).map_err(wrong)? {
+        while reader.read_record(&mut record).map_err(csv_error)? {
             if self.len().is_multiple_of(PART) {
                 stop.check()?;
                 part(self)?;
@@ -289,4 +288,20 @@ pub(crate) fn plain(json: &str) -> Result<String, Fault> {
             excerpt(json)
         ))),
     }
+}
+
+/// What is wrong with a CSV file, by its row (from 0, without the header): the reader's own line
+/// numbers lag behind where lines end as on Windows.
+pub(crate) fn csv_error(error: csv::Error) -> HoldError {
+    HoldError::File(match error.kind() {
+        csv::ErrorKind::UnequalLengths {
+            pos: Some(at),
+            expected_len,
+            len,
+        } => format!(
+            "row {} has {len} fields, and the header {expected_len}",
+            at.record().saturating_sub(1)
+        ),
+        _ => error.to_string(),
+    })
 }

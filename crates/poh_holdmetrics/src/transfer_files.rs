@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::{Fault, HoldError};
-use crate::files::{Format, plain};
+use crate::files::{Format, csv_error, plain};
 use crate::query::{Counted, Stop};
 use crate::time::micros_from_text;
 use crate::transfers::{COLUMNS, Transfer, Transfers, missing_column};
@@ -46,11 +46,10 @@ impl Transfers {
     /// # Errors
     /// As [`read_file`](Self::read_file).
     pub fn read_csv(&mut self, input: impl Read, stop: &Stop) -> Result<(), HoldError> {
-        let wrong = |error: csv::Error| HoldError::File(error.to_string());
         let mut reader = csv::ReaderBuilder::new()
             .buffer_capacity(1 << 20)
             .from_reader(input);
-        let header = reader.headers().map_err(wrong)?.clone();
+        let header = reader.headers().map_err(csv_error)?.clone();
         let places = COLUMNS.map(|name| {
             header
                 .iter()
@@ -58,7 +57,7 @@ impl Transfers {
         });
         self.needs(|at| places[at].is_some())?;
         let mut record = csv::StringRecord::new();
-        while reader.read_record(&mut record).map_err(wrong)? {
+        while reader.read_record(&mut record).map_err(csv_error)? {
             if self.len().is_multiple_of(4096) {
                 stop.check()?;
             }

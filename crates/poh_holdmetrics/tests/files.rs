@@ -78,7 +78,10 @@ fn faults_name_the_row_and_the_field() {
 fn broken_files_name_the_line() {
     for (outcome, says) in [
         (csv("holder_id,token_id\na,t\n"), "no column \"start\""),
-        (csv("holder_id,token_id,start\na,t,0\nb,t\n"), "line: 3"),
+        (
+            csv("holder_id,token_id,start\na,t,0\nb,t\n"),
+            "row 1 has 2 fields",
+        ),
         (json("{\"holder_id\": \"a\"\n"), "line 1"),
         (json("\n[1]\n"), "line 2"),
     ] {

@@ -11,7 +11,7 @@ use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::type_hint_identifier;
-use pyo3::types::{PyBool, PyBytes, PyDateTime, PyFloat, PyInt, PyString, PyType};
+use pyo3::types::{PyBool, PyBytes, PyDateTime, PyFloat, PyInt, PyString, PyType, PyTzInfo};
 
 use crate::errors::{Place, Refusal, wrong_type};
 
@@ -26,6 +26,10 @@ impl Clock {
     /// `tz` is a zone's name or a `tzinfo`.
     pub(crate) fn new(tz: Option<&Bound<'_, PyAny>>, strict: bool) -> PyResult<Self> {
         let tz = match tz {
+            // Everywhere, also where Python has no zones (Windows without the package tzdata).
+            Some(name) if name.is_instance_of::<PyString>() && name.eq("UTC")? => {
+                Some(PyTzInfo::utc(name.py())?.to_owned().into_any())
+            }
             Some(name) if name.is_instance_of::<PyString>() => {
                 let zone = name
                     .py()
@@ -34,7 +38,8 @@ impl Clock {
                     .call1((name,));
                 Some(zone.map_err(|_| {
                     PyValueError::new_err(format!(
-                        "no time zone named {name}; give an IANA name such as 'Europe/Paris'"
+                        "no time zone named {name}; give an IANA name such as 'Europe/Paris' \
+                         (Python has none at all on Windows without the package tzdata)"
                     ))
                 })?)
             }

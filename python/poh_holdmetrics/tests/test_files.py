@@ -70,7 +70,8 @@ def test_a_file_that_cannot_be_written(tmp_path):
     [
         ("holds.csv", CSV + "c,t,5,4,1\n", r"row 2, end"),
         ("holds.csv", "a,b\n1,2\n", r'holds\.csv: there is no column "holder_id"'),
-        ("holds.csv", CSV + "c,t\n", r"holds\.csv: .*line: 4"),
+        ("holds.csv", CSV + "c,t\n", r"holds\.csv: row 2 has 2 fields, and the header 5"),
+        ("holds.csv", CSV.replace("\n", "\r\n") + "c,t\r\n", "row 2 has 2 fields"),
         ("holds.csv", "", r'there is no column "holder_id"'),
         ("holds.jsonl", '{"holder_id": "a"', r"holds\.jsonl: line 1"),
         ("holds.jsonl", '{"holder_id": "a", "token_id": "t", "start": true}', "row 0, start"),
