@@ -16,17 +16,21 @@ from pathlib import Path
 import pytest
 from labchannel import machine, wine
 from labchannel.channel.layout import Channel
+from labchannel.develop import native_packages
 from labchannel.lifeline import Ended
 from labchannel.workspace import Workspace
 
 
-def why_not(channel: Path) -> str:
+def why_not(workspace: Workspace, channel: Path) -> str:
     """Why there is no Windows here; empty if there is one."""
     if sys.platform != "linux":
         return "Wine runs on Linux; on Windows the matrix's rows are native"
     reason = machine.why_not("win-64")
-    if not reason and not any(record.subdir == "win-64" for record in Channel.read(channel)):
-        reason = f"{channel} has no win-64 packages: ./pixiw run build-recipes --platform win-64"
+    built = {record.name for record in Channel.read(channel) if record.subdir == "win-64"}
+    wanted = {folder.name for folder in native_packages(workspace)}
+    if not reason and not wanted <= built:
+        lacking = ", ".join(sorted(wanted - built))
+        reason = f"{channel} lacks {lacking}: ./pixiw run build-recipes --platform win-64"
     return reason
 
 
@@ -36,9 +40,9 @@ Windows = Callable[..., Ended]
 
 
 @pytest.fixture(scope="session")
-def kit(channel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kit(workspace: Workspace, channel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment for Windows, made here by the command line, on a path that needs care."""
-    reason = why_not(channel)
+    reason = why_not(workspace, channel)
     if reason:
         pytest.skip(reason)
     prefix = tmp_path_factory.mktemp("Ein Prüfstand 測定") / "kit"

@@ -168,7 +168,8 @@ def run_matrix(
         reason = why_not(platform)
         status = CANNOT
         if not reason and options.build:
-            status, reason = _build(workspace, options.channel, platform, progress)
+            names = {name for row in chosen if row.platform == platform for name in row.packages}
+            status, reason = _build(workspace, options.channel, platform, sorted(names), progress)
         if reason:
             done |= {
                 row: Result(row, status, 0.0, reason) for row in chosen if row.platform == platform
@@ -232,9 +233,13 @@ def _one(
 
 
 def _build(
-    workspace: Workspace, channel: Path, platform: str, progress: Progressor
+    workspace: Workspace,
+    channel: Path,
+    platform: str,
+    names: Sequence[str],
+    progress: Progressor,
 ) -> tuple[str, str]:
-    """Build what the channel lacks for a platform.
+    """Build what the channel lacks of these packages for a platform.
 
     Returns
     -------
@@ -243,7 +248,7 @@ def _build(
         if they were built.
     """
     try:
-        report = build(workspace, progress, platform=platform, channel=channel)
+        report = build(workspace, progress, names=names, platform=platform, channel=channel)
     except LabchannelError as error:
         # A machine that has nothing to cross-build with is no fault of the packages.
         lacking = platform != current_platform() and missing_programs()
