@@ -661,6 +661,25 @@ def test_a_package_of_the_other_system_is_built_beside_this_machines(crossing):
     }
 
 
+def test_the_closure_of_another_system_is_its_own(crossing, make_package):
+    """A noarch package may have one build for each system: pytest has."""
+    publish(
+        crossing.toolchain,
+        [
+            *(make_package("python", f"3.{minor}.1") for minor in (12, 13, 14)),
+            make_package("pip"),
+            make_package("lib", build="unix_0", depends=["__unix"]),
+            make_package("lib", build="win_0", depends=["__win"]),
+        ],
+    )
+    crossing.recipe("alpha", run=["lib"])
+    builds = []
+    for platform in ("linux-64", "win-64"):
+        crossing.build(closure=True, platform=platform)
+        builds.append(sorted(r.build for r in Channel.read(crossing.channel) if r.name == "lib"))
+    assert builds == [["unix_0"], ["unix_0", "win_0"]]
+
+
 def test_there_is_no_cross_build_to_a_system_without_a_toolchain(checkout):
     checkout.write("pixi.toml", MANIFEST_OF_MANY)
     checkout.recipe("alpha")

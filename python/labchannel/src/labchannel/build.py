@@ -415,7 +415,7 @@ def _closure(
         publish(local, packages)
         channels: list[str | Path] = [local, toolchain]
         if (target / "noarch" / "repodata.json").is_file():
-            channels.insert(1, target)
+            channels.append(target)
         for python in SERVED_PYTHONS:
             step(f"Python {python}")
             specs = [f"python {python}.*", "pip", *sorted(own), *test_specs(recipes)]
