@@ -92,7 +92,10 @@ def _matrix(workspace: Workspace, progress: Progressor) -> list[Figure]:
 
 @contextlib.contextmanager
 def _changed(workspace: Workspace, *files: str, comment: str) -> Iterator[Workspace]:
-    """A copy of the checkout in which these files are longer by a comment."""
+    """A copy of the checkout in which these files are longer by a comment.
+
+    It has to be another one each time: a build that the cache knows already takes no time.
+    """
     with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as folder:
         copy = Path(folder) / "checkout"
         # git's records come along: packages take the time of the sources' last commit from them.
@@ -112,7 +115,7 @@ def _changed(workspace: Workspace, *files: str, comment: str) -> Iterator[Worksp
 def _one_file_changed(workspace: Workspace, quiet: Progressor) -> Figure:
     """Change one Python file in a copy of the checkout, and see what is built again."""
     file = "python/rvh_trace/src/rvh_trace/__init__.py"
-    with _changed(workspace, file, comment="# changed") as changed:
+    with _changed(workspace, file, comment=f"# changed at {time.time_ns()}") as changed:
         began = time.monotonic()
         report = build(changed, quiet, platform=current_platform())
         built = [outcome.name for outcome in report.outcomes if outcome.status != "skipped"]
@@ -137,7 +140,6 @@ def _cross_builds(workspace: Workspace, quiet: Progressor) -> list[Figure]:
         if (workspace.root / "crates" / name / "src" / "lib.rs").is_file()
     ]
     files = [f"crates/{name}/src/lib.rs" for name in names]
-    # Another comment each time: a build that the cache knows already takes no time.
     with _changed(workspace, *files, comment=f"// changed at {time.time_ns()}") as changed:
         taken = {
             platform: {
