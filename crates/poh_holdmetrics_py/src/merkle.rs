@@ -5,6 +5,7 @@ use poh_holdmetrics::merkle::{
     to_hex, verify, verify_multi,
 };
 use poh_holdmetrics::{HoldError, U256, excerpt};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyList, PyMapping, PyTuple};
 
@@ -349,7 +350,11 @@ fn claim(value: &Bound<'_, PyAny>) -> PyResult<Claim> {
     let address: Address = address.parse().map_err(|error| to_py(py, error))?;
     let amount = match amount.extract::<String>() {
         Ok(digits) => U256::from_str_radix(&digits, 10).map_err(|_| wrong())?,
-        Err(_) => amount.extract::<WideInt>()?.0,
+        Err(_) => match amount.extract::<WideInt>() {
+            Ok(units) => units.0,
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(wrong()),
+            Err(too_large) => return Err(too_large),
+        },
     };
     Ok((address, amount))
 }

@@ -90,6 +90,8 @@ def test_the_distributor_has_a_proof_for_each_claim(values):
         (lambda dump: dump["values"][0].update(value=["0x00", "1"]), "not an address"),
         (lambda dump: dump["values"][0].update(value=[1]), "not a pair"),
         (lambda dump: dump["values"][0]["value"].__setitem__(1, "-1"), "not a pair"),
+        (lambda dump: dump["values"][0]["value"].__setitem__(1, None), "not a pair"),
+        (lambda dump: dump["values"][0]["value"].__setitem__(1, True), "not a pair"),
     ],
 )
 def test_a_dump_that_was_changed(change, message):
