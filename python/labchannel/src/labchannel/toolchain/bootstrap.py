@@ -256,7 +256,7 @@ def _wheel_jobs(lock: ToolchainLock, wants: Wants, platform: str) -> list[Job]:
         path = paths[wheel.file]
         if wheel.name in wants.compiler:
             jobs += [
-                Job(contents, partial(_stage_compiler, contents, wheel, path, cache))
+                Job(contents, partial(stage_compiler, contents, path, cache))
                 for contents in compiler_contents(wheel, cache)
             ]
         else:
@@ -299,12 +299,3 @@ def _stage_crate(entry: LockedCrate, stage: Path) -> None:
 
 def _stage_wheel(contents: Contents, wheel: LockedWheel, path: Path, stage: Path) -> None:
     unpack_wheel(path, contents, stage, wheel.pythons[0])
-
-
-def _stage_compiler(
-    contents: Contents, wheel: LockedWheel, path: Path, cache: Path, stage: Path
-) -> None:
-    unpacked = stage.parent / "wheel"
-    if contents.name == "zig":
-        _stage_wheel(contents, wheel, path, unpacked)
-    stage_compiler(contents, unpacked, cache, stage)
