@@ -25,6 +25,7 @@ pub mod exception;
 pub mod export;
 mod fields;
 mod ids;
+mod installed;
 #[cfg(feature = "layer")]
 mod layer;
 mod level;
@@ -45,6 +46,7 @@ pub use context::{SAMPLED, SpanContext};
 pub use error::Error;
 pub use fields::{Fields, Value, ValueRef};
 pub use ids::{SpanId, TraceId};
+pub use installed::{PipelineRef, pipeline};
 #[cfg(feature = "layer")]
 pub use layer::{Layer, layer};
 pub use level::Level;
@@ -63,7 +65,7 @@ pub use tail::Tail;
 pub use tracer::{
     EnterGuard, ForeignContext, Guard, InSpan, Span, after_fork_in_child, child_of, count_coerced,
     current_context, discard, enabled, finished_spans, flush, in_span, in_span_async, init,
-    innermost, install, is_any_entered, new_span, new_span_at, pipeline, redact, samples,
+    innermost, install, is_any_entered, new_span, new_span_at, redact, samples,
     set_foreign_context, shutdown, stats,
 };
 

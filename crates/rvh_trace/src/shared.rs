@@ -14,11 +14,11 @@
 
 use crate::exception::Sources;
 use crate::fields::Encoded;
-use crate::tracer;
 use crate::{
     Error, Event, Fields, Kind, Level, Limits, Link, SpanContext, SpanId, SpanRecord, Stats,
     Status, TraceId,
 };
+use crate::{installed, tracer};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{null, null_mut};
@@ -366,8 +366,7 @@ unsafe extern "C" fn leave(context: *const CContext) {
 
 unsafe extern "C" fn submit(record: *const CRecord) {
     guarded((), || {
-        if let Some(guard) = tracer::pipeline()
-            && let Some(pipeline) = guard.as_ref()
+        if let Some(pipeline) = installed::pipeline()
             // SAFETY: valid for the time of the call.
             && let Some(record) = unsafe { record.as_ref() }
         {

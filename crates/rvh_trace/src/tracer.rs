@@ -2,6 +2,7 @@
 
 use crate::context::SAMPLED;
 use crate::exception::Exception;
+use crate::installed::{self, pipeline};
 use crate::pipeline::Pipeline;
 use crate::redaction::KnownKeys;
 use crate::shared::{self, Joined};
@@ -10,16 +11,14 @@ use crate::{
     Error, Fields, Kind, Level, Limits, Settings, SpanContext, SpanRecord, Stats, Status, Value,
     ValueRef, ids, sampler,
 };
-use arc_swap::ArcSwapOption;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-static PIPELINE: ArcSwapOption<Pipeline> = ArcSwapOption::const_empty();
 /// The least level that is recorded; [`Level::Off`] while there is no pipeline. Apart from the
 /// pipeline so that a span that is not recorded costs one load.
 static LEAST_LEVEL: AtomicU8 = AtomicU8::new(Level::Off as u8);
@@ -46,13 +45,6 @@ pub(crate) fn enabled_here(level: Level) -> bool {
     level < Level::Off && level as u8 >= LEAST_LEVEL.load(Ordering::Relaxed)
 }
 
-/// The pipeline, when there is one.
-#[inline]
-pub fn pipeline() -> Option<arc_swap::Guard<Option<Arc<Pipeline>>>> {
-    let guard = PIPELINE.load();
-    guard.is_some().then_some(guard)
-}
-
 /// Whether the sampler records this span.
 #[inline]
 pub fn samples(parent: Option<&SpanContext>, record: &SpanRecord) -> bool {
@@ -62,17 +54,13 @@ pub fn samples(parent: Option<&SpanContext>, record: &SpanRecord) -> bool {
             None => sampler::in_bound(record.trace_id, ROOT_BOUND.load(Ordering::Relaxed)),
         };
     }
-    pipeline().is_some_and(|guard| {
-        let sampler = guard.as_ref().map(|pipeline| &pipeline.settings.sampler);
-        sampler.is_some_and(|sampler| sampler.samples(parent, record))
-    })
+    pipeline().is_some_and(|pipeline| pipeline.settings.sampler.samples(parent, record))
 }
 
 /// Counts values that were recorded as text, or not at all.
 pub fn count_coerced(values: u64) {
     if values > 0
-        && let Some(guard) = pipeline()
-        && let Some(pipeline) = guard.as_ref()
+        && let Some(pipeline) = pipeline()
     {
         pipeline.count_coerced(values);
     }
@@ -80,9 +68,7 @@ pub fn count_coerced(values: u64) {
 
 /// Takes back the buffer of a span that is not recorded.
 pub fn discard(record: SpanRecord) {
-    if let Some(guard) = pipeline()
-        && let Some(pipeline) = guard.as_ref()
-    {
+    if let Some(pipeline) = pipeline() {
         pipeline.recycle(record);
     }
 }
@@ -112,7 +98,7 @@ pub fn install(settings: Settings, reconfigure: bool) -> Result<(), Error> {
     if shared::joined().is_some() {
         return Err(Error::Shared);
     }
-    if let Some(current) = PIPELINE.load_full() {
+    if let Some(current) = installed::get() {
         if current.settings == settings {
             return Ok(());
         }
@@ -126,7 +112,7 @@ pub fn install(settings: Settings, reconfigure: bool) -> Result<(), Error> {
     let pipeline = Pipeline::start(settings)?;
     let bound = pipeline.settings.sampler.root_bound();
     let off = pipeline.settings.sampler == crate::Sampler::AlwaysOff;
-    let previous = PIPELINE.swap(Some(pipeline));
+    let previous = installed::replace(Some(pipeline));
     let least = if off { Level::Off } else { level };
     ROOT_BOUND.store(bound.unwrap_or_default(), Ordering::Release);
     ROOT_RATIO_KNOWN.store(bound.is_some(), Ordering::Release);
@@ -140,7 +126,7 @@ pub fn install(settings: Settings, reconfigure: bool) -> Result<(), Error> {
 /// Calls a function unless there is a pipeline, and while none can be set up.
 pub(crate) fn unless_set_up(function: impl FnOnce()) -> Result<(), Error> {
     let _held = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
-    if PIPELINE.load().is_some() {
+    if installed::get().is_some() {
         let cause = "this module has set up a pipeline of its own before";
         return Err(Error::NotShared(cause.to_owned()));
     }
@@ -203,9 +189,7 @@ pub fn flush(timeout: Duration) -> bool {
 }
 
 pub(crate) fn flush_here(timeout: Duration) -> bool {
-    PIPELINE
-        .load_full()
-        .is_none_or(|pipeline| pipeline.flush(timeout))
+    installed::get().is_none_or(|pipeline| pipeline.flush(timeout))
 }
 
 /// Flushes and ends tracing; spans are no-ops afterwards, until the next [`init`].
@@ -213,14 +197,12 @@ pub(crate) fn flush_here(timeout: Duration) -> bool {
 pub fn shutdown(timeout: Duration) -> bool {
     let _held = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
     LEAST_LEVEL.store(Level::Off as u8, Ordering::Release);
-    PIPELINE
-        .swap(None)
-        .is_none_or(|pipeline| pipeline.shutdown(timeout))
+    installed::replace(None).is_none_or(|pipeline| pipeline.shutdown(timeout))
 }
 
 /// What the memory exporter kept, oldest first, after a flush; nothing with another exporter.
 pub fn finished_spans() -> Vec<SpanRecord> {
-    let Some(pipeline) = PIPELINE.load_full() else {
+    let Some(pipeline) = installed::get() else {
         return Vec::new();
     };
     pipeline.flush(Duration::from_secs(5));
@@ -229,7 +211,7 @@ pub fn finished_spans() -> Vec<SpanRecord> {
 
 /// Cleans spans that are shown before they are exported, as the settings say.
 pub fn redact<'a>(records: impl IntoIterator<Item = &'a mut SpanRecord>) {
-    if let Some(pipeline) = PIPELINE.load_full() {
+    if let Some(pipeline) = installed::get() {
         let mut known = KnownKeys::default();
         for record in records {
             pipeline.settings.redaction.clean(record, &mut known);
@@ -246,16 +228,14 @@ pub fn stats() -> Stats {
 }
 
 pub(crate) fn stats_here() -> Stats {
-    PIPELINE
-        .load_full()
-        .map_or_else(Stats::default, |pipeline| pipeline.stats())
+    installed::get().map_or_else(Stats::default, |pipeline| pipeline.stats())
 }
 
 /// To be called in the child of a fork, before anything else of this crate: the parent's export
 /// thread is not there, and what its queue held is the parent's to send.
 pub fn after_fork_in_child() {
     ids::reseed_after_fork();
-    let Some(old) = PIPELINE.load_full() else {
+    let Some(old) = installed::get() else {
         return;
     };
     // The old pipeline's mutex may be held by a thread that no longer exists: never touch it.
@@ -269,7 +249,7 @@ pub fn after_fork_in_child() {
     if renewed.is_none() {
         LEAST_LEVEL.store(Level::Off as u8, Ordering::Release);
     }
-    std::mem::forget(PIPELINE.swap(renewed));
+    std::mem::forget(installed::replace(renewed));
     std::mem::forget(old);
 }
 
@@ -416,10 +396,7 @@ pub fn child_of(name: &str, level: Level, parent: Option<&SpanContext>) -> Span 
     if let Some(shared) = shared::joined() {
         return child_in(shared, name, level, parent).unwrap_or(nothing);
     }
-    let Some(guard) = pipeline() else {
-        return nothing;
-    };
-    let Some(pipeline) = guard.as_ref() else {
+    let Some(pipeline) = pipeline() else {
         return nothing;
     };
     let fields = Fields::new(name, pipeline.buffer());
@@ -622,17 +599,11 @@ fn limits<T>(with: impl FnOnce(&Limits) -> T) -> Option<T> {
     if let Some(shared) = shared::joined() {
         return Some(with(&shared.limits()));
     }
-    let guard = pipeline()?;
-    guard
-        .as_ref()
-        .map(|pipeline| with(&pipeline.settings.limits))
+    pipeline().map(|pipeline| with(&pipeline.settings.limits))
 }
 
 pub(crate) fn limits_here() -> Option<Limits> {
-    let guard = pipeline()?;
-    guard
-        .as_ref()
-        .map(|pipeline| pipeline.settings.limits.clone())
+    pipeline().map(|pipeline| pipeline.settings.limits.clone())
 }
 
 impl Span {
@@ -714,9 +685,7 @@ impl Span {
             record.end_ns = now_ns().max(record.start_ns);
             if let Some(shared) = shared::joined() {
                 shared.submit(record);
-            } else if let Some(guard) = pipeline()
-                && let Some(pipeline) = guard.as_ref()
-            {
+            } else if let Some(pipeline) = pipeline() {
                 pipeline.submit(record);
             }
         }

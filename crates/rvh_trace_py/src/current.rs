@@ -1,24 +1,14 @@
 //! The current span: a `ContextVar`, so that asyncio tasks and `copy_context().run` just work.
-//!
-//! The limited C API has no functions for context variables, so their methods are called.
 
+use crate::context_var::ContextVar;
 use crate::span::Span;
 use crate::values::utf8;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
-struct Variable {
-    get: Py<PyAny>,
-    set: Py<PyAny>,
-    reset: Py<PyAny>,
-    /// What a token has where nothing was set before.
-    missing: Py<PyAny>,
-}
-
-static VARIABLE: PyOnceLock<Variable> = PyOnceLock::new();
+static VARIABLE: PyOnceLock<ContextVar> = PyOnceLock::new();
 
 /// What travels of a span: its identifiers, and the trace's flags.
 #[pyclass(module = "rvh_trace", frozen, eq, from_py_object)]
@@ -77,19 +67,7 @@ impl SpanContext {
 }
 
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
-    VARIABLE.get_or_try_init(py, || {
-        let keywords = pyo3::types::PyDict::new(py);
-        keywords.set_item("default", py.None())?;
-        let variables = py.import("contextvars")?;
-        let class = variables.getattr("ContextVar")?;
-        let variable = class.call(("rvh_trace_current",), Some(&keywords))?;
-        Ok::<_, PyErr>(Variable {
-            get: variable.getattr("get")?.unbind(),
-            set: variable.getattr("set")?.unbind(),
-            reset: variable.getattr("reset")?.unbind(),
-            missing: variables.getattr("Token")?.getattr("MISSING")?.unbind(),
-        })
-    })?;
+    VARIABLE.get_or_try_init(py, || ContextVar::new(py, "rvh_trace_current"))?;
     rvh_trace::set_foreign_context(|| {
         // SAFETY: by its documentation it may be called without a thread state, and then returns
         // NULL. (PyGILState_Check, which says the same, is not in the limited API.)
@@ -99,57 +77,24 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Calls a method that we hold with at most one argument. `None` when it raised.
-#[inline]
-fn call<'py>(
-    py: Python<'py>,
-    method: &Py<PyAny>,
-    argument: Option<*mut ffi::PyObject>,
-) -> Option<Bound<'py, PyAny>> {
-    let arguments = [argument.unwrap_or(std::ptr::null_mut())];
-    // SAFETY: `method` is a callable that we hold; `arguments` outlives the call and its element,
-    // when it counts, is borrowed from the caller; the result is a new reference or NULL.
-    let result = unsafe {
-        let count = usize::from(argument.is_some());
-        let names = std::ptr::null_mut();
-        let result = ffi::PyObject_Vectorcall(method.as_ptr(), arguments.as_ptr(), count, names);
-        Bound::from_owned_ptr_or_opt(py, result)
-    };
-    if result.is_none() {
-        drop(PyErr::take(py));
-    }
-    result
-}
-
 /// The object that is current in Python: a span, a remote context, or None.
 #[inline]
 pub(crate) fn get(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
-    call(py, &VARIABLE.get(py)?.get, None)
+    VARIABLE.get(py)?.get(py)
 }
 
 /// Makes an object current; the token is for `reset`.
 #[inline]
 pub(crate) fn set<'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Option<Bound<'py, PyAny>> {
-    call(py, &VARIABLE.get(py)?.set, Some(object))
-}
-
-/// What was current before `set` gave this token: None where there was nothing.
-#[inline]
-pub(crate) fn before<'py>(token: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    let py = token.py();
-    let before = token.getattr(intern!(py, "old_value")).ok()?;
-    if before.as_ptr() == VARIABLE.get(py)?.missing.as_ptr() {
-        return Some(py.None().into_bound(py));
-    }
-    Some(before)
+    VARIABLE.get(py)?.set(py, object)
 }
 
 /// Makes current again what was before `set`, for a little less than another `set`. False in
 /// another context than that of the token: nothing is changed then.
 #[inline]
-pub(crate) fn reset(py: Python<'_>, token: &Bound<'_, PyAny>) -> bool {
-    let variable = VARIABLE.get(py);
-    variable.is_some_and(|variable| call(py, &variable.reset, Some(token.as_ptr())).is_some())
+pub(crate) fn reset(token: &Bound<'_, PyAny>) -> bool {
+    let variable = VARIABLE.get(token.py());
+    variable.is_some_and(|variable| variable.reset(token))
 }
 
 /// A context of OpenTelemetry's API that was attached, and the span in it: a `Span`, a
@@ -192,7 +137,7 @@ pub(crate) fn span(py: Python<'_>) -> Option<Bound<'_, Span>> {
 pub(crate) fn context_of(object: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanContext> {
     let object = span_in(object);
     if let Ok(span) = object.cast::<Span>() {
-        span.try_borrow().ok()?.span_context()
+        span.get().try_borrow().ok()?.span_context()
     } else if let Ok(context) = object.cast::<SpanContext>() {
         Some(context.get().0.clone())
     } else if object.is_none() {
@@ -271,7 +216,7 @@ pub(crate) fn current_object(py: Python<'_>) -> (Option<Py<PyAny>>, Option<Py<Py
         let span = object
             .cast::<Span>()
             .ok()
-            .and_then(|span| span.try_borrow().ok());
+            .and_then(|span| span.get().try_borrow().ok());
         below = span.and_then(|span| span.previous.as_ref().map(|p| p.bind(py).clone()));
     }
     (current.map(Bound::unbind), None)
@@ -297,7 +242,7 @@ pub(crate) fn innermost(current: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanCon
 pub(crate) fn adopt(current: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanContext> {
     let python = match current.cast::<Span>() {
         _ if current.is_none() => None,
-        Ok(span) => span.try_borrow_mut().ok().and_then(|mut span| {
+        Ok(span) => span.get().try_borrow_mut().ok().and_then(|mut span| {
             span.open_children += 1;
             span.span_context()
         }),
@@ -360,7 +305,7 @@ pub(crate) fn detach(py: Python<'_>, attached: &Bound<'_, PyAny>) {
     };
     let attached = attached.get();
     let is_current = || get(py).is_some_and(|current| current.is(&attached.object));
-    if is_current() && !reset(py, attached.token.bind(py)) && is_current() {
+    if is_current() && !reset(attached.token.bind(py)) && is_current() {
         set(py, attached.previous.as_ptr());
     }
 }

@@ -230,7 +230,7 @@ fn look(span: &Bound<'_, Span>, call: Call) {
 
 fn belongs_to(span: &Bound<'_, Span>, frame: usize, code: &Bound<'_, PyAny>) {
     if watch(code)
-        && let Ok(mut inner) = span.try_borrow_mut()
+        && let Ok(mut inner) = span.get().try_borrow_mut()
     {
         inner.generator = frame;
         with_open(|open| open.entry(frame).or_default().push(span.clone().unbind()));
@@ -367,7 +367,7 @@ impl Monitoring {
 fn outermost<'py>(py: Python<'py>, frame: usize) -> Option<Bound<'py, Span>> {
     with_open(|open| {
         let is_open = |span: &&Py<Span>| {
-            let span = span.bind(py).try_borrow();
+            let span = span.bind(py).get().try_borrow();
             span.is_ok_and(|span| span.phase == Phase::Open)
         };
         let span = open.get(&frame)?.iter().find(is_open)?;
@@ -422,7 +422,7 @@ fn hand_over(py: Python<'_>, from: usize, user: &Bound<'_, PyAny>) {
     let code = code.ok().filter(|code| is_generator(code) && watch(code));
     let to = code.map_or(0, |_| user.as_ptr() as usize);
     for span in &spans {
-        if let Ok(mut span) = span.bind(py).try_borrow_mut() {
+        if let Ok(mut span) = span.bind(py).get().try_borrow_mut() {
             span.generator = to;
         }
     }

@@ -10,16 +10,16 @@
 //! or NULL with an exception set. A panic is caught and becomes an exception.
 
 use crate::generators::Call;
-use crate::span::{Phase, Span};
+use crate::span::{Phase, Span, State};
 use crate::values::{utf8, with_text, with_value};
-use crate::{current, generators, live, start_log};
+use crate::{current, generators, live, spare, start_log};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple};
 use rvh_trace::{Fields, Level, Limits, Pipeline};
-use std::cell::UnsafeCell;
+use std::cell::{RefMut, UnsafeCell};
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -209,6 +209,7 @@ unsafe extern "C" fn span(
         open(py, least, call, |pipeline| {
             arguments.write(pipeline.buffer(), &pipeline.settings.limits)
         })
+        .map(Bound::into_ptr)
     })
 }
 
@@ -220,24 +221,24 @@ fn open(
     least: Level,
     call: Call,
     fields: impl FnOnce(&Pipeline) -> (Fields, Level),
-) -> PyResult<*mut ffi::PyObject> {
+) -> PyResult<Bound<'_, Span>> {
     let pipeline = if rvh_trace::enabled(least) {
         rvh_trace::pipeline()
     } else {
         None
     };
-    match pipeline.as_ref().and_then(|guard| guard.as_ref()) {
+    match pipeline {
         Some(pipeline) => {
-            let (fields, level) = fields(pipeline);
+            let (fields, level) = fields(&pipeline);
             if level != least && !rvh_trace::enabled(level) {
                 pipeline.recycle(rvh_trace::SpanRecord::unstarted(fields, level));
-                return Ok(no_op_span(py).into_ptr());
+                return Ok(no_op_span(py).into_bound(py));
             }
-            let mut span = Span::new(fields, level);
+            let mut span = State::new(fields, level);
             span.call = call;
-            Ok(Bound::new(py, span)?.into_ptr())
+            spare::object(py, span)
         }
-        None => Ok(no_op_span(py).into_ptr()),
+        None => Ok(no_op_span(py).into_bound(py)),
     }
 }
 
@@ -248,7 +249,23 @@ struct Opening {
     level: Level,
 }
 
-/// `opening(name, /, **fields)`: a function of no arguments that does what `span` does with these.
+impl Opening {
+    /// A new span. The functions around decorated ones are no generators, or resume and suspend.
+    #[inline]
+    fn open<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Span>> {
+        if !rvh_trace::enabled(Level::Error) {
+            initialise_if_wanted(py);
+        }
+        open(py, self.level, Call::PLAIN, |pipeline| {
+            let limits = &pipeline.settings.limits;
+            let fields = rvh_trace::copy_within(&self.fields, pipeline.buffer(), limits);
+            (fields, self.level)
+        })
+    }
+}
+
+/// `opening(name, /, **fields)`: two functions of no arguments. Both do what `span` does with
+/// these, and the second enters the span, too.
 unsafe extern "C" fn opening(
     _module: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
@@ -262,15 +279,22 @@ unsafe extern "C" fn opening(
         let arguments = unsafe { Arguments::new(py, args, positional, names) }?;
         let (fields, level) = arguments.write(Vec::new(), &Limits::default());
         let opening = Bound::new(py, Opening { fields, level })?;
-        // SAFETY: the definition is static; the function keeps a reference to its `self`.
-        let function =
-            unsafe { ffi::PyCFunction_NewEx(OPEN.0.get(), opening.as_ptr(), std::ptr::null_mut()) };
-        // SAFETY: a new reference, or NULL with an exception set.
-        unsafe { Bound::from_owned_ptr_or_err(py, function) }.map(Bound::into_ptr)
+        let function = |definition: &'static Definition| {
+            let no_module = std::ptr::null_mut();
+            // SAFETY: the definition is static; the function keeps a reference to its `self`. It is
+            // a new reference, or NULL with an exception set.
+            unsafe {
+                let function =
+                    ffi::PyCFunction_NewEx(definition.0.get(), opening.as_ptr(), no_module);
+                Bound::from_owned_ptr_or_err(py, function)
+            }
+        };
+        let functions = [function(&OPEN)?, function(&OPEN_AND_ENTER)?];
+        PyTuple::new(py, functions).map(Bound::into_ptr)
     })
 }
 
-/// The function that `opening` returns.
+/// The first function that `opening` returns.
 unsafe extern "C" fn open_again(
     opening: *mut ffi::PyObject,
     _none: *mut ffi::PyObject,
@@ -278,22 +302,55 @@ unsafe extern "C" fn open_again(
     // SAFETY: see the module's comment; `opening` is what the function was made with.
     let (py, opening) = unsafe {
         let py = Python::assume_attached();
-        (
-            py,
-            Borrowed::from_ptr(py, opening).cast_unchecked::<Opening>(),
-        )
+        let opening = Borrowed::from_ptr(py, opening).cast_unchecked::<Opening>();
+        (py, opening)
+    };
+    guarded(py, || opening.get().open(py).map(Bound::into_ptr))
+}
+
+/// The second one.
+unsafe extern "C" fn open_and_enter(
+    opening: *mut ffi::PyObject,
+    _none: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: see the module's comment; `opening` is what the function was made with.
+    let (py, opening) = unsafe {
+        let py = Python::assume_attached();
+        let opening = Borrowed::from_ptr(py, opening).cast_unchecked::<Opening>();
+        (py, opening)
     };
     guarded(py, || {
-        let Opening { fields, level } = opening.get();
-        if !rvh_trace::enabled(Level::Error) {
-            initialise_if_wanted(py);
+        let span = opening.get().open(py)?;
+        enter_span(&span);
+        Ok(span.into_ptr())
+    })
+}
+
+/// `leave(span, error=None, /)`: what `span.__exit__` does with an exception or without one.
+///
+/// For the functions around decorated ones. They do not use `with`, which makes two objects of
+/// methods for each span.
+unsafe extern "C" fn leave(
+    _module: *mut ffi::PyObject,
+    args: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: see the module's comment.
+    let py = unsafe { Python::assume_attached() };
+    guarded(py, || {
+        // SAFETY: there are `count` arguments, borrowed from the caller.
+        let argument = |at| unsafe { Borrowed::from_ptr(py, *args.add(at)) };
+        if !(1..=2).contains(&count) {
+            return Err(PyTypeError::new_err("leave() takes a span and an error"));
         }
-        // The functions around decorated ones are no generators, or resume and suspend.
-        open(py, *level, Call::PLAIN, |pipeline| {
-            let limits = &pipeline.settings.limits;
-            let fields = rvh_trace::copy_within(fields, pipeline.buffer(), limits);
-            (fields, *level)
-        })
+        let error = (count == 2)
+            .then(|| argument(1))
+            .filter(|error| !error.is_none());
+        match argument(0).cast::<Span>() {
+            Ok(span) => exit_span(&span, error.as_deref()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(py.None().into_ptr())
     })
 }
 
@@ -358,17 +415,16 @@ pub(crate) fn enter_with(slf: &Bound<'_, Span>) {
 /// Starts a span and makes it current. A second time does nothing. Returns where it was made.
 #[inline]
 pub(crate) fn enter_span(slf: &Bound<'_, Span>) -> Option<Call> {
-    let mut span = slf.try_borrow_mut().ok()?;
+    let mut span = slf.get().try_borrow_mut().ok()?;
     if span.phase != Phase::New {
         return None;
     }
+    let previous = current::get(slf.py())?;
     let token = current::set(slf.py(), slf.as_ptr())?;
-    // The token knows it; asking the variable first would cost more.
-    let previous = current::before(&token);
     let call = span.call;
-    let parent = previous.as_ref().and_then(current::adopt);
+    let parent = current::adopt(&previous);
     span.start(parent.as_ref(), None);
-    span.previous = previous.map(Bound::unbind);
+    span.previous = Some(previous.unbind());
     span.token = Some(token.unbind());
     if span.recording {
         span.live = live::Slot::take(slf);
@@ -386,7 +442,7 @@ pub(crate) fn enter_span(slf: &Bound<'_, Span>) -> Option<Call> {
 pub(crate) fn resume_span(slf: &Bound<'_, Span>) {
     enter_span(slf);
     let py = slf.py();
-    let Ok(mut span) = slf.try_borrow_mut() else {
+    let Ok(mut span) = slf.get().try_borrow_mut() else {
         return;
     };
     if span.phase != Phase::Open || span.token.is_some() {
@@ -405,7 +461,7 @@ pub(crate) fn resume_span(slf: &Bound<'_, Span>) {
 }
 
 #[inline]
-fn make_current<'py>(slf: &Bound<'py, Span>, span: &mut Span, previous: Bound<'py, PyAny>) {
+fn make_current<'py>(slf: &Bound<'py, Span>, span: &mut State, previous: Bound<'py, PyAny>) {
     span.previous = Some(previous.unbind());
     span.token = current::set(slf.py(), slf.as_ptr()).map(Bound::unbind);
 }
@@ -415,22 +471,27 @@ fn make_current<'py>(slf: &Bound<'py, Span>, span: &mut Span, previous: Bound<'p
 pub(crate) fn exit_span(slf: &Bound<'_, Span>, exception: Option<&Bound<'_, PyAny>>) {
     if let Some(exception) = exception
         && slf
+            .get()
             .try_borrow()
             .is_ok_and(|span| span.recording && span.phase == Phase::Open)
     {
         Span::failed(slf, exception);
     }
-    let Ok(mut span) = slf.try_borrow_mut() else {
+    let Ok(mut span) = slf.get().try_borrow_mut() else {
         return;
     };
     let generator = std::mem::take(&mut span.generator);
-    if span.phase == Phase::Open {
+    let is_open = span.phase == Phase::Open;
+    if is_open {
         span.end_at(None);
     }
     // Also where `end` was called before.
-    restore_previous(slf, span);
+    let restored = restore_previous(slf, span);
     if generator != 0 {
         generators::left(slf, generator);
+    }
+    if is_open && restored {
+        spare::keep(slf);
     }
 }
 
@@ -438,7 +499,7 @@ pub(crate) fn exit_span(slf: &Bound<'_, Span>, exception: Option<&Bound<'_, PyAn
 /// waits for the next `resume_span`. In another context than that of `resume_span` nothing happens.
 pub(crate) fn suspend_span(slf: &Bound<'_, Span>) {
     let py = slf.py();
-    let Ok(mut span) = slf.try_borrow_mut() else {
+    let Ok(mut span) = slf.get().try_borrow_mut() else {
         return;
     };
     let (Some(token), Some(current)) = (span.token.take(), current::get(py)) else {
@@ -450,7 +511,7 @@ pub(crate) fn suspend_span(slf: &Bound<'_, Span>) {
     }
     drop(span);
     let parent_ended = previous.as_ref().is_some_and(left_by_child);
-    let was_reset = current::reset(py, token.bind(py));
+    let was_reset = current::reset(token.bind(py));
     if let (true, true, Some(previous)) = (was_reset, parent_ended, previous) {
         current::set(py, still_open(previous).as_ptr());
     }
@@ -459,7 +520,10 @@ pub(crate) fn suspend_span(slf: &Bound<'_, Span>) {
 /// Tells a parent that a child of it is no longer current. True when the parent has ended.
 #[inline]
 fn left_by_child(parent: &Bound<'_, PyAny>) -> bool {
-    let Ok(Ok(mut parent)) = parent.cast::<Span>().map(|parent| parent.try_borrow_mut()) else {
+    let Ok(Ok(mut parent)) = parent
+        .cast::<Span>()
+        .map(|parent| parent.get().try_borrow_mut())
+    else {
         return false;
     };
     parent.open_children = parent.open_children.saturating_sub(1);
@@ -467,28 +531,31 @@ fn left_by_child(parent: &Bound<'_, PyAny>) -> bool {
 }
 
 /// When a child is open, or the token is of another context, something else may be current than
-/// the span: then there is nothing to restore here.
+/// the span: then there is nothing to restore here. True when the span has no more to do with
+/// others.
 #[inline]
-fn restore_previous<'py>(slf: &Bound<'py, Span>, mut span: PyRefMut<'py, Span>) {
+fn restore_previous(slf: &Bound<'_, Span>, mut span: RefMut<'_, State>) -> bool {
     let py = slf.py();
     let Some(token) = span.token.take() else {
-        return;
+        return false;
     };
     if span.open_children > 0
         && current::get(py).is_none_or(|current| current.as_ptr() != slf.as_ptr())
     {
-        return;
+        return false;
     }
     let Some(previous) = span.previous.take().map(|previous| previous.into_bound(py)) else {
-        return;
+        return false;
     };
+    let alone = span.inner.is_none();
     drop(span);
     let parent_ended = left_by_child(&previous);
     let token = token.into_bound(py);
-    let was_reset = !parent_ended && current::reset(py, &token);
+    let was_reset = !parent_ended && current::reset(&token);
     if !was_reset && current::get(py).is_some_and(|current| current.as_ptr() == slf.as_ptr()) {
         current::set(py, still_open(previous).as_ptr());
     }
+    alone
 }
 
 /// The nearest that is still open: a parent that ended before its child is skipped.
@@ -497,7 +564,7 @@ fn still_open(mut object: Bound<'_, PyAny>) -> Bound<'_, PyAny> {
         let earlier = match object
             .cast::<Span>()
             .ok()
-            .and_then(|span| span.try_borrow().ok())
+            .and_then(|span| span.get().try_borrow().ok())
         {
             Some(span) if span.phase == Phase::Ended => span
                 .previous
@@ -546,7 +613,8 @@ static OPENING: Definition = definition(
         PyCFunctionFastWithKeywords: opening,
     },
     ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-    c"opening(name, /, **fields)\n--\n\nA function of no arguments that opens such a span.",
+    c"opening(name, /, **fields)\n--\n\nTwo functions of no arguments: one that opens such a span, and\n\
+      one that enters it, too.",
 );
 static OPEN: Definition = definition(
     c"open",
@@ -555,6 +623,22 @@ static OPEN: Definition = definition(
     },
     ffi::METH_NOARGS,
     c"open()\n--\n\nOpen a span.",
+);
+static OPEN_AND_ENTER: Definition = definition(
+    c"open_and_enter",
+    ffi::PyMethodDefPointer {
+        PyCFunction: open_and_enter,
+    },
+    ffi::METH_NOARGS,
+    c"open_and_enter()\n--\n\nOpen a span and enter it.",
+);
+static LEAVE: Definition = definition(
+    c"leave",
+    ffi::PyMethodDefPointer {
+        PyCFunctionFast: leave,
+    },
+    ffi::METH_FASTCALL,
+    c"leave(span, error=None, /)\n--\n\nEnd a span, with an exception or without one.",
 );
 static ENTER: Definition = definition(
     c"__enter__",
@@ -572,10 +656,10 @@ static EXIT: Definition = definition(
 /// Puts the functions where they belong.
 pub(crate) fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
-    NO_OP.get_or_try_init(py, || Py::new(py, Span::no_op()))?;
+    NO_OP.get_or_try_init(py, || Py::new(py, Span::from(State::no_op())))?;
     // SAFETY: the definitions are static, and the functions have the signatures of their flags.
     unsafe {
-        for (name, definition) in [("span", &SPAN), ("opening", &OPENING)] {
+        for (name, definition) in [("span", &SPAN), ("opening", &OPENING), ("leave", &LEAVE)] {
             let (none, no_module) = (std::ptr::null_mut(), std::ptr::null_mut());
             let function = ffi::PyCFunction_NewEx(definition.0.get(), none, no_module);
             module.add(name, Bound::from_owned_ptr_or_err(py, function)?)?;

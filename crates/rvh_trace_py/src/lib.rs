@@ -6,6 +6,10 @@
 //! Rust spans then land in the same trace.
 
 #[cfg(feature = "module")]
+mod api_tracer;
+#[cfg(feature = "module")]
+mod context_var;
+#[cfg(feature = "module")]
 mod current;
 #[cfg(feature = "module")]
 mod exceptions;
@@ -25,6 +29,8 @@ mod share;
 #[cfg(feature = "module")]
 mod span;
 #[cfg(feature = "module")]
+mod spare;
+#[cfg(feature = "module")]
 mod start_log;
 #[cfg(feature = "module")]
 mod values;
@@ -43,6 +49,8 @@ mod _native {
     use super::*;
 
     #[pymodule_export]
+    use super::api_tracer::{ApiTracer, CurrentSpan};
+    #[pymodule_export]
     use super::current::{
         ForeignContext, SpanContext, attach, convert_contexts_by, current_object, detach,
         parse_traceparent,
@@ -59,7 +67,7 @@ mod _native {
         is_set_up, shutdown, stats,
     };
     #[pymodule_export]
-    use super::span::{Ready, Scope, Span, current_context, current_span, start_span};
+    use super::span::{Ready, Span, current_context, current_span};
     #[pymodule_export]
     use super::start_log::log_starts_to;
 

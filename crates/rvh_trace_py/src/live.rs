@@ -173,7 +173,7 @@ pub(crate) fn live_spans(py: Python<'_>, thread_names: HashMap<c_ulong, String>)
     let mut live: Vec<LiveSpan> = spans
         .iter()
         .filter_map(|(span, thread)| {
-            let span = span.cast::<Span>().ok()?.try_borrow().ok()?;
+            let span = span.cast::<Span>().ok()?.get().try_borrow().ok()?;
             Some(LiveSpan {
                 record: span.record.clone(),
                 thread: *thread,

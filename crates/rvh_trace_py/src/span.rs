@@ -3,14 +3,15 @@
 use crate::current::{self, SpanContext};
 use crate::finished::attributes_dict;
 use crate::generators::Call;
-use crate::values::{attributes, each_attribute, shown, with_text, with_value};
+use crate::values::{attributes, shown, with_text, with_value};
 use crate::{exceptions, hot_path, live};
 use pyo3::exceptions::{
-    PyBaseException, PyException, PyGeneratorExit, PyStopIteration, PySystemExit,
+    PyBaseException, PyException, PyGeneratorExit, PyRuntimeError, PyStopIteration, PySystemExit,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rvh_trace::{Fields, Kind, Limits, SAMPLED, SpanRecord, Status, count_coerced as coerced};
+use std::cell::{BorrowError, BorrowMutError, Ref, RefCell, RefMut};
 
 /// Where a span is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,13 +27,50 @@ pub(crate) enum Phase {
 /// What a span of OpenTelemetry's API does with an exception that ends it.
 #[derive(Clone, Copy)]
 pub(crate) struct ApiRules {
-    record_exception: bool,
-    set_status: bool,
+    pub(crate) record_exception: bool,
+    pub(crate) set_status: bool,
 }
 
 /// A piece of work with a start, an end, attributes and a parent. Made by ``span(name)``.
-#[pyclass(module = "rvh_trace", subclass)]
-pub struct Span {
+#[pyclass(module = "rvh_trace", frozen, subclass)]
+pub struct Span(RefCell<State>);
+
+// SAFETY: guarded by the GIL, which all that touches a span's state holds. (A Python without a GIL
+// turns it on for this module.) PyO3's own cell counts its borrows by atomic operations, which take
+// a span 15 ns more.
+unsafe impl Sync for Span {}
+
+impl Span {
+    pub(crate) fn try_borrow(&self) -> Result<Ref<'_, State>, BorrowError> {
+        self.0.try_borrow()
+    }
+
+    #[inline]
+    pub(crate) fn try_borrow_mut(&self) -> Result<RefMut<'_, State>, BorrowMutError> {
+        self.0.try_borrow_mut()
+    }
+
+    /// For an object that is used again.
+    #[inline]
+    pub(crate) fn become_new(&self, state: State) {
+        self.0.replace(state);
+    }
+
+    /// For what may raise, which only a fault of this module makes it do.
+    fn state(&self) -> PyResult<Ref<'_, State>> {
+        self.try_borrow()
+            .map_err(|error| PyRuntimeError::new_err(error.to_string()))
+    }
+}
+
+impl From<State> for Span {
+    fn from(state: State) -> Self {
+        Self(RefCell::new(state))
+    }
+}
+
+/// What is known of a span.
+pub(crate) struct State {
     pub(crate) record: SpanRecord,
     pub(crate) phase: Phase,
     /// Whether what is said about it is kept.
@@ -57,7 +95,7 @@ pub struct Span {
     pub(crate) recorded_exception: (usize, u64),
 }
 
-impl Span {
+impl State {
     pub(crate) fn new(fields: Fields, level: rvh_trace::Level) -> Self {
         Self {
             record: SpanRecord::unstarted(fields, level),
@@ -112,10 +150,7 @@ impl Span {
         self.live.give_back();
         if std::mem::replace(&mut self.recording, false) {
             let end_ns = end_ns.unwrap_or_else(rvh_trace::now_ns);
-            let Some(guard) = rvh_trace::pipeline() else {
-                return;
-            };
-            let Some(pipeline) = guard.as_ref() else {
+            let Some(pipeline) = rvh_trace::pipeline() else {
                 return;
             };
             // The identifiers stay: children and log records still ask for them.
@@ -124,11 +159,14 @@ impl Span {
             pipeline.submit(record);
         }
     }
+}
 
+impl Span {
     /// Records an exception that ends the span, and the error status. The exception is recorded
     /// once for all spans that it leaves, but for spans of OpenTelemetry's API in each.
     pub(crate) fn failed(slf: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) {
         let Ok((api, recorded)) = slf
+            .get()
             .try_borrow()
             .map(|span| (span.api, span.recorded_exception))
         else {
@@ -154,7 +192,7 @@ impl Span {
         };
         let capture = api.map_or(recorded != mark, |rules| rules.record_exception);
         let captured = capture.then(|| exceptions::capture(exception, kind, text));
-        let Ok(mut span) = slf.try_borrow_mut() else {
+        let Ok(mut span) = slf.get().try_borrow_mut() else {
             return;
         };
         if !span.recording {
@@ -174,14 +212,14 @@ impl Span {
             .map(|previous| previous.bind(slf.py()).clone());
         drop(span);
         if let Some(parent) = parent.as_ref().and_then(|p| p.cast::<Self>().ok())
-            && let Ok(mut parent) = parent.try_borrow_mut()
+            && let Ok(mut parent) = parent.get().try_borrow_mut()
         {
             parent.recorded_exception = mark;
         }
     }
 }
 
-impl Drop for Span {
+impl Drop for State {
     fn drop(&mut self) {
         self.live.give_back();
     }
@@ -205,10 +243,7 @@ fn hash(text: &str) -> u64 {
 }
 
 fn limits<T>(with: impl FnOnce(&Limits) -> T) -> Option<T> {
-    let guard = rvh_trace::pipeline()?;
-    guard
-        .as_ref()
-        .map(|pipeline| with(&pipeline.settings.limits))
+    rvh_trace::pipeline().map(|pipeline| with(&pipeline.settings.limits))
 }
 
 #[pymethods]
@@ -216,12 +251,12 @@ impl Span {
     /// Sets the attribute ``key``. bool, int, float, str, bytes and sequences of one of them keep
     /// their type; every other value is recorded as its ``str()``. Never raises.
     pub(crate) fn record(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) {
-        if !slf.try_borrow().is_ok_and(|span| span.recording) {
+        if !slf.get().try_borrow().is_ok_and(|span| span.recording) {
             return;
         }
         let ((), typed) = with_value(value, |value| {
             with_text(key, |key| {
-                if let Ok(mut span) = slf.try_borrow_mut()
+                if let Ok(mut span) = slf.get().try_borrow_mut()
                     && span.recording
                 {
                     limits(|limits| span.record.set(key, value, limits));
@@ -241,7 +276,7 @@ impl Span {
         for mapping in [attributes, fields] {
             let (pairs, count) = self::attributes(mapping);
             coerced(count);
-            if let Ok(mut span) = slf.try_borrow_mut()
+            if let Ok(mut span) = slf.get().try_borrow_mut()
                 && span.recording
             {
                 limits(|limits| {
@@ -262,7 +297,7 @@ impl Span {
         timestamp: Option<u64>,
         fields: Option<&Bound<'_, PyAny>>,
     ) {
-        if !slf.try_borrow().is_ok_and(|span| span.recording) {
+        if !slf.get().try_borrow().is_ok_and(|span| span.recording) {
             return;
         }
         let (mut pairs, count) = self::attributes(attributes);
@@ -271,7 +306,7 @@ impl Span {
         coerced(count + more_count);
         let time = timestamp.unwrap_or_else(rvh_trace::now_ns);
         with_text(name, |name| {
-            if let Ok(mut span) = slf.try_borrow_mut()
+            if let Ok(mut span) = slf.get().try_borrow_mut()
                 && span.recording
             {
                 limits(|limits| span.record.add_event(name, time, &pairs, limits));
@@ -296,7 +331,7 @@ impl Span {
         let Some(context) = current::context_of(context) else {
             return coerced(1);
         };
-        if let Ok(mut span) = slf.try_borrow_mut()
+        if let Ok(mut span) = slf.get().try_borrow_mut()
             && span.recording
         {
             limits(|limits| span.record.add_link(context, &pairs, limits));
@@ -327,7 +362,7 @@ impl Span {
         };
         match status {
             Some(status) => {
-                if let Ok(mut span) = slf.try_borrow_mut()
+                if let Ok(mut span) = slf.get().try_borrow_mut()
                     && span.recording
                 {
                     span.record.set_status(status, &description);
@@ -356,7 +391,7 @@ impl Span {
         let text = shown(exception);
         let mark = (exception.as_ptr() as usize, hash(&text));
         let captured = exceptions::capture(exception, exceptions::kind(exception), text);
-        if let Ok(mut span) = slf.try_borrow_mut()
+        if let Ok(mut span) = slf.get().try_borrow_mut()
             && span.recording
         {
             span.recorded_exception = mark;
@@ -376,7 +411,7 @@ impl Span {
     /// Gives it another name.
     fn update_name(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) {
         with_text(name, |name| {
-            if let Ok(mut span) = slf.try_borrow_mut()
+            if let Ok(mut span) = slf.get().try_borrow_mut()
                 && span.recording
             {
                 span.record.fields.rename(name);
@@ -385,9 +420,13 @@ impl Span {
     }
 
     /// Says which side of a call it is: internal, server, client, producer or consumer.
-    fn set_kind(&mut self, kind: &str) {
+    fn set_kind(&self, kind: &str) {
         match Kind::from_name(&kind.to_ascii_lowercase()) {
-            Some(kind) => self.record.kind = kind,
+            Some(kind) => {
+                if let Ok(mut span) = self.try_borrow_mut() {
+                    span.record.kind = kind;
+                }
+            }
             None => coerced(1),
         }
     }
@@ -395,55 +434,58 @@ impl Span {
     /// Which side of a call it is: a name, or a kind of OpenTelemetry's API where that is in use.
     #[getter]
     fn kind(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        current::kind_to_api(py, self.record.kind)
+        current::kind_to_api(py, self.state()?.record.kind)
     }
 
     /// Its attributes so far, as a copy; none for a span that is over or not recorded.
     #[getter]
     fn attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        attributes_dict(py, &self.record.fields)
+        attributes_dict(py, &self.state()?.record.fields)
     }
 
     /// Whether what is said about it is kept.
-    fn is_recording(&self) -> bool {
-        self.recording
+    fn is_recording(&self) -> PyResult<bool> {
+        Ok(self.state()?.recording)
     }
 
     /// Its name; empty for a span that is over or not recorded.
     #[getter]
-    fn name(&self) -> &str {
-        self.record.name()
+    fn name(&self) -> PyResult<String> {
+        Ok(self.state()?.record.name().to_owned())
     }
 
     /// What travels of it; ``None`` before it is entered and where nothing is recorded.
     #[getter]
-    fn context(&self) -> Option<SpanContext> {
-        self.span_context().map(SpanContext)
+    fn context(&self) -> PyResult<Option<SpanContext>> {
+        Ok(self.state()?.span_context().map(SpanContext))
     }
 
     /// The trace, as 32 hexadecimal digits; zeros when there is none.
     #[getter]
-    fn trace_id(&self) -> String {
-        self.record.trace_id.to_string()
+    fn trace_id(&self) -> PyResult<String> {
+        Ok(self.state()?.record.trace_id.to_string())
     }
 
     /// The span, as 16 hexadecimal digits; zeros when there is none.
     #[getter]
-    fn span_id(&self) -> String {
-        self.record.span_id.to_string()
+    fn span_id(&self) -> PyResult<String> {
+        Ok(self.state()?.record.span_id.to_string())
     }
 
     /// Ends it, now or at ``end_time`` (nanoseconds since 1970), whether or not it is current.
     #[pyo3(signature = (end_time=None))]
-    fn end(&mut self, end_time: Option<u64>) {
-        if self.phase == Phase::Open {
-            self.end_at(end_time);
+    fn end(&self, end_time: Option<u64>) {
+        if let Ok(mut span) = self.try_borrow_mut()
+            && span.phase == Phase::Open
+        {
+            span.end_at(end_time);
         }
     }
 
     /// What travels of it, as OpenTelemetry's API has it where that is in use.
     fn get_span_context(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        current::to_api(py, self.span_context())
+        let context = self.state()?.span_context();
+        current::to_api(py, context)
     }
 
     /// Makes it current, and starts it if it has not begun: for work that goes on in steps, such
@@ -481,12 +523,14 @@ impl Span {
         Ready { value: None }
     }
 
-    fn __repr__(&self) -> String {
-        format!(
+    fn __repr__(&self) -> PyResult<String> {
+        let record = &self.state()?.record;
+        let context = record.context();
+        Ok(format!(
             "<Span {:?} {}>",
-            self.record.name(),
-            self.record.context().traceparent()
-        )
+            record.name(),
+            context.traceparent()
+        ))
     }
 }
 
@@ -524,95 +568,4 @@ pub(crate) fn current_span(py: Python<'_>) -> Py<Span> {
 #[pyfunction]
 pub(crate) fn current_context(py: Python<'_>) -> Option<SpanContext> {
     current::innermost(&current::get(py)?).map(SpanContext)
-}
-
-/// Starts a span of OpenTelemetry's API.
-///
-/// ``parent`` is a ``Span`` or a context, ours or OpenTelemetry's; without one the current span is
-/// the parent, and with ``root`` there is none. ``kind`` is a name, ``links`` are links of the API.
-/// With ``current`` it is made current, until it is left by ``__exit__``.
-#[pyfunction]
-#[pyo3(signature = (scope, name, parent, root, kind, attributes, links, timestamp,
-                    record_exception, set_status_on_exception, current))]
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the arguments of the API's start_span"
-)]
-pub(crate) fn start_span<'py>(
-    py: Python<'py>,
-    scope: &Scope,
-    name: &Bound<'py, PyAny>,
-    parent: Option<&Bound<'py, PyAny>>,
-    root: bool,
-    kind: Option<&str>,
-    attributes: Option<&Bound<'py, PyAny>>,
-    links: Option<Vec<Bound<'py, PyAny>>>,
-    timestamp: Option<u64>,
-    record_exception: bool,
-    set_status_on_exception: bool,
-    current: bool,
-) -> PyResult<Py<Span>> {
-    hot_path::initialise_if_wanted(py);
-    let previous = current::get(py);
-    let parent = match (parent, &previous) {
-        _ if root => None,
-        (Some(parent), _) => current::context_of(parent),
-        (None, Some(previous)) => current::innermost(previous),
-        (None, None) => None,
-    };
-    let Some(guard) = rvh_trace::pipeline() else {
-        return Ok(hot_path::no_op_span(py));
-    };
-    let Some(pipeline) = guard.as_ref() else {
-        return Ok(hot_path::no_op_span(py));
-    };
-    let limits = &pipeline.settings.limits;
-    let fields = with_text(name, |name| Fields::new(name, pipeline.buffer()));
-    let mut span = Span::new(fields, rvh_trace::Level::Info);
-    span.api = Some(ApiRules {
-        record_exception,
-        set_status: set_status_on_exception,
-    });
-    if let Some(kind) = kind.and_then(Kind::from_name) {
-        span.record.kind = kind;
-    }
-    coerced(each_attribute(attributes, |key, value| {
-        span.record.set(key, value, limits)
-    }));
-    for link in links.into_iter().flatten() {
-        let (pairs, count) = self::attributes(link.getattr("attributes").ok().as_ref());
-        coerced(count);
-        if let Some(context) = link
-            .getattr("context")
-            .ok()
-            .as_ref()
-            .and_then(current::context_of)
-        {
-            span.record.add_link(context, &pairs, limits);
-        }
-    }
-    span.record.extra().scope = Some(std::sync::Arc::clone(&scope.0));
-    span.start(parent.as_ref(), timestamp);
-    let span = Bound::new(py, span)?;
-    if let Ok(mut inner) = span.try_borrow_mut()
-        && inner.recording
-    {
-        inner.live = live::Slot::take(&span);
-    }
-    if current {
-        hot_path::resume_span(&span);
-    }
-    Ok(span.unbind())
-}
-
-/// The name and version of an instrumentation library.
-#[pyclass(module = "rvh_trace", frozen)]
-pub struct Scope(std::sync::Arc<(String, String)>);
-
-#[pymethods]
-impl Scope {
-    #[new]
-    fn new(name: String, version: String) -> Self {
-        Self(std::sync::Arc::new((name, version)))
-    }
 }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple,
 };
-use rvh_trace::{Value, ValueRef};
+use rvh_trace::{Limits, SpanRecord, Value, ValueRef, set_new};
 use std::borrow::Cow;
 
 /// What follows of a sequence is left out: an attribute is not a data set.
@@ -185,6 +185,39 @@ pub(crate) fn each_attribute(
         coerced += u64::from(!typed);
     }
     coerced
+}
+
+/// Sets the attributes of a mapping for a span that has none yet. Returns how many had no type of
+/// their own.
+pub(crate) fn set_attributes_of_new(
+    record: &mut SpanRecord,
+    mapping: &Bound<'_, PyAny>,
+    limits: &Limits,
+) -> u64 {
+    let plain = mapping.cast_exact::<PyDict>().ok().filter(|dict| {
+        dict.iter()
+            .all(|(key, value)| key.is_exact_instance_of::<PyString>() && is_plain(&value))
+    });
+    let Some(dict) = plain else {
+        return each_attribute(Some(mapping), |key, value| record.set(key, value, limits));
+    };
+    // Nothing in here calls foreign code, which could change the dictionary; and no key is there
+    // twice.
+    let mut coerced = 0;
+    for (key, value) in dict.iter() {
+        let ((), typed) = with_value(&value, |value| {
+            set_new(&mut record.fields, &utf8(&key), value, limits);
+        });
+        coerced += u64::from(!typed);
+    }
+    coerced
+}
+
+fn is_plain(value: &Bound<'_, PyAny>) -> bool {
+    value.is_exact_instance_of::<PyString>()
+        || value.is_exact_instance_of::<PyInt>()
+        || value.is_exact_instance_of::<PyFloat>()
+        || value.is_exact_instance_of::<PyBool>()
 }
 
 /// The attributes of a mapping, and how many had no type of their own.

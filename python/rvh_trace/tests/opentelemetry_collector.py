@@ -4,6 +4,8 @@ The build takes minutes when nothing is cached, so the program is kept in the us
 under a name that says what it was built from. The tests and the benchmark use the same one.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import json
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 VERSION = "v0.165.0"
 CORE = "go.opentelemetry.io/collector"
@@ -46,7 +49,7 @@ class CannotBuild(Exception):
     """Why there is no collector on this machine."""
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Where the program is kept between runs."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
@@ -55,7 +58,7 @@ def cache_folder():
     return base / "rvh_trace"
 
 
-def build():
+def build() -> Path:
     """Return the program, which is built unless an earlier run has left it."""
     # What its name says is all that it is made of, so it never has to be built twice.
     digest = hashlib.sha256((MANIFEST + GO_MOD).encode()).hexdigest()[:12]
@@ -83,7 +86,7 @@ def build():
     return program
 
 
-def _run(command, folder):
+def _run(command: list[str], folder: str | Path) -> None:
     # Whatever C compiler and flags the environment brings are for other things.
     environment = {k: v for k, v in os.environ.items() if k not in ("GOFLAGS", "GOROOT")}
     environment["CGO_ENABLED"] = "0"
@@ -102,7 +105,15 @@ class OpenTelemetryCollector:
     try again. `endpoints` has its URL by protocol. `stop` ends it; only then all has been written.
     """
 
-    def __init__(self, program, folder, *, tls=None, exporter="file", ports=None):
+    def __init__(
+        self,
+        program: Path,
+        folder: str | Path,
+        *,
+        tls: dict[str, str] | None = None,
+        exporter: str = "file",
+        ports: dict[str, int] | None = None,
+    ) -> None:
         self.file = Path(folder, "received.jsonl")
         ports = ports or {"grpc": 0, "http": 0}
         protocols = {
@@ -111,7 +122,7 @@ class OpenTelemetryCollector:
         }
         # Nothing listens at port 1.
         nowhere = {"endpoint": "http://127.0.0.1:1", "sending_queue": {"enabled": False}}
-        settings = {
+        settings: dict[str, dict[str, Any]] = {
             "file": {"path": str(self.file)},
             "nop": {},
             "otlp_http": nowhere | {"retry_on_failure": {"enabled": False}},
@@ -128,7 +139,9 @@ class OpenTelemetryCollector:
         }
         path = Path(folder, "config.yaml")
         path.write_text(json.dumps(config), encoding="utf-8")
-        group = subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0
+        group = 0
+        if sys.platform == "win32":
+            group = subprocess.CREATE_NEW_PROCESS_GROUP
         self.process = subprocess.Popen(
             [program, "--config", path],
             stdout=subprocess.DEVNULL,
@@ -137,12 +150,14 @@ class OpenTelemetryCollector:
             encoding="utf-8",
             creationflags=group,
         )
-        self.endpoints = {}
+        self.endpoints: dict[str, str] = {}
         scheme = "https" if tls else "http"
         host = "localhost" if tls else "127.0.0.1"
-        said = []
+        said: list[str] = []
         # It says which ports it was given, and ends, or says that it is ready.
-        for line in self.process.stderr:
+        errors = self.process.stderr
+        assert errors is not None
+        for line in errors:
             said.append(line)
             with contextlib.suppress(ValueError):
                 entry = json.loads(line)
@@ -155,13 +170,15 @@ class OpenTelemetryCollector:
         else:
             raise RuntimeError("the collector did not start: " + "".join(said[-5:]))
         # Read on, or it would wait for a reader one day.
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        threading.Thread(target=errors.read, daemon=True).start()
 
-    def stop(self):
+    def stop(self) -> list[Any]:
         """End it, and return the OTLP JSON of each batch that it wrote."""
         if self.process.poll() is None:
-            on_windows = sys.platform == "win32"
-            self.process.send_signal(signal.CTRL_BREAK_EVENT if on_windows else signal.SIGTERM)
+            end = signal.SIGTERM
+            if sys.platform == "win32":
+                end = signal.CTRL_BREAK_EVENT
+            self.process.send_signal(end)
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:

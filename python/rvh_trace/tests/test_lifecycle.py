@@ -13,8 +13,9 @@ from rvh_trace import span
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 
 
-def run(code, collector, *, check=True, **options):
+def run(code, collector, *, check=True, variables=None, **options):
     environment = dict(os.environ, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint)
+    environment |= variables or {}
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -224,3 +225,46 @@ def test_the_first_span_sets_up_where_the_environment_says_so(collector):
     finally:
         del os.environ["RVH_TRACE_AUTO"]
     assert names(collector) == ["first", "second"]
+
+
+@pytest.mark.parametrize("by_methods", [False, True])
+def test_the_context_is_kept_also_without_the_interpreters_own_functions(collector, by_methods):
+    environment = {"RVH_TRACE_CONTEXT_VAR_BY_METHODS": "1"} if by_methods else {}
+    run(
+        """
+        import contextvars, rvh_trace
+        rvh_trace.init_tracing()
+        with rvh_trace.span("outer") as outer:
+            with rvh_trace.span("inner"):
+                pass
+            assert rvh_trace.current_span() is outer
+            left = rvh_trace.span("left elsewhere")
+            other = contextvars.copy_context()
+            other.run(left.__enter__)
+            left.__exit__(None, None, None)
+            assert rvh_trace.current_span() is outer
+            assert other.run(rvh_trace.current_span) is left
+        assert rvh_trace.current_context() is None
+        """,
+        collector,
+        variables=environment,
+    )
+    by_name = {item["name"]: item for item in collector.spans}
+    assert by_name["inner"]["parent_span_id"] == by_name["outer"]["span_id"]
+    assert by_name["left elsewhere"]["parent_span_id"] == by_name["outer"]["span_id"]
+
+
+def test_a_span_object_is_used_again_only_when_nobody_has_it(memory):
+    kept = []
+    for number in range(20):
+        with span(f"kept {number}") as opened:
+            kept.append(opened)
+        with span("not kept"):
+            pass
+        with span(f"looked at {number}"):
+            kept.append(rvh_trace.current_span())
+    assert len({id(item) for item in kept}) == 40
+    assert [item.span_id for item in kept] == [
+        item.span_id for item in rvh_trace.finished_spans() if item.name != "not kept"
+    ]
+    assert not any(item.is_recording() for item in kept)

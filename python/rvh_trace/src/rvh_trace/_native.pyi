@@ -1,6 +1,6 @@
 # Written by hand: the generated stubs of PyO3 know neither the functions of hot_path.rs nor the
 # types of what Python objects are passed through. tests/test_stubs.py compares it to the module.
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from logging import Logger
 from os import PathLike
 from types import TracebackType
@@ -103,11 +103,54 @@ class ForeignContext:
     @property
     def context(self) -> object: ...
 
-@final
-class Scope:
-    def __new__(cls, name: str, version: str) -> Self: ...
+class ApiTracer:
+    def __new__(
+        cls,
+        name: str,
+        version: str,
+        shares_context: bool,
+        parent_in: Callable[[Any], object],
+        decorated: Callable[..., Callable[..., object]],
+        /,
+    ) -> Self: ...
+    def start_span(
+        self,
+        name: str,
+        context: object = None,
+        kind: object = None,
+        attributes: Mapping[str, Any] | None = None,
+        links: Iterable[Any] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> Span: ...
+    def start_as_current_span(
+        self,
+        name: str,
+        context: object = None,
+        kind: object = None,
+        attributes: Mapping[str, Any] | None = None,
+        links: Iterable[Any] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+        end_on_exit: bool = True,
+    ) -> CurrentSpan: ...
 
 @final
+class CurrentSpan:
+    def __enter__(self) -> Span: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def __call__[**P, R](self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    def start(self) -> Span: ...
+    def leave(self, span: Span, error: BaseException | None = None, /) -> None: ...
+
 class Event:
     @property
     def name(self) -> str: ...
@@ -182,21 +225,9 @@ class LiveSpan:
     def thread_name(self) -> str: ...
 
 def span(name: str, /, **fields: object) -> Span: ...
-def opening(name: str, /, **fields: object) -> Callable[[], Span]: ...
+def opening(name: str, /, **fields: object) -> tuple[Callable[[], Span], Callable[[], Span]]: ...
+def leave(span: Span, error: BaseException | None = None, /) -> None: ...
 def current_span() -> Span: ...
-def start_span(
-    scope: Scope,
-    name: str,
-    parent: object,
-    root: bool,
-    kind: str | None,
-    attributes: Mapping[str, object] | None,
-    links: Sequence[object] | None,
-    timestamp: int | None,
-    record_exception: bool,
-    set_status_on_exception: bool,
-    current: bool,
-) -> Span: ...
 def convert_contexts_by(
     to_api: Callable[[SpanContext | None], object],
     from_api: Callable[[Any], SpanContext | None],

@@ -13,48 +13,88 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
 
 from rvh_trace import _native, setup
+from rvh_trace.decorator import around_coroutine, around_function
 from rvh_trace.opentelemetry_context import RuntimeContext, parent_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextvars import Token
     from types import TracebackType
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Link, SpanKind
     from opentelemetry.util.types import Attributes
+
+    type Entered = tuple[_native.Span, Token[Context]]
 
 trace_api.Span.register(_native.Span)
 
-_INTERNAL = trace_api.SpanKind.INTERNAL
+
+def _parent_in(context: Context | None) -> object:
+    return parent_in(trace_api.get_current_span(context))
+
+
+def _decorated(
+    function: Callable[..., Any], enter: Callable[[], Any], leave: Callable[..., None]
+) -> Callable[..., object]:
+    """Return a function that does what another one does, in a span for each call."""
+    around = around_coroutine if inspect.iscoroutinefunction(function) else around_function
+    wrapper: Any = around(function, enter, leave)
+    return functools.wraps(function)(wrapper)
+
+
+class Tracer(_native.ApiTracer, trace_api.Tracer):  # type: ignore[misc]
+    """Makes spans for one instrumentation library.
+
+    It starts spans in compiled code, by the arguments that the API has. What
+    ``start_as_current_span`` gives is for ``with``, or decorates functions and coroutines.
+    """
+
+    def __new__(cls, name: str, version: str | None = None) -> Self:
+        """Make a tracer; ``provider.get_tracer`` does it."""
+        shares_context = RuntimeContext.is_active()
+        return super().__new__(
+            cls, name or "", version or "", shares_context, _parent_in, _decorated
+        )
+
+
+class TracerBesideContext(Tracer):
+    """The same where OpenTelemetry keeps its context itself."""
+
+    def start_as_current_span(  # type: ignore[override]
+        self, *arguments: Any, **named: Any
+    ) -> CurrentSpan:
+        """Start a span and make it current in both contexts."""
+        return CurrentSpan(super().start_as_current_span(*arguments, **named))
 
 
 class CurrentSpan:
-    """A span for ``with``, or for each call of a decorated function or coroutine."""
+    """A span that is current in our context and in OpenTelemetry's."""
 
-    __slots__ = ("_arguments", "_end_on_exit", "_span", "_token", "_tracer")
+    __slots__ = ("_entered", "_in_ours")
 
-    _span: _native.Span
-    _token: Token[Context]
+    _entered: Entered
 
-    def __init__(self, tracer: Tracer, arguments: tuple[Any, ...], end_on_exit: bool) -> None:
-        self._tracer = tracer
-        self._arguments = arguments
-        self._end_on_exit = end_on_exit
+    def __init__(self, in_ours: _native.CurrentSpan) -> None:
+        self._in_ours = in_ours
 
-    def __enter__(self) -> trace_api.Span:
-        tracer = self._tracer
-        self._span = span = tracer.start(*self._arguments, current=True)
-        shown: Any = span
-        if not tracer.shares_context:
-            self._token = context_api.attach(trace_api.set_span_in_context(shown))
-        return shown  # type: ignore[no-any-return]
+    def _enter(self) -> Entered:
+        span: Any = self._in_ours.start()
+        return span, context_api.attach(trace_api.set_span_in_context(span))
+
+    def _leave(self, entered: Entered, error: BaseException | None = None) -> None:
+        span, token = entered
+        context_api.detach(token)
+        self._in_ours.leave(span, error)
+
+    def __enter__(self) -> _native.Span:
+        self._entered = self._enter()
+        return self._entered[0]
 
     def __exit__(
         self,
@@ -62,123 +102,11 @@ class CurrentSpan:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._tracer.shares_context:
-            context_api.detach(self._token)
-        if self._end_on_exit:
-            self._span.__exit__(kind, exception, traceback)
-        else:
-            if exception is not None:
-                self._span.failed(exception)
-            self._span.suspend()
+        self._leave(self._entered, exception)
 
-    def __call__[**P, R](self, function: Callable[P, R]) -> Callable[P, R]:
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., object]:
         """Make a span of each call."""
-        again = functools.partial(CurrentSpan, self._tracer, self._arguments, self._end_on_exit)
-        wrapper: Any
-        if inspect.iscoroutinefunction(function):
-
-            async def wrapper(*args: P.args, **kwargs: P.kwargs) -> object:
-                with again():
-                    return await function(*args, **kwargs)
-
-        else:
-
-            def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-                with again():
-                    return function(*args, **kwargs)
-
-        decorated: Callable[P, R] = functools.wraps(function)(wrapper)
-        return decorated
-
-
-class Tracer(trace_api.Tracer):
-    """Makes spans for one instrumentation library."""
-
-    def __init__(self, name: str, version: str | None) -> None:
-        self._scope = _native.Scope(name or "", version or "")
-        self.shares_context = RuntimeContext.is_active()
-
-    def start(
-        self,
-        name: str,
-        context: Context | None,
-        kind: SpanKind,
-        attributes: Attributes,
-        links: Sequence[Link] | None,
-        start_time: int | None,
-        record_exception: bool,
-        set_status_on_exception: bool,
-        *,
-        current: bool,
-    ) -> _native.Span:
-        """Start a span, as ``start_span`` of the API does, and perhaps make it current."""
-        parent = None
-        if context is not None or not self.shares_context:
-            parent = parent_in(trace_api.get_current_span(context))
-        return _native.start_span(
-            self._scope,
-            name,
-            parent,
-            # With OpenTelemetry's own context a span of ours may be the inner one.
-            parent is None and context is not None,
-            None if kind is _INTERNAL else kind.name.lower(),
-            attributes,
-            links,
-            start_time,
-            record_exception,
-            set_status_on_exception,
-            current,
-        )
-
-    def start_span(
-        self,
-        name: str,
-        context: Context | None = None,
-        kind: SpanKind = _INTERNAL,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        start_time: int | None = None,
-        record_exception: bool = True,
-        set_status_on_exception: bool = True,
-    ) -> trace_api.Span:
-        """Start a span, which is not made current."""
-        span: Any = self.start(
-            name,
-            context,
-            kind,
-            attributes,
-            links,
-            start_time,
-            record_exception,
-            set_status_on_exception,
-            current=False,
-        )
-        return span  # type: ignore[no-any-return]
-
-    def start_as_current_span(  # type: ignore[override]
-        self,
-        name: str,
-        context: Context | None = None,
-        kind: SpanKind = _INTERNAL,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        start_time: int | None = None,
-        record_exception: bool = True,
-        set_status_on_exception: bool = True,
-        end_on_exit: bool = True,
-    ) -> CurrentSpan:
-        """Start a span and make it current, for a ``with`` block or as a decorator."""
-        arguments = (
-            name,
-            context,
-            kind,
-            attributes,
-            links,
-            start_time,
-            record_exception,
-            set_status_on_exception,
-        )
-        return CurrentSpan(self, arguments, end_on_exit)
+        return _decorated(function, self._enter, self._leave)
 
 
 class TracerProvider(trace_api.TracerProvider):
@@ -195,7 +123,8 @@ class TracerProvider(trace_api.TracerProvider):
         attributes: Attributes = None,
     ) -> Tracer:
         """Return a tracer for an instrumentation library."""
-        return Tracer(instrumenting_module_name, instrumenting_library_version)
+        tracer = Tracer if RuntimeContext.is_active() else TracerBesideContext
+        return tracer(instrumenting_module_name, instrumenting_library_version)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export what is queued."""
