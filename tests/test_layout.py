@@ -162,6 +162,18 @@ def test_recipes_are_of_one_shape(name: str) -> None:
     assert any(test.get("package_contents", {}).get("strict") for test in tests)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_distribution_has_the_licences(name: str) -> None:
+    """In its own folder: pyproject.toml can name none above it (PEP 639)."""
+    licences = sorted(ROOT.glob("LICENSE-*"))
+    assert [path.name for path in licences] == ["LICENSE-APACHE", "LICENSE-MIT"]
+    for path in licences:
+        copy = ROOT / "python" / name / path.name
+        assert copy.read_text(encoding="utf-8") == path.read_text(encoding="utf-8")
+    project = read_toml(ROOT / "python" / name / "pyproject.toml")["project"]
+    assert project["license-files"] == ["LICENSE-*"]
+
+
 def test_tasks_name_no_package_and_are_described() -> None:
     text = WORKSPACE.manifest.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 200

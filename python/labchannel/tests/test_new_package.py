@@ -66,7 +66,7 @@ def checkout(tmp_path, monkeypatch):
     root = tmp_path / "a checkout, größer"
     for folder in ("crates/apple", "crates/pear", "crates/only_py", "python/plum", "recipes/fig"):
         (root / folder).mkdir(parents=True)
-    texts = {"Cargo.toml": CARGO, "Cargo.lock": LOCK, "pixi.toml": PIXI}
+    texts = {"Cargo.toml": CARGO, "Cargo.lock": LOCK, "pixi.toml": PIXI, "LICENSE-A": "Free.\n"}
     for name, text in {**texts, "recipes/variants.yaml": 'python_min:\n  - "3.13"\n'}.items():
         (root / name).write_text(text, encoding="utf-8", newline="\n")
     monkeypatch.setenv("LABCHANNEL_CACHE", str(tmp_path / "cache"))

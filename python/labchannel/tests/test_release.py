@@ -1,5 +1,6 @@
 """What is said before a release, and source distributions that are whole."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -36,23 +37,28 @@ def test_a_version_without_its_changes_is_refused(workspace):
 
 # A backend of a few lines: its distributions are what their names say, and no more.
 BACKEND = """\
-import tarfile, zipfile
+import os, tarfile, zipfile
+PKG_INFO = "PKG-INFO" if os.path.exists("PKG-INFO") else "about"
 def build_sdist(folder, settings=None):
     with tarfile.open(f"{folder}/plain-1.0.tar.gz", "w:gz") as archive:
         for name in NAMES:
             archive.add(name, f"plain-1.0/{name}")
+        archive.add(PKG_INFO, "plain-1.0/PKG-INFO")
     return "plain-1.0.tar.gz"
 def build_wheel(folder, settings=None, metadata=None):
     name = "plain-1.0-py3-none-any.whl"
     with zipfile.ZipFile(f"{folder}/{name}", "w") as archive:
         archive.write("plain.py")
-        about = "Metadata-Version: 2.1\\nName: plain\\nVersion: 1.0\\n"
-        archive.writestr("plain-1.0.dist-info/METADATA", about)
+        with open(PKG_INFO) as about:
+            archive.writestr("plain-1.0.dist-info/METADATA", about.read())
+        for licence in LICENCES:
+            archive.write(licence, f"plain-1.0.dist-info/licenses/{licence}")
         archive.writestr("plain-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\n"
             "Generator: plain\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
         archive.writestr("plain-1.0.dist-info/RECORD", "")
     return name
 """
+ABOUT = "Metadata-Version: 2.4\nName: plain\nVersion: 1.0\n"
 PROJECT = """\
 [build-system]
 requires = []
@@ -68,19 +74,23 @@ version = "1.0"
 def plain(tmp_path, monkeypatch):
     monkeypatch.setenv("LABCHANNEL_CACHE", str(tmp_path / "cache"))
 
-    def make(*names):
+    def make(*names, named=("LICENSE-A",), in_wheel=("LICENSE-A",)):
         folder = tmp_path / "python" / "plain"
         folder.mkdir(parents=True)
         (folder / "pyproject.toml").write_text(PROJECT)
-        (folder / "backend.py").write_text(BACKEND.replace("NAMES", repr(names)))
+        backend = BACKEND.replace("NAMES", repr(names)).replace("LICENCES", repr(in_wheel))
+        (folder / "backend.py").write_text(backend)
         (folder / "plain.py").write_text("")
+        (folder / "LICENSE-A").write_text("Do as you like.")
+        licences = "".join(f"License-File: {name}\n" for name in named)
+        (folder / "about").write_text(f"{ABOUT}{licences}")
         return Workspace(tmp_path)
 
     return make
 
 
 def test_a_source_distribution_and_the_wheel_that_it_gives(plain):
-    workspace = plain("pyproject.toml", "backend.py", "plain.py")
+    workspace = plain("pyproject.toml", "backend.py", "plain.py", "LICENSE-A")
     built = list(build_sdists(workspace, Progressor(quiet=True)))
     assert [name.replace("\\", "/") for name in built] == [
         "dist/plain-1.0.tar.gz",
@@ -91,9 +101,25 @@ def test_a_source_distribution_and_the_wheel_that_it_gives(plain):
 
 
 def test_one_that_lacks_a_file_is_refused(plain):
-    workspace = plain("pyproject.toml", "backend.py")
+    workspace = plain("pyproject.toml", "backend.py", "LICENSE-A")
     with pytest.raises(LabchannelError, match=r"no wheel can be built from plain-1\.0\.tar\.gz"):
         list(build_sdists(workspace, Progressor(quiet=True)))
+    assert list(workspace.dist.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "licences", "fault"),
+    [
+        ((), {"in_wheel": ()}, "plain-1.0.tar.gz has no LICENSE-A"),
+        (("LICENSE-A",), {"in_wheel": ()}, "plain-1.0-py3-none-any.whl has no LICENSE-A"),
+        (("LICENSE-A",), {"named": ()}, "plain-1.0.tar.gz has no License-File in its metadata"),
+    ],
+)
+def test_one_without_its_licence_is_refused(plain, files, licences, fault):
+    workspace = plain("pyproject.toml", "backend.py", "plain.py", *files, **licences)
+    with pytest.raises(LabchannelError, match=re.escape(fault)) as caught:
+        list(build_sdists(workspace, Progressor(quiet=True)))
+    assert "license-files" in caught.value.mend
     assert list(workspace.dist.iterdir()) == []
 
 

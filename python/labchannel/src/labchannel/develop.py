@@ -71,7 +71,7 @@ def develop(workspace: Workspace, progress: Progressor) -> Iterator[str]:
 def _inputs(workspace: Workspace, folder: Path) -> str:
     files = [path for pattern in _INPUT_GLOBS for path in sorted(workspace.root.glob(pattern))]
     files += sorted(folder.glob("src/**/*"))
-    files += [folder / "pyproject.toml", folder / "README.md"]
+    files += [folder / "pyproject.toml", folder / "README.md", *sorted(folder.glob("LICENSE-*"))]
     return tree_sha256(
         workspace.root, [path for path in files if path.is_file() and path.suffix != ".pyc"]
     )

@@ -194,7 +194,7 @@ def _dependencies(workspace: Workspace) -> Iterator[tuple[str, list[str]]]:
 def _make(workspace: Workspace, name: str) -> list[str]:
     """Write everything beside the checkout's files first, then move it into place or back out."""
     root = workspace.root
-    made = _rendered(name, _values(workspace, name))
+    made = _rendered(name, _values(workspace, name)) | _licences(workspace, name)
     manifest, lock = root / "Cargo.toml", root / "Cargo.lock"
     with (
         tempfile.TemporaryDirectory(
@@ -269,6 +269,17 @@ def _rendered(name: str, values: Mapping[str, str]) -> dict[str, str]:
             text = text.replace(placeholder, value)
         made[path.removesuffix(_TEMPLATE).replace("__NAME__", name)] = text
     return made
+
+
+def _licences(workspace: Workspace, name: str) -> dict[str, str]:
+    """Copies of the checkout's licences: a distribution carries none from above its own folder."""
+    licences = sorted(workspace.root.glob("LICENSE-*"))
+    if not licences:
+        raise LabchannelError(
+            f"{workspace.root} has no LICENSE-* that the package could carry",
+            "Restore them from version control: git checkout",
+        )
+    return {f"python/{name}/{path.name}": path.read_text(encoding="utf-8") for path in licences}
 
 
 def _templates(folder: Traversable, where: str) -> Iterator[tuple[str, Traversable]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from labchannel.cache import cache_folder
 from labchannel.develop import native_packages
+from labchannel.distribution import check_licences
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
 from labchannel.workspace import Workspace, read_toml
@@ -56,22 +57,27 @@ def build_sdists(workspace: Workspace, progress: Progressor) -> Iterator[str]:
     """Build every source distribution into dist/, and a wheel from each; yields a line for each.
 
     The wheel shows that nothing is missing. That of a pure package is for every system, and goes
-    to dist/ too; compiled ones are made by `wheels`.
+    to dist/ too; compiled ones are made by `wheels`. What is compiled already for the environment
+    (`develop`, `wheels`) is not compiled again: without that it takes as long as those do.
 
     Raises
     ------
     LabchannelError
-        A source distribution can't be made, or no wheel can be built from it.
+        A source distribution can't be made, no wheel can be built from it, or one of the two lacks
+        a licence.
     """
     native = native_packages(workspace)
     folders = workspace.python_packages
     workspace.dist.mkdir(exist_ok=True)
-    with progress.stage("sdists", len(folders)) as step:
+    with progress.stage("sdists", 2 * len(folders)) as step:
         for folder in folders:
             step(folder.name)
             with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as scratch:
                 sdist = _build(folder, Path(scratch))
+                step(f"{folder.name}: a wheel from it")
                 wheel = _wheel_of(workspace, sdist, Path(scratch) / "wheels")
+                for made in (sdist, wheel):
+                    check_licences(made)
                 kept = [sdist] if folder in native else [sdist, wheel]
                 for file in kept:
                     shutil.move(file, workspace.dist / file.name)

@@ -13,6 +13,7 @@ from packaging.utils import parse_wheel_filename
 
 from labchannel.cache import cache_folder
 from labchannel.develop import native_packages
+from labchannel.distribution import check_licences
 from labchannel.environment import current_platform, fresh_environment, python_of
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
@@ -26,7 +27,7 @@ def build_wheels(workspace: Workspace, progress: Progressor) -> Iterator[str]:
     Raises
     ------
     LabchannelError
-        A build failed, a wheel is not abi3, or it can't be installed or imported.
+        A build failed, a wheel is not abi3, lacks a licence, or can't be installed or imported.
     """
     upstream = find_upstream(workspace, progress)
     wheels = []
@@ -69,6 +70,7 @@ def _build(workspace: Workspace, folder: Path) -> Path:
                 f"{built[0].name} is not for the stable ABI",
                 "Take pyo3 from the workspace's dependencies: its abi3 feature is set there",
             )
+        check_licences(built[0])
         workspace.dist.mkdir(exist_ok=True)
         for older in workspace.dist.glob(f"{folder.name}-*.whl"):
             older.unlink()

@@ -67,7 +67,7 @@ def compiler_contents(zig: LockedWheel, cache: Path) -> list[Contents]:
         Contents(
             name=f"gcc_{platform}",
             version=zig.version,
-            source="\n".join([activation_script(cache), *_programs().values()]),
+            source="\n".join([activation_script(zig.version, cache), *_programs().values()]),
             subdir=platform,
             license="MIT",
             summary="The C compiler of the toolchain channel: zig cc under conda-forge's names",
@@ -98,13 +98,18 @@ def _programs() -> dict[str, str]:
     }
 
 
-def activation_script(cache: Path) -> str:
-    """What a build environment sources (sh)."""
+def activation_script(version: str, cache: Path) -> str:
+    """What a build environment sources (sh).
+
+    The programs are named without their folder. cargo takes the linker's and the compiler's path
+    for something that a crate was compiled with: every environment would compile all of them anew.
+    """
     return f"""\
-export CC="$CONDA_PREFIX/bin/{TRIPLE}-cc"
-export CXX="$CONDA_PREFIX/bin/{TRIPLE}-c++"
-export AR="$CONDA_PREFIX/bin/{TRIPLE}-ar"
-export RANLIB="$CONDA_PREFIX/bin/{TRIPLE}-ranlib"
+export CC="{TRIPLE}-cc"
+export CXX="{TRIPLE}-c++"
+export AR="{TRIPLE}-ar"
+export RANLIB="{TRIPLE}-ranlib"
+export CC_VERSION="zig-{version}"
 export ZIG_GLOBAL_CACHE_DIR="{cache}/zig"
 export ZIG_LOCAL_CACHE_DIR="{cache}/zig"
 export CFLAGS="${{CFLAGS:-}} -O2 -fPIC -ffile-prefix-map={cache}/cargo-home=/cargo"
@@ -136,5 +141,5 @@ def stage_compiler(contents: Contents, wheel: Path, cache: Path, stage: Path) ->
         folder = stage / "etc" / "conda" / "activate.d"
         folder.mkdir(parents=True)
         (folder / f"activate-{contents.name}.sh").write_text(
-            activation_script(cache), encoding="utf-8"
+            activation_script(contents.version, cache), encoding="utf-8"
         )

@@ -22,6 +22,9 @@ RUST_TARGETS = {"linux-64": "x86_64-unknown-linux-gnu"}
 
 RUST_LICENSE = "MIT OR Apache-2.0"
 
+WORKSPACE_WRAPPER = "rustc-of-this-environment"
+"""A program of the environment that does nothing but run rustc; its path is what counts."""
+
 NO_RUST = (
     "Install Rust with rustup (its default profile), so that rustc is on PATH, and start again"
 )
@@ -174,17 +177,23 @@ def rust_contents(entry: LockedRust, cache: Path) -> list[Contents]:
 
 
 def activation_script(entry: LockedRust, cache: Path) -> str:
-    """What a build environment sources (sh)."""
+    """What a build environment sources (sh); it comes after the one of the C compiler."""
     target = RUST_TARGETS[entry.platform]
     variable = target.replace("-", "_").upper()
     return f"""\
 export CARGO_HOME="{cache}/cargo-home"
-export CARGO_TARGET_DIR="{cache}/cargo-target/{entry.version}"
+export CARGO_TARGET_DIR="{cache}/cargo-target/{entry.version}${{CC_VERSION:+-$CC_VERSION}}"
 export CARGO_BUILD_TARGET="{target}"
 export CARGO_TARGET_{variable}_LINKER="${{CC:-cc}}"
 # Binaries must not tell where they were built. Paths inside the workspace are relative already,
 # and a flag that named the build folder would compile every crate anew for every recipe.
 export RUSTFLAGS="${{RUSTFLAGS:-}} --remap-path-prefix={cache}/cargo-home=/cargo"
+# cargo tells a workspace's own crates by their places in it and by their files' times, and would
+# take one checkout's for another's. What another wrapper compiled it keeps apart. A recipe's build
+# needs none: its sources are fresh copies, and the wrapper's path would change its bytes.
+if [ -z "${{CONDA_BUILD:-}}" ]; then
+    export RUSTC_WORKSPACE_WRAPPER="$CONDA_PREFIX/bin/{WORKSPACE_WRAPPER}"
+fi
 """
 
 
@@ -194,6 +203,10 @@ def stage_rust(contents: Contents, root: Path, stage: Path) -> None:
         folder = stage / "etc" / "conda" / "activate.d"
         folder.mkdir(parents=True)
         (folder / f"activate-{contents.name}.sh").write_text(contents.source, encoding="utf-8")
+        wrapper = stage / "bin" / WORKSPACE_WRAPPER
+        wrapper.parent.mkdir()
+        wrapper.write_text('#!/bin/sh\nexec "$@"\n', encoding="utf-8")
+        wrapper.chmod(0o755)
         return
     std = contents.name.startswith("rust-std-")
     for path in toolchain_files(root):
