@@ -1,6 +1,6 @@
-"""The indexes of a channel folder: rattler's own, and the two that it does not write.
+"""The indexes of a channel folder: rattler's own, and those that are not left to it.
 
-`rattler.index.index_fs` writes repodata.json, repodata.json.zst and the shards. What is added here:
+`rattler.index.index_fs` writes repodata.json and the shards. What is added here: repodata.json.zst,
 run_exports.json (CEP 12) and channeldata.json (conda's page on channels; the fields that packages
 can say something about), both from the packages' own info/ files, and the removal of what index_fs
 leaves behind (shards of earlier indexes, temporary files).
@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import zstandard
 from rattler import Subdir, Version
 from rattler.exceptions import InvalidVersionError
 from rattler.index import index_fs
@@ -34,6 +35,9 @@ OnStep = Callable[[str], None]
 
 # index_fs holds each package that it reads whole in memory.
 _PARALLEL_PACKAGES = 2
+
+# index_fs's own.
+_ZSTD_LEVEL = 19
 
 _ABOUT_FIELDS = (
     "description",
@@ -80,6 +84,7 @@ def build_index(folder: Path, *, force: bool = True, on_step: OnStep | None = No
         shutil.rmtree(folder / layout.INDEXER_WORK, ignore_errors=True)
         for subdir, found in packages.items():
             _drop_leftovers(folder / subdir)
+            _compress_repodata(folder / subdir)
             _write_json(folder / subdir / layout.RUN_EXPORTS, run_exports(subdir, found))
         say("writing channeldata")
         _write_json(folder / layout.CHANNELDATA, channeldata(packages))
@@ -111,7 +116,7 @@ def _index_packages(folder: Path, *, force: bool) -> None:
         asyncio.run(
             index_fs(
                 folder,
-                write_zst=True,
+                write_zst=False,
                 write_shards=True,
                 force=force,
                 max_parallel=_PARALLEL_PACKAGES,
@@ -123,6 +128,13 @@ def _index_packages(folder: Path, *, force: bool) -> None:
             f"the channel {folder} can't be indexed: {error}",
             "Check free space and the folder's permissions, then try again",
         ) from error
+
+
+def _compress_repodata(folder: Path) -> None:
+    # index_fs would do it as a stream of unknown length, for which zstd takes and clears a hundred
+    # megabytes: most of the time that a small channel takes. A known length is in the frame, too.
+    data = (folder / layout.REPODATA).read_bytes()
+    (folder / layout.REPODATA_ZST).write_bytes(zstandard.compress(data, _ZSTD_LEVEL))
 
 
 def _drop_leftovers(folder: Path) -> None:
