@@ -23,7 +23,9 @@ use crate::ids::Ids;
 use crate::runs::Run;
 use crate::scores::Scores;
 use crate::threads::{in_threads, in_threads_with, threads_for};
-use crate::time::{OPEN, TimeUnit, micros_from_seconds, micros_from_text, micros_from_unit};
+use crate::time::{
+    Naive, OPEN, TimeUnit, micros_from_seconds, micros_from_text_in, micros_from_unit,
+};
 use crate::transfers::{Transfer, Transfers, missing_column};
 use crate::weight::{Weight, narrow_float_units};
 
@@ -60,10 +62,11 @@ impl Holds {
             }
             Column::default()
         };
-        let start = instants(needed(Field::Start)?, false).map_err(at(Field::Start))?;
+        let start =
+            instants(needed(Field::Start)?, false, &self.naive).map_err(at(Field::Start))?;
         let (end, closed) = match column(Field::End) {
             Some(array) => (
-                instants(array, true).map_err(at(Field::End))?,
+                instants(array, true, &self.naive).map_err(at(Field::End))?,
                 array.logical_null_count() == 0,
             ),
             None => (vec![OPEN; batch.num_rows()].into(), false),
@@ -227,15 +230,9 @@ impl Holds {
 
 /// Says that a table has not all columns that holds need.
 pub(crate) fn no_column(field: Field, schema: &Schema) -> HoldError {
-    let names: Vec<&str> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
-    HoldError::Argument(format!(
-        "there is no column \"{field}\"; the columns are {}",
-        names.join(", ")
-    ))
+    let fields = schema.fields().iter();
+    let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+    HoldError::no_column(field.name(), &names)
 }
 
 impl Transfers {
@@ -305,8 +302,8 @@ impl Transfers {
                 _ => Ok(None),
             }
         };
-        let times =
-            instants(column("block_timestamp")?, false).map_err(wrong("block_timestamp"))?;
+        let times = instants(column("block_timestamp")?, false, &Naive::Utc)
+            .map_err(wrong("block_timestamp"))?;
         for row in 0..batch.num_rows() {
             self.push(&Transfer {
                 token_address: token.get(row),
@@ -634,7 +631,15 @@ fn dictionary_codes<K: ArrowDictionaryKeyType>(
         .into())
 }
 
-fn instants(array: &ArrayRef, open: bool) -> Result<Column<i64>, (usize, Fault)> {
+fn instants(array: &ArrayRef, open: bool, naive: &Naive) -> Result<Column<i64>, (usize, Fault)> {
+    let names_no_zone = matches!(
+        array.data_type(),
+        DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64
+    );
+    if names_no_zone && *naive != Naive::Utc {
+        let as_utc = instants(array, open, &Naive::Utc)?;
+        return collect_instants(array, |row| naive.instant(as_utc[row]));
+    }
     if !open && let Some(row) = first_null(array) {
         return Err((row, Fault::Missing));
     }
@@ -674,7 +679,7 @@ fn instants(array: &ArrayRef, open: bool) -> Result<Column<i64>, (usize, Fault)>
         DataType::Float64 => each::<Float64Type>(array, micros_from_seconds),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             let text = Text::new(array);
-            collect_instants(array, |row| micros_from_text(text.get(row)))
+            collect_instants(array, |row| micros_from_text_in(text.get(row), naive))
         }
         DataType::Null if open => Ok(vec![OPEN; array.len()].into()),
         other => Err((

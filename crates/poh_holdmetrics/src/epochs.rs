@@ -1,10 +1,9 @@
 //! Epochs: consecutive windows of one length, in seconds or by the calendar.
 
-use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ToSpan};
 
 use crate::error::HoldError;
-use crate::time::in_range;
+use crate::time::{in_range, zone_named};
 
 /// More epochs than anyone reads: a wrong length is likelier.
 const MOST: usize = 1_000_000;
@@ -42,15 +41,11 @@ pub fn epoch_boundaries(
         Every::Months(months) => (months, |count| count.months()),
     };
     if count <= 0 {
-        return Err(wrong(format!(
-            "an epoch is {count} long; it is longer than nothing"
-        )));
+        return Err(wrong(
+            "an epoch is longer than nothing; give an `every` above zero".into(),
+        ));
     }
-    let zone = TimeZone::get(zone).map_err(|_| {
-        wrong(format!(
-            "no time zone named {zone:?}; give an IANA name such as \"Europe/Paris\""
-        ))
-    })?;
+    let zone = zone_named(zone)?;
     let first = Timestamp::from_microsecond(start).map(|instant| instant.to_zoned_datetime(zone));
     let mut boundaries = vec![start];
     for number in 1.. {

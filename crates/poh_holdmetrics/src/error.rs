@@ -1,7 +1,9 @@
 //! What can be wrong with the input, said with the row and the field.
 
 use std::fmt;
+use std::path::Path;
 
+use crate::time::Shown;
 use crate::weight::excerpt;
 
 /// A column of the input, under the name that every interface uses for it.
@@ -19,15 +21,22 @@ pub enum Field {
     Weight,
 }
 
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Field {
+    /// The column's name.
+    pub const fn name(self) -> &'static str {
+        match self {
             Field::HolderId => "holder_id",
             Field::TokenId => "token_id",
             Field::Start => "start",
             Field::End => "end",
             Field::Weight => "weight",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -47,7 +56,7 @@ pub enum Fault {
     #[error("{0:?} is not a decimal number")]
     NotADecimal(String),
     /// A weight below zero.
-    #[error("is {0}; a weight is zero or more")]
+    #[error("is {0}; give zero or more")]
     Negative(String),
     /// A weight with more digits after the point than the scale keeps.
     #[error(
@@ -61,22 +70,30 @@ pub enum Fault {
         scale: u8,
     },
     /// A weight that does not fit in 256 bits.
-    #[error("is {0}; a weight has at most 256 bits, digits of the scale included")]
+    #[error("is {0}; it has at most 256 bits, digits of the scale included")]
     TooLarge(String),
     /// The text does not read as an instant.
     #[error("{0:?} is not an instant; give RFC 3339 (2024-05-01T12:00:00Z) or epoch seconds")]
     NotAnInstant(String),
+    /// An instant without a time zone, where these are refused.
+    #[error("names no time zone; give one that does, or say its zone with tz=")]
+    NoZone,
     /// An instant outside the range that is kept.
     #[error("is out of range; times reach about 146,000 years to either side of 1970")]
     TimeOutOfRange,
     /// A hold that would end before it starts.
-    #[error("is {end} us, before start, {start} us; a hold ends at or after its start")]
+    #[error(
+        "is {}, before start, {}; a hold ends at or after its start", Shown(*.end), Shown(*.start)
+    )]
     EndBeforeStart {
         /// Microseconds since 1970 UTC.
         start: i64,
         /// Microseconds since 1970 UTC.
         end: i64,
     },
+    /// A block's number or a log's index that no chain has.
+    #[error("is {0}; a block's number and a log's index have at most 64 bits")]
+    NoPlace(String),
     /// A value of a type that the field does not take.
     #[error("{0}")]
     Type(String),
@@ -141,6 +158,14 @@ pub enum HoldError {
     /// A file that can't be read, or is not of its format.
     #[error("{0}")]
     File(String),
+    /// What is wrong in one of several files; rows count from 0 in that file.
+    #[error("{file}: {error}")]
+    InFile {
+        /// The file.
+        file: String,
+        /// What is wrong there.
+        error: Box<HoldError>,
+    },
     /// Proofs, claims or a file of them that are not valid.
     #[error("{0}")]
     Proof(String),
@@ -160,6 +185,55 @@ impl HoldError {
             },
             other => other,
         }
+    }
+
+    /// What is wrong, without the file that it is wrong in.
+    pub fn without_file(&self) -> &HoldError {
+        match self {
+            HoldError::InFile { error, .. } => error.without_file(),
+            other => other,
+        }
+    }
+
+    /// The error of a file whose first row has a number in the whole table.
+    pub(crate) fn in_file(self, path: &Path, first_row: u64) -> Self {
+        let file = path.display().to_string();
+        let error = match self {
+            HoldError::Argument(what) | HoldError::File(what) => {
+                return HoldError::File(format!("{file}: {what}"));
+            }
+            HoldError::Row { row, field, fault } => HoldError::Row {
+                row: row.saturating_sub(first_row),
+                field,
+                fault,
+            },
+            HoldError::Transfer { row, what } => HoldError::Transfer {
+                row: row.saturating_sub(first_row),
+                what,
+            },
+            other => return other,
+        };
+        HoldError::InFile {
+            file,
+            error: Box::new(error),
+        }
+    }
+
+    /// That a table has not all columns that it needs; says those that it has.
+    pub(crate) fn no_column(name: &str, found: &[&str]) -> Self {
+        const MOST: usize = 20;
+        let mut columns: Vec<String> = found.iter().take(MOST).map(|name| excerpt(name)).collect();
+        if found.len() > MOST {
+            columns.push(format!("and {} more", found.len() - MOST));
+        }
+        let mend = match found {
+            [only] if only.contains([';', '\t', '|']) => "; values are separated by commas",
+            _ => "",
+        };
+        let columns = columns.join(", ");
+        HoldError::Argument(format!(
+            "there is no column \"{name}\"; the columns are {columns}{mend}"
+        ))
     }
 
     pub(crate) fn row(row: usize, field: Field, fault: Fault) -> Self {

@@ -6,18 +6,16 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::error::{Fault, Field, HoldError};
 use crate::holds::Holds;
+use crate::parquet_file::each_batch_of;
 use crate::query::{Counted, Stop};
-use crate::time::{OPEN, micros_from_text};
-use crate::weight::{Weight, excerpt};
+use crate::text_file::{self, TextTable};
+use crate::time::{OPEN, micros_from_text_in};
+use crate::weight::Weight;
 
 /// A format of files of holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +49,6 @@ impl Format {
     }
 }
 
-/// Rows of text between two looks at whether to stop.
-const PART: usize = 4096;
-
 pub(crate) const FIELDS: [Field; 5] = [
     Field::HolderId,
     Field::TokenId,
@@ -62,34 +57,36 @@ pub(crate) const FIELDS: [Field; 5] = [
     Field::Weight,
 ];
 
+const NAMES: [&str; 5] = [
+    Field::HolderId.name(),
+    Field::TokenId.name(),
+    Field::Start.name(),
+    Field::End.name(),
+    Field::Weight.name(),
+];
+
 impl Holds {
     /// Adds the holds of a file. Its columns or keys are `holder_id`, `token_id`, `start`, and
-    /// maybe `end` and `weight`; others are not read. Rows in errors count from 0 in this table.
+    /// maybe `end` and `weight`; others are not read.
     ///
     /// # Errors
     /// [`HoldError::File`] when the file can't be read or is not of its format;
-    /// [`HoldError::Row`] for a value that is not valid.
+    /// [`HoldError::InFile`] for a value that is not valid, with its row in the file.
     pub fn read_file(&mut self, path: &Path, stop: &Stop) -> Result<(), HoldError> {
-        let named = |error: HoldError| match error {
-            HoldError::Argument(what) | HoldError::File(what) => {
-                HoldError::File(format!("{}: {what}", path.display()))
-            }
-            other => other,
-        };
-        let format = Format::of(path)?;
-        let file = File::open(path).map_err(|error| named(HoldError::File(error.to_string())))?;
+        let first_row = self.len() as u64;
+        let (format, file) = open(path)?;
         match format {
             Format::Csv => self.read_csv(Counted { file, stop }, stop),
             Format::JsonLines => self.read_json_lines(BufReader::new(Counted { file, stop }), stop),
             Format::Parquet => self.read_parquet(file, stop),
         }
-        .map_err(named)
+        .map_err(|error| error.in_file(path, first_row))
     }
 
     /// Adds holds from comma-separated values with a header.
     ///
     /// # Errors
-    /// As [`read_file`](Self::read_file).
+    /// [`HoldError::File`] for text that is no CSV, [`HoldError::Row`] for a value that is not valid.
     pub fn read_csv(&mut self, input: impl Read, stop: &Stop) -> Result<(), HoldError> {
         self.read_csv_in_parts(input, stop, |_| Ok(()))
     }
@@ -99,44 +96,16 @@ impl Holds {
         &mut self,
         input: impl Read,
         stop: &Stop,
-        mut part: impl FnMut(&mut Holds) -> Result<(), HoldError>,
+        part: impl FnMut(&mut Holds) -> Result<(), HoldError>,
     ) -> Result<(), HoldError> {
-        let mut reader = csv::ReaderBuilder::new()
-            .buffer_capacity(1 << 20)
-            .from_reader(input);
-        let header = reader.headers().map_err(csv_error)?.clone();
-        let place = |field: Field| {
-            let name = field.to_string();
-            header
-                .iter()
-                .position(|column| column.trim_start_matches('\u{feff}') == name)
-        };
-        let places = FIELDS.map(place);
-        for (field, place) in FIELDS.iter().zip(places).take(3) {
-            if place.is_none() {
-                let columns: Vec<&str> = header.iter().collect();
-                return Err(HoldError::File(format!(
-                    "there is no column \"{field}\"; the columns are {}",
-                    columns.join(", ")
-                )));
-            }
-        }
-        let mut record = csv::StringRecord::new();
-        while reader.read_record(&mut record).map_err(csv_error)? {
-            if self.len().is_multiple_of(PART) {
-                stop.check()?;
-                part(self)?;
-            }
-            let value = |at: usize| places[at].and_then(|place| record.get(place)).unwrap_or("");
-            self.push_text([value(0), value(1), value(2), value(3), value(4)])?;
-        }
-        Ok(())
+        text_file::read_csv(&mut InParts { holds: self, part }, input, stop)
     }
 
     /// Adds holds from JSON objects, one a line. Numbers are read digit by digit, as text.
     ///
     /// # Errors
-    /// As [`read_file`](Self::read_file).
+    /// [`HoldError::File`] for a line that is no JSON object, [`HoldError::Row`] for a value that is
+    /// not valid.
     pub fn read_json_lines(&mut self, input: impl BufRead, stop: &Stop) -> Result<(), HoldError> {
         self.read_json_lines_in_parts(input, stop, |_| Ok(()))
     }
@@ -145,119 +114,87 @@ impl Holds {
     /// take them.
     pub(crate) fn read_json_lines_in_parts(
         &mut self,
-        mut input: impl BufRead,
+        input: impl BufRead,
         stop: &Stop,
-        mut part: impl FnMut(&mut Holds) -> Result<(), HoldError>,
+        part: impl FnMut(&mut Holds) -> Result<(), HoldError>,
     ) -> Result<(), HoldError> {
-        #[derive(Deserialize)]
-        struct Line<'a> {
-            #[serde(borrow)]
-            holder_id: Option<&'a RawValue>,
-            #[serde(borrow)]
-            token_id: Option<&'a RawValue>,
-            #[serde(borrow)]
-            start: Option<&'a RawValue>,
-            #[serde(borrow)]
-            end: Option<&'a RawValue>,
-            #[serde(borrow)]
-            weight: Option<&'a RawValue>,
-        }
-        let mut text = String::new();
-        for number in 1u64.. {
-            text.clear();
-            let wrong = |what: String| HoldError::File(format!("line {number}: {what}"));
-            if input
-                .read_line(&mut text)
-                .map_err(|error| wrong(error.to_string()))?
-                == 0
-            {
-                break;
-            }
-            if number % PART as u64 == 0 {
-                stop.check()?;
-                part(self)?;
-            }
-            if text.trim().is_empty() {
-                continue;
-            }
-            let line: Line<'_> =
-                serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-            let row = self.len();
-            let parts = [
-                line.holder_id,
-                line.token_id,
-                line.start,
-                line.end,
-                line.weight,
-            ];
-            let mut values = [const { String::new() }; 5];
-            for ((value, part), field) in values.iter_mut().zip(parts).zip(FIELDS) {
-                if let Some(part) = part.filter(|part| part.get() != "null") {
-                    *value = plain(part.get()).map_err(|fault| HoldError::Row {
-                        row: row as u64,
-                        field,
-                        fault,
-                    })?;
-                }
-            }
-            self.push_text(values.each_ref().map(String::as_str))?;
-        }
-        Ok(())
+        text_file::read_json_lines(&mut InParts { holds: self, part }, input, stop)
     }
 
     /// Adds the holds of a Parquet file; only the columns that are needed are read.
     ///
     /// # Errors
-    /// As [`read_file`](Self::read_file).
+    /// [`HoldError::File`] for a file that is no Parquet or damaged, [`HoldError::Row`] for a value
+    /// that is not valid.
     pub fn read_parquet(&mut self, file: File, stop: &Stop) -> Result<(), HoldError> {
-        let wrong = |error: String| HoldError::File(error);
-        let size = file.metadata().map_or(0, |file| file.len());
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-            .map_err(|error| wrong(error.to_string()))?;
-        let rows = builder.metadata().file_metadata().num_rows().max(1) as f64;
-        let names: Vec<String> = FIELDS.iter().map(ToString::to_string).collect();
-        let mask =
-            ProjectionMask::columns(builder.parquet_schema(), names.iter().map(String::as_str));
-        let reader = builder
-            .with_projection(mask)
-            .with_batch_size(1 << 16)
-            .build()
-            .map_err(|error| wrong(error.to_string()))?;
-        for batch in reader {
-            stop.check()?;
-            let batch = batch.map_err(|error| wrong(error.to_string()))?;
-            stop.advance((size as f64 * batch.num_rows() as f64 / rows) as u64);
+        each_batch_of(file, &NAMES, stop, |batch| {
             self.append(&batch)?;
-        }
-        Ok(())
+            // While it is known which file the rows are of.
+            self.check_last()
+        })
     }
 
-    /// One hold as text, in the order of [`FIELDS`]; empty is missing.
+    /// One hold as text; `None` is missing.
     fn push_text(
         &mut self,
-        [holder, token, start, end, weight]: [&str; 5],
+        [holder, token, start, end, weight]: [Option<&str>; 5],
     ) -> Result<(), HoldError> {
         let row = self.len();
-        let at = |field| {
-            move |fault: Fault| HoldError::Row {
-                row: row as u64,
-                field,
-                fault,
-            }
-        };
-        if start.is_empty() {
-            return Err(at(Field::Start)(Fault::Missing));
-        }
-        let start = micros_from_text(start).map_err(at(Field::Start))?;
+        let at = |field| move |fault: Fault| HoldError::row(row, field, fault);
+        let missing = |field| move || HoldError::row(row, field, Fault::Missing);
+        let holder = holder.ok_or_else(missing(Field::HolderId))?;
+        let token = token.ok_or_else(missing(Field::TokenId))?;
+        let start = start.ok_or_else(missing(Field::Start))?;
+        let start = micros_from_text_in(start, &self.naive).map_err(at(Field::Start))?;
+        // JSON may have an empty text in place of null.
         let end = match end {
-            "" => OPEN,
-            text => micros_from_text(text).map_err(at(Field::End))?,
+            None | Some("") => OPEN,
+            Some(text) => micros_from_text_in(text, &self.naive).map_err(at(Field::End))?,
         };
         let weight = match weight {
-            "" => Weight::ONE,
-            text => text.parse().map_err(at(Field::Weight))?,
+            None | Some("") => Weight::ONE,
+            Some(text) => text.parse().map_err(at(Field::Weight))?,
         };
         self.push_row(holder, token, start, end, &weight)
+    }
+}
+
+/// A table that hands its rows on every so often.
+struct InParts<'a, F> {
+    holds: &'a mut Holds,
+    part: F,
+}
+
+impl<F: FnMut(&mut Holds) -> Result<(), HoldError>> TextTable<5> for InParts<'_, F> {
+    const NAMES: [&'static str; 5] = NAMES;
+    const NEEDED: usize = 3;
+
+    fn add(&mut self, values: [Option<&str>; 5]) -> Result<(), HoldError> {
+        self.holds.push_text(values)
+    }
+
+    fn wrong(&self, column: usize, fault: Fault) -> HoldError {
+        HoldError::row(self.holds.len(), FIELDS[column], fault)
+    }
+
+    fn no_column(name: &'static str, found: &[&str]) -> HoldError {
+        HoldError::no_column(name, found)
+    }
+
+    fn pause(&mut self) -> Result<(), HoldError> {
+        (self.part)(self.holds)
+    }
+}
+
+/// Opens a file whose name says its format.
+///
+/// # Errors
+/// [`HoldError::Argument`] for a name that says none; [`HoldError::File`] when it can't be opened.
+pub(crate) fn open(path: &Path) -> Result<(Format, File), HoldError> {
+    let format = Format::of(path)?;
+    match File::open(path) {
+        Ok(file) => Ok((format, file)),
+        Err(error) => Err(HoldError::File(error.to_string()).in_file(path, 0)),
     }
 }
 
@@ -276,32 +213,4 @@ pub fn write_parquet(batch: &RecordBatch, file: File) -> Result<(), HoldError> {
         })
         .map(|_| ())
         .map_err(|error| HoldError::File(error.to_string()))
-}
-
-/// A JSON string without its escapes, or the digits of a number.
-pub(crate) fn plain(json: &str) -> Result<String, Fault> {
-    match json.as_bytes().first() {
-        Some(b'"') => serde_json::from_str(json).map_err(|error| Fault::Type(error.to_string())),
-        Some(b'-' | b'0'..=b'9') => Ok(json.to_owned()),
-        _ => Err(Fault::Type(format!(
-            "is {}; give a text or a number",
-            excerpt(json)
-        ))),
-    }
-}
-
-/// What is wrong with a CSV file, by its row (from 0, without the header): the reader's own line
-/// numbers lag behind where lines end as on Windows.
-pub(crate) fn csv_error(error: csv::Error) -> HoldError {
-    HoldError::File(match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            pos: Some(at),
-            expected_len,
-            len,
-        } => format!(
-            "row {} has {len} fields, and the header {expected_len}",
-            at.record().saturating_sub(1)
-        ),
-        _ => error.to_string(),
-    })
 }

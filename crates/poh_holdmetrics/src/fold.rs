@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::BufReader;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -13,7 +13,7 @@ use arrow_array::RecordBatch;
 
 use crate::arrow::no_column;
 use crate::error::{Field, HoldError};
-use crate::files::Format;
+use crate::files::{Format, open};
 use crate::holds::{Columns, Holds};
 use crate::parquet_file::ParquetFile;
 use crate::query::{By, Counted, Overlap, Query, Stop};
@@ -56,6 +56,8 @@ pub struct Fold {
     /// The rows that were not folded yet, and all ids.
     holds: Holds,
     folded: Folded,
+    /// Which rows are of which file.
+    files: Vec<(Range<u64>, PathBuf)>,
 }
 
 /// What has become of the rows so far.
@@ -96,6 +98,7 @@ impl Fold {
                 digits: 0,
                 spill: None,
             },
+            files: Vec::new(),
         })
     }
 
@@ -131,25 +134,40 @@ impl Fold {
     /// # Errors
     /// As [`Holds::read_file`] and [`push`](Self::push).
     pub fn read_file(&mut self, path: &Path, stop: &Stop) -> Result<(), HoldError> {
-        let named = |error: HoldError| match error {
-            HoldError::Argument(what) | HoldError::File(what) => {
-                HoldError::File(format!("{}: {what}", path.display()))
-            }
-            other => other,
+        let (format, file) = open(path)?;
+        let before = self.rows();
+        let result = match format {
+            Format::Parquet => self.read_parquet(path, stop),
+            Format::Csv | Format::JsonLines => self.read_text(format, file, stop),
         };
-        let format = Format::of(path)?;
-        let file = File::open(path).map_err(|error| named(HoldError::File(error.to_string())))?;
-        if format == Format::Parquet {
-            return self.read_parquet(path, stop).map_err(named);
-        }
-        let Fold { holds, folded } = self;
+        // Rows that are not in the sums yet are looked at later: their file is still known then.
+        self.files.push((before..self.rows(), path.to_owned()));
+        result.map_err(|error| match error {
+            HoldError::Row { row, .. } if row < before => self.in_its_file(error),
+            error => error.in_file(path, before),
+        })
+    }
+
+    fn read_text(&mut self, format: Format, file: File, stop: &Stop) -> Result<(), HoldError> {
+        let Fold { holds, folded, .. } = self;
         let input = Counted { file, stop };
         let part = |holds: &mut Holds| folded.take_if_many(holds, stop);
         let result = match format {
             Format::Csv => holds.read_csv_in_parts(input, stop, part),
             _ => holds.read_json_lines_in_parts(BufReader::new(input), stop, part),
         };
-        result.map_err(|error| named(error).after(self.folded.rows))
+        result.map_err(|error| error.after(self.folded.rows))
+    }
+
+    /// The error of a row, with the file that it is of.
+    fn in_its_file(&self, error: HoldError) -> HoldError {
+        let HoldError::Row { row, .. } = &error else {
+            return error;
+        };
+        match self.files.iter().find(|(rows, _)| rows.contains(row)) {
+            Some((rows, path)) => error.in_file(path, rows.start),
+            None => error,
+        }
     }
 
     /// Threads read row groups that follow each other, each into sums of its own, which are put
@@ -269,15 +287,16 @@ impl Fold {
     /// # Errors
     /// As [`push`](Self::push).
     pub fn finish(mut self, stop: &Stop) -> Result<Scores, HoldError> {
-        let Fold { holds, folded } = &mut self;
+        let Fold { holds, folded, .. } = &mut self;
         let result = match (folded.query.is_grouped(), &folded.spill) {
             (false, _) => folded.finish_sums(holds, stop),
             (true, None) => folded.finish_groups(holds, stop),
             (true, Some(_)) => folded.finish_spilled(holds, stop),
         };
-        let answer = result.map_err(|error| error.after(folded.rows))?;
-        let ids = (Arc::clone(&holds.holders), Arc::clone(&holds.tokens));
-        Ok(answer.into_scores(&folded.query, ids, folded.digits))
+        let rows = folded.rows;
+        let answer = result.map_err(|error| self.in_its_file(error.after(rows)))?;
+        let Fold { holds, folded, .. } = self;
+        Ok(answer.into_scores(&folded.query, (holds.holders, holds.tokens), folded.digits))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Fault, Field, HoldError};
 use crate::event::{HoldEvent, check_times};
 use crate::groups::Source;
 use crate::ids::Ids;
-use crate::time::OPEN;
+use crate::time::{Naive, OPEN};
 use crate::weight::{MAX_SCALE, Rounding, Weight, excerpt};
 
 /// The weights of some rows, in units of `10^-digits`, as narrow as they allow.
@@ -200,6 +200,7 @@ pub struct Holds {
     pub(crate) digits: u8,
     pub(crate) scale: u8,
     pub(crate) rounding: Rounding,
+    pub(crate) naive: Naive,
     pub(crate) columns: Columns,
     /// The last dictionaries of holders and of tokens: the batches of a stream share them.
     pub(crate) dictionaries: [Option<Dictionary>; 2],
@@ -237,6 +238,7 @@ impl Holds {
             digits: scale,
             scale,
             rounding: Rounding::Refuse,
+            naive: Naive::Utc,
             columns: Columns::ALL,
             dictionaries: [None, None],
         })
@@ -247,6 +249,11 @@ impl Holds {
     pub fn with_rounding(mut self, rounding: Rounding) -> Self {
         self.rounding = rounding;
         self
+    }
+
+    /// How instants that name no time zone are read in what is added from now on as text or Arrow.
+    pub fn read_naive(&mut self, naive: Naive) {
+        self.naive = naive;
     }
 
     /// The number of rows.
@@ -511,6 +518,15 @@ impl Holds {
         self.chunks
             .iter()
             .try_for_each(|chunk| chunk.check(0..chunk.len()))
+    }
+
+    /// Checks the rows that came last, once and for all.
+    pub(crate) fn check_last(&mut self) -> Result<(), HoldError> {
+        if let Some(last) = self.chunks.last_mut() {
+            last.check(0..last.len())?;
+            last.checked = true;
+        }
+        Ok(())
     }
 
     /// A weight in the units of this table.

@@ -40,6 +40,7 @@ mod scores;
 mod share;
 mod spill;
 mod tally;
+mod text_file;
 mod threads;
 mod time;
 mod tracker;
@@ -58,6 +59,7 @@ pub use files::{Format, write_parquet};
 pub use fold::Fold;
 pub use holds::Holds;
 pub use ids::Ids;
+pub use parquet_file::decodes_parquet;
 pub use partial::{merge_states, state_schema};
 pub use query::{By, Overlap, Query, Stop};
 pub use ruint::aliases::U256;
@@ -66,7 +68,8 @@ pub use score::{score, score_until, total};
 pub use scores::Scores;
 pub use share::share;
 pub use time::{
-    MAX_MICROS, MIN_MICROS, OPEN, TimeUnit, micros_from_seconds, micros_from_text, micros_from_unit,
+    MAX_MICROS, MIN_MICROS, Naive, OPEN, TimeUnit, micros_from_seconds, micros_from_text,
+    micros_from_unit,
 };
 pub use tracker::{Tracked, Tracker};
 pub use transfers::{

@@ -202,6 +202,8 @@ pub struct StandardTree {
     nodes: Vec<Hash>,
     /// Where each claim's leaf is in `nodes`.
     places: Vec<usize>,
+    /// Which claim each leaf is of, in the order of the leaves among `nodes`.
+    by_leaf: Vec<usize>,
 }
 
 impl StandardTree {
@@ -225,10 +227,13 @@ impl StandardTree {
         let size = 2 * leaves.len() - 1;
         let mut nodes = vec![[0; 32]; size];
         let mut places = vec![0; leaves.len()];
+        let mut by_leaf = vec![0; leaves.len()];
+        let first_leaf = leaves.len() - 1;
         for (rank, (hash, claim)) in leaves.into_iter().enumerate() {
             let place = size - 1 - rank;
             nodes[place] = hash;
             places[claim] = place;
+            by_leaf[place - first_leaf] = claim;
         }
         for place in (0..places.len() - 1).rev() {
             nodes[place] = parent(&nodes[2 * place + 1], &nodes[2 * place + 2]);
@@ -237,7 +242,19 @@ impl StandardTree {
             claims,
             nodes,
             places,
+            by_leaf,
         })
+    }
+
+    /// The number of a claim, of equal ones the first.
+    pub fn find(&self, claim: &Claim) -> Option<usize> {
+        let leaf = standard_leaf(claim);
+        // The leaves are sorted, the largest first.
+        let leaves = &self.nodes[self.claims.len() - 1..];
+        let last = leaves
+            .partition_point(|node| *node >= leaf)
+            .checked_sub(1)?;
+        (leaves[last] == leaf).then(|| self.by_leaf[last])
     }
 
     /// A tree from its parts, as a dump has them, checked in full.

@@ -1,7 +1,9 @@
 //! A Parquet file of holds, read by row groups.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +13,6 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::errors::ParquetError;
 
 use crate::arrow::no_column;
 use crate::error::{Field, HoldError};
@@ -36,8 +37,7 @@ impl ParquetFile {
     pub(crate) fn open(path: &Path, columns: Columns) -> Result<Self, HoldError> {
         let file = File::open(path).map_err(|error| HoldError::File(error.to_string()))?;
         let bytes = file.metadata().map_or(0, |file| file.len());
-        let metadata =
-            ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(wrong)?;
+        let metadata = decoded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))?;
         // Views point into the pages as they were read, where other text would be copied.
         let views: Vec<_> = metadata
             .schema()
@@ -50,8 +50,8 @@ impl ParquetFile {
             .collect();
         let schema = Schema::new_with_metadata(views, metadata.schema().metadata().clone());
         let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
-        let metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
-            .map_err(wrong)?;
+        let metadata =
+            decoded(|| ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options))?;
         for field in [Field::HolderId, Field::TokenId, Field::Start] {
             let schema = metadata.schema();
             if schema.field_with_name(&field.to_string()).is_err() {
@@ -122,17 +122,16 @@ impl ParquetFile {
     ) -> Result<(), HoldError> {
         // A file of its own: threads that share one would share its position.
         let file = File::open(&self.path).map_err(|error| HoldError::File(error.to_string()))?;
-        let reader =
+        let mut reader = decoded(|| {
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
                 .with_projection(self.mask.clone())
                 .with_batch_size(BATCH)
                 .with_row_groups(groups.collect())
                 .build()
-                .map_err(wrong)?;
+        })?;
         let rows = self.rows().max(1) as f64;
-        for batch in reader {
+        while let Some(batch) = decoded(|| reader.next().transpose())? {
             stop.check()?;
-            let batch = batch.map_err(|error| HoldError::File(error.to_string()))?;
             stop.advance((self.bytes as f64 * batch.num_rows() as f64 / rows) as u64);
             found(batch)?;
         }
@@ -148,6 +147,51 @@ fn text_of(kind: &DataType) -> bool {
     }
 }
 
-fn wrong(error: ParquetError) -> HoldError {
-    HoldError::File(error.to_string())
+/// Hands out some columns of a Parquet file, batch by batch.
+pub(crate) fn each_batch_of(
+    file: File,
+    names: &[&str],
+    stop: &Stop,
+    mut found: impl FnMut(RecordBatch) -> Result<(), HoldError>,
+) -> Result<(), HoldError> {
+    let size = file.metadata().map_or(0, |file| file.len());
+    let builder = decoded(|| ParquetRecordBatchReaderBuilder::try_new(file))?;
+    let rows = builder.metadata().file_metadata().num_rows().max(1) as f64;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
+    let builder = builder.with_projection(mask).with_batch_size(BATCH);
+    let mut reader = decoded(|| builder.build())?;
+    while let Some(batch) = decoded(|| reader.next().transpose())? {
+        stop.check()?;
+        stop.advance((size as f64 * batch.num_rows() as f64 / rows) as u64);
+        found(batch)?;
+    }
+    Ok(())
+}
+
+thread_local! {
+    static DECODES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread decodes a Parquet file just now. A panic is then no news, but told as an
+/// error: a panic hook need not say it.
+pub fn decodes_parquet() -> bool {
+    DECODES.get()
+}
+
+/// Decodes a part of a file.
+///
+/// The library of Parquet panics at some bytes that no writer writes (a bit width of 200, an offset
+/// past the end). What was in its hands is dropped then, so nothing half done is seen afterwards.
+fn decoded<T, E: std::fmt::Display>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, HoldError> {
+    DECODES.set(true);
+    let result = catch_unwind(AssertUnwindSafe(decode));
+    DECODES.set(false);
+    let why = match result {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its pages are not what they say".to_owned(),
+    };
+    Err(HoldError::File(format!(
+        "the file is cut short, damaged or no Parquet: {why}"
+    )))
 }

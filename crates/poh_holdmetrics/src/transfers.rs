@@ -1,6 +1,8 @@
 //! Token transfer logs (ERC-20, ERC-721, ERC-1155) as holds.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::PathBuf;
 
 use hashbrown::HashMap;
 use ruint::aliases::U256;
@@ -65,7 +67,7 @@ pub enum OnNegative {
     /// An error that names the log.
     #[default]
     Refuse,
-    /// Only what is there leaves; such logs are counted.
+    /// The sender is left with nothing and the receiver gets it all; such logs are counted.
     Clip,
 }
 
@@ -97,6 +99,8 @@ pub struct Transfers {
     addresses: Ids,
     tokens: Ids,
     logs: Vec<Log>,
+    /// Which logs are of which file.
+    pub(crate) files: Vec<(Range<usize>, PathBuf)>,
 }
 
 #[derive(Debug)]
@@ -205,9 +209,11 @@ impl Transfers {
         let mut clipped = 0;
         let mut last: Option<&Log> = None;
         for log in order {
-            let wrong = |what: String| HoldError::Transfer {
-                row: log.row as u64,
-                what: format!("{what} (block {}, log {})", log.block, log.index),
+            let wrong = |what: String| {
+                self.in_its_file(HoldError::Transfer {
+                    row: log.row as u64,
+                    what: format!("{what} (block {}, log {})", log.block, log.index),
+                })
             };
             if let Some(last) = last.replace(log)
                 && log.at < last.at
@@ -276,6 +282,18 @@ impl Transfers {
             holds.push_row(holder, token, lot.since, OPEN, &weight)?;
         }
         Ok((holds, clipped))
+    }
+
+    /// The error of a log, with the file that it is of.
+    fn in_its_file(&self, error: HoldError) -> HoldError {
+        let HoldError::Transfer { row, .. } = &error else {
+            return error;
+        };
+        let of = |(rows, _): &&(Range<usize>, PathBuf)| rows.contains(&(*row as usize));
+        match self.files.iter().find(of) {
+            Some((rows, path)) => error.in_file(path, rows.start as u64),
+            None => error,
+        }
     }
 
     /// Takes an amount out of an account, as holds that end now. It has that much.

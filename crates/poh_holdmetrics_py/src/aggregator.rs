@@ -7,6 +7,7 @@ use crate::arguments::{Amount, Id, Instant, Seconds};
 use crate::errors::{Place, to_py};
 use crate::event::{Compact, HoldEvent};
 use crate::holds::clock;
+use crate::options::{Count, digits};
 use crate::values::{Clock, duration, id, weight};
 
 /// A live tracker in memory: record holds as they happen, read scores at any time.
@@ -40,16 +41,11 @@ pub(crate) struct HoldAggregator {
 impl HoldAggregator {
     #[new]
     #[pyo3(signature = (*, scale=9, ttl=None))]
-    fn new(py: Python<'_>, scale: u8, ttl: Option<Seconds<'_>>) -> PyResult<Self> {
-        let tracker = Tracker::new(scale).map_err(|error| to_py(py, error))?;
-        let ttl = ttl
-            .map(|ttl| duration(&ttl.0, "seconds"))
-            .transpose()?
-            .flatten();
-        Ok(HoldAggregator {
-            tracker,
-            ttl: ttl.unwrap_or(0).max(0),
-        })
+    fn new(py: Python<'_>, scale: i64, ttl: Option<Seconds<'_>>) -> PyResult<Self> {
+        let tracker =
+            Tracker::new(digits(py, "scale", scale)?).map_err(|error| to_py(py, error))?;
+        let ttl = length(py, ttl)?;
+        Ok(HoldAggregator { tracker, ttl })
     }
 
     /// Record one hold, closed or open.
@@ -88,7 +84,7 @@ impl HoldAggregator {
         weight: Option<Amount<'_>>,
         at: Option<Instant<'_>>,
     ) -> PyResult<()> {
-        let place = |field| Place { row: None, field };
+        let place = |field| Place::alone(field);
         let weight = match weight {
             Some(value) => self::weight(&value.0, place(Field::Weight))?,
             None => Weight::ONE,
@@ -117,7 +113,7 @@ impl HoldAggregator {
         holder_id: Id<'_>,
         at: Option<Instant<'_>>,
     ) -> PyResult<()> {
-        let place = |field| Place { row: None, field };
+        let place = |field| Place::alone(field);
         let (token, holder) = (
             id(&token_id.0, place(Field::TokenId))?,
             id(&holder_id.0, place(Field::HolderId))?,
@@ -167,7 +163,7 @@ impl HoldAggregator {
     fn top_n(
         &self,
         py: Python<'_>,
-        n: usize,
+        n: Count,
         at: Option<Instant<'_>>,
     ) -> PyResult<Vec<(String, f64)>> {
         let at = instant(at, Field::End)?;
@@ -176,7 +172,7 @@ impl HoldAggregator {
             let mut all = self.tracker.snapshot(at)?;
             // Stable: equal scores stay in order of id.
             all.sort_by_key(|row| std::cmp::Reverse(row.weighted.widened()));
-            all.truncate(n);
+            all.truncate(n.0);
             Ok(all
                 .into_iter()
                 .map(|row| (row.holder_id, row.weighted.to_f64(digits)))
@@ -217,20 +213,24 @@ impl HoldAggregator {
         let tracker = py
             .detach(|| Tracker::from_state(state))
             .map_err(|error| to_py(py, error))?;
-        let ttl = ttl
-            .map(|ttl| duration(&ttl.0, "seconds"))
-            .transpose()?
-            .flatten();
-        Ok(HoldAggregator {
-            tracker,
-            ttl: ttl.unwrap_or(0).max(0),
-        })
+        let ttl = length(py, ttl)?;
+        Ok(HoldAggregator { tracker, ttl })
     }
+}
+
+/// The time that a closed hold is kept for.
+fn length(py: Python<'_>, ttl: Option<Seconds<'_>>) -> PyResult<i64> {
+    let micros = ttl.map_or(Ok(0), |ttl| duration(&ttl.0, "ttl", "seconds"))?;
+    if micros < 0 {
+        let what = "ttl is below zero; a hold is kept for no time or some";
+        return Err(to_py(py, HoldError::Argument(what.to_owned())));
+    }
+    Ok(micros)
 }
 
 fn instant(value: Option<Instant<'_>>, field: Field) -> PyResult<i64> {
     match value {
-        Some(value) => Ok(Clock::new(None, false)?.micros(&value.0, Place { row: None, field })?),
+        Some(value) => Ok(Clock::new(None, false)?.micros(&value.0, Place::alone(field))?),
         None => clock(),
     }
 }

@@ -1,13 +1,13 @@
 //! `Boost`.
 
-use poh_holdmetrics::Field;
+use poh_holdmetrics::HoldError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::arguments::{Amount, Dump, Duration, Steps};
 use crate::bundle::boost_parameters;
-use crate::errors::{Place, to_py};
-use crate::values::{days, weight};
+use crate::errors::to_py;
+use crate::values::{duration, number};
 
 /// A multiplier of the weight by the age of a hold.
 ///
@@ -45,18 +45,19 @@ impl Boost {
     #[pyo3(signature = (steps, *, cap=None))]
     fn new(steps: Steps<'_>, cap: Option<Amount<'_>>) -> PyResult<Self> {
         let py = steps.0.py();
-        let place = Place {
-            row: None,
-            field: Field::Weight,
-        };
         let mut table = Vec::new();
-        for step in steps.0.try_iter()? {
-            let step = step?;
-            let step = py.get_type::<PyTuple>().call1((step,))?;
-            let (age, multiplier): (Bound<'_, PyAny>, Bound<'_, PyAny>) = step.extract()?;
-            table.push((days(&age)?, weight(&multiplier, place)?));
+        let no_pairs = |_| {
+            let what = "the steps of a boost are pairs of days and multiplier, as [(30, \"1.5\")]";
+            to_py(py, HoldError::Argument(what.to_owned()))
+        };
+        for step in steps.0.try_iter().map_err(no_pairs)? {
+            let step = py.get_type::<PyTuple>().call1((step?,)).map_err(no_pairs)?;
+            let (age, multiplier): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
+                step.extract().map_err(no_pairs)?;
+            let age = duration(&age, "age", "days")?;
+            table.push((age, number(&multiplier, "a multiplier")?));
         }
-        let cap = cap.map(|cap| weight(&cap.0, place)).transpose()?;
+        let cap = cap.map(|cap| number(&cap.0, "the cap")).transpose()?;
         let shown = format!(
             "Boost(steps={}{})",
             steps.0.repr()?,
@@ -89,7 +90,7 @@ impl Boost {
     #[staticmethod]
     #[pyo3(signature = (*, over))]
     fn linear_decay(over: Duration<'_>) -> PyResult<Self> {
-        let micros = days(&over.0)?;
+        let micros = duration(&over.0, "over", "days")?;
         let boost =
             poh_holdmetrics::Boost::linear(micros).map_err(|error| to_py(over.0.py(), error))?;
         Ok(Boost {
@@ -115,7 +116,7 @@ impl Boost {
     #[staticmethod]
     #[pyo3(signature = (half_life, /))]
     fn half_life(half_life: Duration<'_>) -> PyResult<Self> {
-        let micros = days(&half_life.0)?;
+        let micros = duration(&half_life.0, "half_life", "days")?;
         let boost = poh_holdmetrics::Boost::half_life(micros)
             .map_err(|error| to_py(half_life.0.py(), error))?;
         Ok(Boost {

@@ -104,10 +104,7 @@ pub(crate) fn recompute(events: Leaves<'_>, parameters: Json<'_>) -> PyResult<Sc
         let parts = py.get_type::<pyo3::types::PyTuple>().call1((event?,))?;
         type Parts = (String, String, i64, Option<i64>, String);
         let (holder, token, start, end, weight): Parts = parts.extract()?;
-        let place = Place {
-            row: Some(holds.len()),
-            field: Field::Weight,
-        };
+        let place = Place::of(holds.len(), Field::Weight);
         let weight: Weight = weight
             .parse()
             .map_err(|fault| to_py(py, place.error(fault)))?;

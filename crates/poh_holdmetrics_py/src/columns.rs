@@ -1,7 +1,7 @@
 //! One column of input: a numpy array, or any sequence of Python values.
 
 use poh_holdmetrics::{
-    Fault, Field, HoldError, OPEN, TimeUnit, Weight, micros_from_seconds, micros_from_unit,
+    Fault, Field, HoldError, Naive, OPEN, TimeUnit, Weight, micros_from_seconds, micros_from_unit,
 };
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -14,8 +14,8 @@ use crate::values::{Clock, IdText, datetime64_unit, id, weight};
 pub(crate) enum Column<'py> {
     Ints(Vec<i64>),
     Floats(Vec<f64>),
-    /// Counts of a unit since 1970; `NaT` is the smallest integer.
-    Instants(TimeUnit, Vec<i64>),
+    /// Counts of a unit since 1970; `NaT` is the smallest integer. They name no zone.
+    Instants(TimeUnit, Vec<i64>, Naive),
     /// Fixed-width text of numpy: code points, padded with zeros.
     Text {
         width: usize,
@@ -29,8 +29,11 @@ const NAT: i64 = i64::MIN;
 
 impl<'py> Column<'py> {
     /// Reads an array by its buffer where it has a known type, and anything else as Python values.
-    pub(crate) fn new(values: &Bound<'py, PyAny>, field: Field) -> PyResult<Self> {
+    pub(crate) fn new(values: &Bound<'py, PyAny>, field: Field, clock: &Clock) -> PyResult<Self> {
         let py = values.py();
+        if let Some(list) = with_nothing(values)? {
+            return Self::objects(&list, field);
+        }
         let values = match values.hasattr("to_numpy")? {
             true => values.call_method0("to_numpy")?, // a pandas or polars column
             false => values.clone(),
@@ -62,6 +65,7 @@ impl<'py> Column<'py> {
                 Ok(Column::Instants(
                     unit,
                     buffer(&counts.call_method1("view", ("int64",))?)?,
+                    clock.naive(py)?,
                 ))
             }
             ("U", 4..) => {
@@ -98,7 +102,7 @@ impl<'py> Column<'py> {
         match self {
             Column::Ints(values) => values.len(),
             Column::Floats(values) => values.len(),
-            Column::Instants(_, values) => values.len(),
+            Column::Instants(_, values, _) => values.len(),
             Column::Text { width, points } => points.len() / width,
             Column::Objects(list) => list.len(),
         }
@@ -143,8 +147,10 @@ impl<'py> Column<'py> {
         let micros = match self {
             Column::Ints(values) => micros_from_unit(values[row], TimeUnit::Second),
             Column::Floats(values) => micros_from_seconds(values[row]),
-            Column::Instants(_, values) if values[row] == NAT => Err(Fault::Missing),
-            Column::Instants(unit, values) => micros_from_unit(values[row], *unit),
+            Column::Instants(_, values, _) if values[row] == NAT => Err(Fault::Missing),
+            Column::Instants(unit, values, naive) => {
+                micros_from_unit(values[row], *unit).and_then(|as_utc| naive.instant(as_utc))
+            }
             Column::Text { .. } => Err(Fault::Type(
                 "is text; give instants or epoch seconds".to_owned(),
             )),
@@ -161,7 +167,7 @@ impl<'py> Column<'py> {
 
     pub(crate) fn end(&self, place: Place, row: usize, clock: &Clock) -> Result<i64, Refusal> {
         match self {
-            Column::Instants(_, values) if values[row] == NAT => Ok(OPEN),
+            Column::Instants(_, values, _) if values[row] == NAT => Ok(OPEN),
             Column::Objects(list) => clock.end_micros(&list.get_item(row)?, place),
             _ => self.start(place, row, clock),
         }
@@ -184,6 +190,31 @@ impl<'py> Column<'py> {
         };
         weight.map_err(|fault| place.error(fault).into())
     }
+}
+
+/// A column of a library that knows values that are not there, as Python values with `None`, `NA` or
+/// `NaT` in their place. As arrays of numpy they would be NaN, or whatever is under a mask.
+fn with_nothing<'py>(values: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if values.hasattr("to_pylist")? {
+        return values.call_method0("to_pylist").map(Some); // pyarrow
+    }
+    if let Some(count) = values.getattr_opt("null_count")?
+        && count.call0()?.gt(0)?
+    {
+        return values.call_method0("to_list").map(Some); // polars
+    }
+    let Some(dtype) = values.getattr_opt("dtype")? else {
+        return Ok(None);
+    };
+    // pandas has the first where a missing value is none of numpy's.
+    if dtype.hasattr("na_value")? && values.getattr("hasnans")?.is_truthy()? {
+        let objects = values.call_method1("astype", ("object",))?;
+        return objects.call_method0("tolist").map(Some);
+    }
+    if values.hasattr("mask")? && values.hasattr("filled")? {
+        return values.call_method0("tolist").map(Some); // numpy.ma
+    }
+    Ok(None)
 }
 
 fn buffer<T: pyo3::buffer::Element>(array: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {

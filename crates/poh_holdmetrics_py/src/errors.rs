@@ -33,12 +33,13 @@ impl HoldMetricsError {
 
 /// The exception for an error of the core.
 pub(crate) fn to_py(py: Python<'_>, error: HoldError) -> PyErr {
-    let (row, field) = match &error {
+    let (row, field) = match error.without_file() {
         HoldError::Row { row, field, .. } => (Some(*row), Some(*field)),
         HoldError::Value { field, .. } | HoldError::Length { field, .. } => (None, Some(*field)),
         HoldError::Transfer { row, .. } => (Some(*row), None),
         HoldError::Argument(_)
         | HoldError::File(_)
+        | HoldError::InFile { .. }
         | HoldError::NoSuchHold { .. }
         | HoldError::Proof(_) => (None, None),
         HoldError::Overflow { .. } => return PyOverflowError::new_err(error.to_string()),
@@ -58,12 +59,32 @@ pub(crate) fn to_py(py: Python<'_>, error: HoldError) -> PyErr {
 /// Where a value stands, for its error.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
-    pub(crate) row: Option<usize>,
-    pub(crate) field: Field,
+    row: Option<usize>,
+    field: Field,
 }
 
 impl Place {
+    /// In a row of a table.
+    pub(crate) fn of(row: usize, field: Field) -> Self {
+        Place {
+            row: Some(row),
+            field,
+        }
+    }
+
+    /// By itself: a part of one event.
+    pub(crate) fn alone(field: Field) -> Self {
+        Place { row: None, field }
+    }
+
     pub(crate) fn error(self, fault: Fault) -> HoldError {
+        let fault = match fault {
+            // What pandas makes of a number that is missing.
+            Fault::NotFinite(number) if self.field == Field::End => Fault::Type(format!(
+                "is {number}; give a finite number, or None (null) for an open hold"
+            )),
+            fault => fault,
+        };
         match self.row {
             Some(row) => HoldError::Row {
                 row: row as u64,
@@ -102,6 +123,16 @@ impl From<Refusal> for PyErr {
             Refusal::Hold(error) => Python::attach(|py| to_py(py, error)),
             Refusal::Python(error) => error,
         }
+    }
+}
+
+/// The refusal of a value that is an argument and no field of a row.
+pub(crate) fn of_argument(name: &str, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Hold(HoldError::Value { fault, .. }) => {
+            HoldError::Argument(format!("{name} {fault}")).into()
+        }
+        other => other,
     }
 }
 

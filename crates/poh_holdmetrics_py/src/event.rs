@@ -82,7 +82,7 @@ impl HoldEvent {
     ) -> PyResult<Self> {
         let py = start.0.py();
         let clock = Clock::new(None, false)?;
-        let at = |field| Place { row: None, field };
+        let at = |field| Place::alone(field);
         let event = HoldEvent {
             token_id: id_string(&token_id.0, at(Field::TokenId))?,
             holder_id: id_string(&holder_id.0, at(Field::HolderId))?,

@@ -9,7 +9,7 @@ use arrow_array::{
 };
 use arrow_schema::{Field as ArrowField, Schema};
 use poh_holdmetrics::{
-    By, Every, Field, HoldError, Overlap, Query, Rounding, batch, epoch_boundaries,
+    By, Every, Field, HoldError, Overlap, Query, Rounding, batch, epoch_boundaries, excerpt,
     holders_over_time, longest_holds, runs_to_batch, score_until,
 };
 use pyo3::exceptions::PyValueError;
@@ -20,9 +20,9 @@ use crate::arguments::{Data, Id, Instant, Length, Shares, Zone};
 use crate::boost::Boost;
 use crate::errors::{Place, Refusal, to_py};
 use crate::event::HoldEvent;
-use crate::input::push_all;
+use crate::input::{push_all, some_paths};
 use crate::interrupt::{detached, watched};
-use crate::options::{ByWord, OverlapWord, RoundingWord};
+use crate::options::{ByWord, Count, OverlapWord, RoundingWord, Threads, digits};
 use crate::scores::Scores;
 use crate::table::Table;
 use crate::values::{self, Clock, WideInt, duration, id};
@@ -41,10 +41,10 @@ use crate::values::{self, Clock, WideInt, duration, id};
 /// rounding
 ///     Digits beyond the scale are an error, or rounded with "half-even".
 /// tz
-///     The zone of datetimes that name none: an IANA name or a tzinfo. Without it they are read
-///     as UTC, with one warning.
+///     The zone of instants that name none: an IANA name or a tzinfo. Without it they are read as
+///     UTC, and for Python's datetimes with one warning.
 /// strict
-///     Refuse datetimes without a time zone.
+///     Refuse instants that name no time zone, also those of numpy and Arrow, where tz names none.
 ///
 /// Raises
 /// ------
@@ -71,13 +71,13 @@ impl Holds {
     #[pyo3(signature = (data, *, scale=9, rounding=None, tz=None, strict=false))]
     fn new(
         data: Data<'_>,
-        scale: u8,
+        scale: i64,
         rounding: Option<RoundingWord>,
         tz: Option<Zone<'_>>,
         strict: bool,
     ) -> PyResult<Self> {
         let py = data.0.py();
-        let mut holds = poh_holdmetrics::Holds::new(scale)
+        let mut holds = poh_holdmetrics::Holds::new(digits(py, "scale", scale)?)
             .map_err(|error| to_py(py, error))?
             .with_rounding(rounding.map_or(Rounding::Refuse, |word| word.0));
         let clock = Clock::new(tz.as_ref().map(|zone| &zone.0), strict)?;
@@ -110,13 +110,14 @@ impl Holds {
     fn read(
         py: Python<'_>,
         paths: Vec<PathBuf>,
-        scale: u8,
+        scale: i64,
         rounding: Option<RoundingWord>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let holds = poh_holdmetrics::Holds::new(scale)
+        let holds = poh_holdmetrics::Holds::new(digits(py, "scale", scale)?)
             .map_err(|error| to_py(py, error))?
             .with_rounding(rounding.map_or(Rounding::Refuse, |word| word.0));
+        some_paths(py, &paths)?;
         let holds = watched(py, progress.as_ref(), |stop| {
             let mut holds = holds;
             paths
@@ -163,10 +164,7 @@ impl Holds {
     #[pyo3(signature = (*, holder_id=None))]
     fn to_table(&self, py: Python<'_>, holder_id: Option<Id<'_>>) -> PyResult<Table> {
         let holds = self.now();
-        let place = Place {
-            row: None,
-            field: Field::HolderId,
-        };
+        let place = Place::alone(Field::HolderId);
         let holder = holder_id.as_ref().map(|holder| id(&holder.0, place));
         let holder = holder.transpose()?;
         let holder = holder.as_ref().map(AsRef::as_ref);
@@ -181,6 +179,8 @@ impl Holds {
         let clock = Clock::new(tz.as_ref().map(|zone| &zone.0), strict)?;
         let mut holds = (*self.now()).clone();
         push_all(&mut holds, &data.0, &clock)?;
+        let py = data.0.py();
+        detached(py, holds.len(), |_stop| holds.check())?;
         self.replace(holds);
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Holds {
     ///     When none is open, or `at` is before the start of one.
     #[pyo3(signature = (*, holder_id, token_id, at))]
     fn close(&self, holder_id: Id<'_>, token_id: Id<'_>, at: Instant<'_>) -> PyResult<usize> {
-        let place = |field| Place { row: None, field };
+        let place = |field| Place::alone(field);
         let at = Clock::new(None, false)?.micros(&at.0, place(Field::End))?;
         let holder = id(&holder_id.0, place(Field::HolderId))?;
         let token = id(&token_id.0, place(Field::TokenId))?;
@@ -268,7 +268,7 @@ impl Holds {
         start: Option<Instant<'_>>,
         end: Option<Instant<'_>>,
         boost: Option<&Bound<'_, Boost>>,
-        threads: Option<usize>,
+        threads: Option<Threads>,
     ) -> PyResult<Scores> {
         let query = question(by, overlap, at, start, end, boost, threads)?;
         let holds = self.now();
@@ -305,7 +305,8 @@ impl Holds {
         overlap: OverlapWord,
         boost: Option<&Bound<'_, Boost>>,
     ) -> PyResult<Scores> {
-        self.score(py, by, overlap, Some(t1), Some(t0), None, boost, None)
+        let end = Instant(t1.0.clone()); // so that t1 before t0 is refused
+        self.score(py, by, overlap, Some(t1), Some(t0), Some(end), boost, None)
     }
 
     /// The `n` highest scores, the highest first; equal scores in order of id. Keywords as of
@@ -318,7 +319,7 @@ impl Holds {
     fn top_n(
         &self,
         py: Python<'_>,
-        n: usize,
+        n: Count,
         by: ByWord,
         overlap: OverlapWord,
         at: Option<Instant<'_>>,
@@ -389,7 +390,7 @@ impl Holds {
     /// start
     ///     Where the first epoch starts.
     /// tz
-    ///     The time zone of calendar lengths, an IANA name.
+    ///     The time zone of calendar lengths, an IANA name or a ZoneInfo; None is UTC.
     /// at
     ///     The instant of the answer; None reads the clock once. The last epoch may reach past it
     ///     and has no later time yet.
@@ -403,7 +404,7 @@ impl Holds {
     ///     A row for each holder (token, pair) and epoch with any time held: `epoch` (from 0),
     ///     `epoch_start`, `epoch_end`, `final`, and the columns of `Scores`.
     #[pyo3(signature = (
-        *, every, start, tz="UTC", at=None, by=ByWord(By::Holder),
+        *, every, start, tz=None, at=None, by=ByWord(By::Holder),
         overlap=OverlapWord(Overlap::Sum), boost=None, finalized_before=None
     ))]
     #[allow(clippy::too_many_arguments)] // they are keywords in Python
@@ -412,7 +413,7 @@ impl Holds {
         py: Python<'_>,
         every: Length<'_>,
         start: Instant<'_>,
-        tz: &str,
+        tz: Option<Zone<'_>>,
         at: Option<Instant<'_>>,
         by: ByWord,
         overlap: OverlapWord,
@@ -420,6 +421,7 @@ impl Holds {
         finalized_before: Option<Instant<'_>>,
     ) -> PyResult<Table> {
         let every = length(&every.0)?;
+        let tz = tz.map_or(Ok("UTC".to_owned()), |tz| name_of_zone(&tz.0))?;
         let at = moment(at)?.map_or_else(clock, Ok)?;
         let Some(start) = moment(Some(start))? else {
             return Err(PyValueError::new_err("start"));
@@ -428,7 +430,7 @@ impl Holds {
         let boost = boost.map(|boost| boost.get().boost.clone());
         let holds = self.now();
         let table = detached(py, holds.len(), |stop| {
-            let boundaries = epoch_boundaries(every, start, at, tz)?;
+            let boundaries = epoch_boundaries(every, start, at, &tz)?;
             let mut parts = Vec::new();
             for (epoch, window) in boundaries.windows(2).enumerate() {
                 let (from, to) = (window[0], window[1]);
@@ -577,7 +579,7 @@ pub(crate) fn question(
     start: Option<Instant<'_>>,
     end: Option<Instant<'_>>,
     boost: Option<&Bound<'_, Boost>>,
-    threads: Option<usize>,
+    threads: Option<Threads>,
 ) -> PyResult<Query> {
     Ok(Query {
         by: by.0,
@@ -586,7 +588,19 @@ pub(crate) fn question(
         start: moment(start)?,
         end: moment(end)?,
         boost: boost.map(|boost| boost.get().boost.clone()),
-        threads,
+        threads: threads.map(|threads| threads.0),
+    })
+}
+
+fn name_of_zone(tz: &Bound<'_, PyAny>) -> PyResult<String> {
+    let name = match tz.cast::<PyString>() {
+        Ok(name) => Some(name.to_string()),
+        Err(_) => values::zone_name(tz)?,
+    };
+    name.ok_or_else(|| {
+        let shown = excerpt(&tz.to_string());
+        let what = format!("tz={shown} has no name of a time zone; give one, as \"Europe/Paris\"");
+        to_py(tz.py(), HoldError::Argument(what))
     })
 }
 
@@ -597,9 +611,11 @@ fn moment(value: Option<Instant<'_>>) -> Result<Option<i64>, Refusal> {
 /// `"1d"`, `"2w"`, `"3mo"`, a number of seconds or a timedelta.
 fn length(value: &Bound<'_, PyAny>) -> PyResult<Every> {
     let wrong = || {
-        PyValueError::new_err(format!(
-            "every={value} is not a length; give seconds, a timedelta, or \"1d\", \"2w\", \"3mo\""
-        ))
+        let shown = excerpt(&value.to_string());
+        let what = format!(
+            "every={shown} is no length; give seconds, a timedelta, or \"1d\", \"2w\", \"3mo\""
+        );
+        to_py(value.py(), HoldError::Argument(what))
     };
     if let Ok(text) = value.cast::<PyString>() {
         let text = text.to_string();
@@ -614,9 +630,7 @@ fn length(value: &Bound<'_, PyAny>) -> PyResult<Every> {
             _ => Err(wrong()),
         };
     }
-    duration(value, "seconds")?
-        .map(Every::Micros)
-        .ok_or_else(wrong)
+    duration(value, "every", "seconds").map(Every::Micros)
 }
 
 fn with_epoch(

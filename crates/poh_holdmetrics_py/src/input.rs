@@ -1,9 +1,11 @@
 //! Holds from what Python gives: rows, columns or Arrow.
 
+use std::path::PathBuf;
+
 use poh_holdmetrics::{Fault, Field, HoldError, OPEN, Weight};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping};
+use pyo3::types::{PyDict, PyIterator, PyMapping, PyString};
 use pyo3_arrow::input::AnyRecordBatch;
 
 use crate::columns::Column;
@@ -19,6 +21,7 @@ pub(crate) fn push_all(
 ) -> PyResult<()> {
     let py = data.py();
     if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
+        holds.read_naive(clock.naive(py)?);
         let batches: AnyRecordBatch = data.extract()?;
         let reader = batches.into_reader()?;
         // The reader may call back into Python, so the GIL stays with it.
@@ -32,15 +35,48 @@ pub(crate) fn push_all(
     if let Ok(columns) = data.cast::<PyMapping>() {
         return push_columns(holds, columns, clock);
     }
-    let rows = data.try_iter().map_err(|_| {
-        PyTypeError::new_err(format!(
-            "data is a {}; give an iterable of HoldEvent or dicts, a dict of columns, or a table \
-             that has the Arrow PyCapsule interface (pandas, polars, pyarrow, DuckDB)",
-            data.get_type()
-        ))
-    })?;
-    for row in rows {
+    for row in rows(data, "holds", "Holds.read", "HoldEvent or dicts")? {
         push_row(holds, &row?, clock)?;
+        between_rows(py, holds.len())?;
+    }
+    Ok(())
+}
+
+/// The rows of `data`, or what to give in place of it.
+pub(crate) fn rows<'py>(
+    data: &Bound<'py, PyAny>,
+    of: &str,
+    reader: &str,
+    kinds: &str,
+) -> PyResult<Bound<'py, PyIterator>> {
+    let found = data.get_type().name()?;
+    // Text is iterable too, letter by letter.
+    if data.is_instance_of::<PyString>() || data.hasattr("__fspath__")? {
+        return Err(PyTypeError::new_err(format!(
+            "data is a {found}; {reader}(path) reads {of} from files"
+        )));
+    }
+    data.try_iter().map_err(|_| {
+        PyTypeError::new_err(format!(
+            "data is a {found}; give an iterable of {kinds}, a dict of columns, or a table that has \
+             the Arrow PyCapsule interface (pandas, polars, pyarrow, DuckDB)"
+        ))
+    })
+}
+
+/// Looks for Ctrl-C every so many rows: a list of a hundred million is read for a while.
+pub(crate) fn between_rows(py: Python<'_>, rows: usize) -> PyResult<()> {
+    if rows.is_multiple_of(1 << 14) {
+        py.check_signals()?;
+    }
+    Ok(())
+}
+
+/// That there is a file to read.
+pub(crate) fn some_paths(py: Python<'_>, paths: &[PathBuf]) -> PyResult<()> {
+    if paths.is_empty() {
+        let what = "there is no file to read; give at least one path";
+        return Err(to_py(py, HoldError::Argument(what.to_owned())));
     }
     Ok(())
 }
@@ -54,7 +90,7 @@ fn push_columns(
     let column = |field: Field| -> PyResult<Option<Column<'_>>> {
         match columns.get_item(field.to_string()) {
             Ok(values) if values.is_none() => Ok(None),
-            Ok(values) => Column::new(&values, field).map(Some),
+            Ok(values) => Column::new(&values, field, clock).map(Some),
             Err(_) => Ok(None),
         }
     };
@@ -95,10 +131,7 @@ fn push_columns(
         }
     }
     for row in 0..holder.len() {
-        let place = |field| Place {
-            row: Some(row),
-            field,
-        };
+        let place = |field| Place::of(row, field);
         let from = start.start(place(Field::Start), row, clock)?;
         let to = match &end {
             Some(end) => end.end(place(Field::End), row, clock)?,
@@ -114,6 +147,7 @@ fn push_columns(
             })
         })??;
         pushed.map_err(|error| to_py(py, error))?;
+        between_rows(py, row + 1)?;
     }
     Ok(())
 }
@@ -132,10 +166,7 @@ fn push_row(
             .map_err(|error| to_py(py, error));
     }
     let number = holds.len();
-    let place = |field| Place {
-        row: Some(number),
-        field,
-    };
+    let place = |field| Place::of(number, field);
     let value = |field: Field| -> PyResult<Option<Bound<'_, PyAny>>> {
         let name = field.to_string();
         let found = if let Ok(dict) = row.cast::<PyDict>() {

@@ -56,6 +56,19 @@ mod native {
     #[pymodule_export]
     use crate::transfers::{from_transfers, read_transfers};
 
+    /// A damaged Parquet file is told as an exception: that the library of Parquet panicked at it is
+    /// not for the user's terminal.
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let say = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !poh_holdmetrics::decodes_parquet() {
+                say(panic);
+            }
+        }));
+        Ok(())
+    }
+
     /// How this module was built: `version`, `profile` ("release" or "debug"), `target` (the
     /// triple) and `panic` ("unwind": a panic reaches Python as an exception).
     #[pyfunction]

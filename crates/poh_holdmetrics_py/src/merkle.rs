@@ -225,8 +225,7 @@ impl StandardMerkleTree {
             });
         }
         let wanted = claim(leaf)?;
-        let found = self.tree.claims().iter().position(|claim| *claim == wanted);
-        found.ok_or_else(|| {
+        self.tree.find(&wanted).ok_or_else(|| {
             let what = format!("the tree has no claim of {} by {}", wanted.1, wanted.0);
             to_py(leaf.py(), HoldError::Proof(what))
         })
@@ -329,7 +328,11 @@ fn list<'py>(part: &Bound<'py, PyAny>, name: &str) -> PyResult<Vec<Bound<'py, Py
 }
 
 fn claims(values: &Bound<'_, PyAny>) -> PyResult<Vec<Claim>> {
-    values.try_iter()?.map(|value| claim(&value?)).collect()
+    let rows = values.try_iter().map_err(|_| {
+        let what = "claims are pairs of an address and an amount, as [(\"0x...\", 5)]";
+        to_py(values.py(), HoldError::Proof(what.to_owned()))
+    })?;
+    rows.map(|value| claim(&value?)).collect()
 }
 
 /// An (address, amount); the amount an int or decimal digits.

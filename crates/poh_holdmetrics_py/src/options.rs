@@ -1,6 +1,10 @@
-//! Words that Python gives, as the core's options.
+//! Words and numbers that Python gives, as the core's options.
 
-use poh_holdmetrics::{By, HoldError, Lots, OnNegative, Overlap, Rounding, Standard};
+use std::ops::RangeInclusive;
+
+use poh_holdmetrics::{
+    By, HoldError, Lots, MAX_SCALE, OnNegative, Overlap, Rounding, Standard, excerpt,
+};
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::type_hint_identifier;
@@ -18,12 +22,17 @@ macro_rules! words {
             const INPUT_TYPE: PyStaticExpr = type_hint_identifier!("poh_holdmetrics.typing", $name);
 
             fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-                match value.extract::<String>()?.as_str() {
-                    $($word => Ok($type($value)),)+
-                    word => {
+                let word = value.extract::<String>();
+                match word.as_deref() {
+                    $(Ok($word) => Ok($type($value)),)+
+                    _ => {
                         let known = [$(concat!("\"", $word, "\"")),+].join(", ");
+                        let shown = match &word {
+                            Ok(word) => format!("{:?}", excerpt(word)),
+                            Err(_) => excerpt(&value.repr()?.to_string()),
+                        };
                         Err(to_py(value.py(), HoldError::Argument(format!(
-                            "{}={word:?} is not known; give one of {known}", $option
+                            "{}={shown} is not known; give one of {known}", $option
                         ))))
                     }
                 }
@@ -43,3 +52,66 @@ words!(LotsWord(Lots), "Lots", "lots",
     "balance" => Lots::Balance, "fifo" => Lots::Fifo, "lifo" => Lots::Lifo);
 words!(OnNegativeWord(OnNegative), "OnNegative", "on_negative",
     "error" => OnNegative::Refuse, "clip" => OnNegative::Clip);
+
+/// A number of digits after the decimal point.
+pub(crate) fn digits(py: Python<'_>, option: &str, value: i64) -> PyResult<u8> {
+    let digits = u8::try_from(value)
+        .ok()
+        .filter(|&digits| digits <= MAX_SCALE);
+    digits.ok_or_else(|| {
+        let what = format!("{option} is {value}; it is a number of digits from 0 to {MAX_SCALE}");
+        to_py(py, HoldError::Argument(what))
+    })
+}
+
+/// Declares an option that is a whole number of a range.
+macro_rules! numbers {
+    ($type:ident($core:ty), $option:literal, $range:expr, $words:expr) => {
+        #[doc = concat!("The option `", $option, "`.")]
+        pub(crate) struct $type(pub(crate) $core);
+
+        impl $type {
+            const RANGE: RangeInclusive<$core> = $range;
+        }
+
+        impl<'py> FromPyObject<'_, 'py> for $type {
+            type Error = PyErr;
+            const INPUT_TYPE: PyStaticExpr = type_hint_identifier!("builtins", "int");
+
+            fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+                match value.extract::<$core>() {
+                    Ok(number) if Self::RANGE.contains(&number) => Ok($type(number)),
+                    _ => {
+                        let shown = excerpt(&value.repr()?.to_string());
+                        Err(to_py(
+                            value.py(),
+                            HoldError::Argument(format!(
+                                "{}={shown} can't be; give {}",
+                                $option, $words
+                            )),
+                        ))
+                    }
+                }
+            }
+        }
+    };
+}
+
+numbers!(
+    Threads(usize),
+    "threads",
+    1..=usize::MAX,
+    "a number from 1 up, or None for one a processor"
+);
+numbers!(
+    Memory(usize),
+    "memory",
+    0..=usize::MAX,
+    "a number of bytes, or None for 1 GiB"
+);
+numbers!(
+    Count(usize),
+    "n",
+    0..=usize::MAX,
+    "a number of rows from 0 up"
+);

@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use poh_holdmetrics::{Field, Holds, Query, U256, Weight, share};
+use poh_holdmetrics::{Holds, Query, U256, Weight, share};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyDict};
 
 use crate::arguments::{Amount, Capsule, Dump, Frame, Leaves, Record, Shares};
 use crate::bundle::{events, parameters};
-use crate::errors::{Place, to_py};
+use crate::errors::to_py;
+use crate::options::Count;
 use crate::table::{Table, capsule, instant, place_of, to_pandas, to_polars, write_whole};
-use crate::values::{WideInt, datetime, weight, wide_int};
+use crate::values::{WideInt, datetime, number, wide_int};
 
 /// The answer to a question: one row for each holder (token, pair), in order of first appearance.
 ///
@@ -147,8 +148,8 @@ impl Scores {
     }
 
     /// The `n` rows with the highest scores, the highest first; equal scores in order of id.
-    pub(crate) fn top_n(&self, py: Python<'_>, n: usize) -> Scores {
-        Scores::new(py.detach(|| self.scores.top_n(n)))
+    pub(crate) fn top_n(&self, py: Python<'_>, n: Count) -> Scores {
+        Scores::new(py.detach(|| self.scores.top_n(n.0)))
     }
 
     /// All rows, the highest score first; equal scores in order of id.
@@ -208,13 +209,7 @@ impl Scores {
     /// {'0xa': 1500000000}
     #[pyo3(signature = (*, unit))]
     fn amounts<'py>(&self, py: Python<'py>, unit: Amount<'py>) -> PyResult<Shares<'py>> {
-        let unit = weight(
-            &unit.0,
-            Place {
-                row: None,
-                field: Field::Weight,
-            },
-        )?;
+        let unit = number(&unit.0, "the unit")?;
         let amounts = PyDict::new(py);
         for row in 0..self.scores.len() {
             let units = self
@@ -243,12 +238,8 @@ impl Scores {
         unit: Option<Amount<'_>>,
     ) -> PyResult<()> {
         slf.get().source()?;
-        let place = Place {
-            row: None,
-            field: Field::Weight,
-        };
         let unit = match unit {
-            Some(unit) => weight(&unit.0, place)?,
+            Some(unit) => number(&unit.0, "the unit")?,
             // The digits that sums are kept with: every score is a whole number of these.
             None => Weight::new(U256::from(1u64), slf.get().scores.digits()),
         };

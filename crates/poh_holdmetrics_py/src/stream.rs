@@ -11,7 +11,7 @@ use crate::boost::Boost;
 use crate::errors::to_py;
 use crate::holds::question;
 use crate::interrupt::{detached, watched};
-use crate::options::{ByWord, OverlapWord, RoundingWord};
+use crate::options::{ByWord, Memory, OverlapWord, RoundingWord, Threads, digits};
 use crate::scores::Scores;
 
 /// `score` of an Arrow stream, batch by batch.
@@ -29,10 +29,10 @@ pub(crate) fn score_stream(
     start: Option<Instant<'_>>,
     end: Option<Instant<'_>>,
     boost: Option<&Bound<'_, Boost>>,
-    threads: Option<usize>,
-    scale: u8,
+    threads: Option<Threads>,
+    scale: i64,
     rounding: Option<RoundingWord>,
-    memory: Option<usize>,
+    memory: Option<Memory>,
 ) -> PyResult<Scores> {
     let py = data.0.py();
     let query = question(by, overlap, at, start, end, boost, threads)?;
@@ -65,10 +65,10 @@ pub(crate) fn score_files(
     start: Option<Instant<'_>>,
     end: Option<Instant<'_>>,
     boost: Option<&Bound<'_, Boost>>,
-    threads: Option<usize>,
-    scale: u8,
+    threads: Option<Threads>,
+    scale: i64,
     rounding: Option<RoundingWord>,
-    memory: Option<usize>,
+    memory: Option<Memory>,
     progress: Option<Bound<'_, PyAny>>,
 ) -> PyResult<Scores> {
     let query = question(by, overlap, at, start, end, boost, threads)?;
@@ -85,11 +85,12 @@ pub(crate) fn score_files(
 fn new_fold(
     py: Python<'_>,
     query: Query,
-    scale: u8,
+    scale: i64,
     rounding: Option<RoundingWord>,
-    memory: Option<usize>,
+    memory: Option<Memory>,
 ) -> PyResult<Fold> {
     let rounding = rounding.map_or(Rounding::Refuse, |word| word.0);
-    let fold = Fold::new(query, scale, rounding).map_err(|error| to_py(py, error))?;
-    Ok(fold.with_memory(memory.unwrap_or(Fold::MEMORY)))
+    let fold = Fold::new(query, digits(py, "scale", scale)?, rounding)
+        .map_err(|error| to_py(py, error))?;
+    Ok(fold.with_memory(memory.map_or(Fold::MEMORY, |memory| memory.0)))
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use poh_holdmetrics::{
-    Field, HoldError, Lots, OnNegative, Standard, TRANSFER_COLUMNS, Transfer, Transfers, U256,
-    missing_transfer_column,
+    Fault, Field, HoldError, Lots, OnNegative, Standard, TRANSFER_COLUMNS, Transfer, Transfers,
+    U256, excerpt, missing_transfer_column,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyMapping;
@@ -13,8 +13,9 @@ use pyo3_arrow::input::AnyRecordBatch;
 use crate::arguments::Data;
 use crate::errors::{Place, to_py};
 use crate::holds::Holds;
+use crate::input::{between_rows, rows, some_paths};
 use crate::interrupt::{detached, watched};
-use crate::options::{LotsWord, OnNegativeWord, StandardWord};
+use crate::options::{self, LotsWord, OnNegativeWord, StandardWord};
 use crate::values::{Clock, id, weight};
 
 /// Token transfer logs as holds.
@@ -36,8 +37,8 @@ use crate::values::{Clock, id, weight};
 ///     "balance": one hold for each stretch of time with one balance. "fifo" and "lifo": one hold
 ///     for each lot received, the oldest or the newest leaving first, for boosts by age.
 /// on_negative
-///     What to do when a holder sends more than it has: "error" names the log, "clip" moves what is
-///     there and counts (`Holds.clipped`).
+///     What to do when a holder sends more than it has: "error" names the log, "clip" leaves the
+///     sender with nothing, gives the receiver all of it, and counts (`Holds.clipped`).
 /// decimals
 ///     Weights are amounts of 10**-decimals, 0 to 18.
 ///
@@ -68,10 +69,11 @@ pub(crate) fn from_transfers(
     standard: StandardWord,
     lots: LotsWord,
     on_negative: OnNegativeWord,
-    decimals: u8,
+    decimals: i64,
 ) -> PyResult<Holds> {
     let data = &data.0;
     let py = data.py();
+    let digits = options::digits(py, "decimals", decimals)?;
     let mut transfers = Transfers::new(standard.0);
     if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
         for batch in data.extract::<AnyRecordBatch>()?.into_reader()? {
@@ -82,13 +84,19 @@ pub(crate) fn from_transfers(
     } else if let Ok(columns) = data.cast::<PyMapping>() {
         push_columns(&mut transfers, columns)?;
     } else {
-        for row in data.try_iter()? {
-            let row = row?.cast_into::<PyMapping>()?;
+        for row in rows(data, "transfer logs", "read_transfers", "dicts")? {
+            let row = row?;
+            let Ok(row) = row.cast::<PyMapping>() else {
+                let what = format!("is a {}; give a dict", row.get_type().name()?);
+                let row = transfers.len() as u64;
+                return Err(to_py(py, HoldError::Transfer { row, what }));
+            };
             push(&mut transfers, |name| Ok(row.get_item(name).ok()))?;
+            between_rows(py, transfers.len())?;
         }
     }
     let (holds, clipped) = detached(py, transfers.len(), |_stop| {
-        transfers.to_holds(lots.0, on_negative.0, decimals)
+        transfers.to_holds(lots.0, on_negative.0, digits)
     })?;
     Ok(Holds::of(holds, clipped))
 }
@@ -123,15 +131,17 @@ pub(crate) fn read_transfers(
     standard: StandardWord,
     lots: LotsWord,
     on_negative: OnNegativeWord,
-    decimals: u8,
+    decimals: i64,
     progress: Option<Bound<'_, PyAny>>,
 ) -> PyResult<Holds> {
+    let digits = options::digits(py, "decimals", decimals)?;
+    some_paths(py, &paths)?;
     let (holds, clipped) = watched(py, progress.as_ref(), |stop| {
         let mut transfers = Transfers::new(standard.0);
         paths
             .iter()
             .try_for_each(|path| transfers.read_file(path, stop))?;
-        transfers.to_holds(lots.0, on_negative.0, decimals)
+        transfers.to_holds(lots.0, on_negative.0, digits)
     })?;
     Ok(Holds::of(holds, clipped))
 }
@@ -168,6 +178,7 @@ fn push_columns(transfers: &mut Transfers, columns: &Bound<'_, PyMapping>) -> Py
                 .map(|(_, value)| value.clone()))
         };
         push(transfers, value)?;
+        between_rows(columns.py(), transfers.len())?;
     }
 }
 
@@ -181,22 +192,24 @@ fn push<'py>(
             .filter(|value| !value.is_none())
             .ok_or_else(|| wrong(row, name, "is missing"))
     };
-    let place = Place {
-        row: Some(row),
-        field: Field::Weight,
-    };
+    let place = Place::of(row, Field::Weight);
     let number = |name: &str| -> PyResult<U256> {
         let given = found(name)?;
         let number = weight(&given, place).map_err(|_| {
             wrong(
                 row,
                 name,
-                &format!("is {given}, not a whole number of up to 256 bits"),
+                &format!("is {}, not a whole number of up to 256 bits", shown(&given)),
             )
         })?;
         number
             .units_at(0, poh_holdmetrics::Rounding::Refuse)
             .map_err(|fault| wrong(row, name, &fault.to_string()))
+    };
+    let place_in_chain = |name: &str| -> PyResult<u64> {
+        let number = number(name)?;
+        u64::try_from(number)
+            .map_err(|_| wrong(row, name, &Fault::NoPlace(number.to_string()).to_string()))
     };
     let address = |name: &str| -> PyResult<String> {
         let given = found(name)?;
@@ -209,14 +222,14 @@ fn push<'py>(
         false,
     )?;
     let micros = clock
-        .micros_or_text(
-            &at,
-            Place {
-                row: Some(row),
-                field: Field::Start,
-            },
-        )
-        .map_err(|_| wrong(row, "block_timestamp", &format!("is {at}, not an instant")))?;
+        .micros_or_text(&at, Place::of(row, Field::Start))
+        .map_err(|_| {
+            wrong(
+                row,
+                "block_timestamp",
+                &format!("is {}, not an instant", shown(&at)),
+            )
+        })?;
     let (token, from, to) = (
         address("token_address")?,
         address("from_address")?,
@@ -233,12 +246,17 @@ fn push<'py>(
         value: number("value")?,
         token_id,
         at: micros,
-        block_number: number("block_number")?.saturating_to(),
-        log_index: number("log_index")?.saturating_to(),
+        block_number: place_in_chain("block_number")?,
+        log_index: place_in_chain("log_index")?,
     };
     transfers
         .push(&transfer)
         .map_err(|error| to_py(at.py(), error))
+}
+
+/// Enough of a value to find it again.
+fn shown(value: &Bound<'_, PyAny>) -> String {
+    excerpt(&value.to_string())
 }
 
 fn wrong(row: usize, name: &str, what: &str) -> PyErr {

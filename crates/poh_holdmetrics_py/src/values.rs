@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use poh_holdmetrics::{
-    Fault, Field, HoldError, TimeUnit, U256, Weight, micros_from_seconds, micros_from_text,
-    micros_from_unit,
+    Fault, Field, HoldError, Naive, TimeUnit, U256, Weight, excerpt, micros_from_seconds,
+    micros_from_text, micros_from_unit,
 };
 use pyo3::exceptions::{PyOverflowError, PyUserWarning, PyValueError};
 use pyo3::inspect::PyStaticExpr;
@@ -13,7 +13,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::type_hint_identifier;
 use pyo3::types::{PyBool, PyBytes, PyDateTime, PyFloat, PyInt, PyString, PyType, PyTzInfo};
 
-use crate::errors::{Place, Refusal, wrong_type};
+use crate::errors::{Place, Refusal, of_argument, to_py, wrong_type};
 
 /// How naive datetimes are read; warns once for each table.
 pub(crate) struct Clock {
@@ -52,6 +52,30 @@ impl Clock {
         })
     }
 
+    /// The same for the core, which reads columns of Arrow and text itself.
+    pub(crate) fn naive(&self, py: Python<'_>) -> PyResult<Naive> {
+        let Some(tz) = &self.tz else {
+            return Ok(if self.strict {
+                Naive::Refuse
+            } else {
+                Naive::Utc
+            });
+        };
+        let tz = tz.bind(py);
+        if let Some(name) = zone_name(tz)? {
+            return Naive::zone(&name).map_err(|error| to_py(py, error));
+        }
+        // A zone without a name has one offset for all times, or it can't be told here.
+        let offset = tz.call_method1("utcoffset", (py.None(),))?;
+        if offset.is_none() {
+            let what = format!("columns can't be read in the zone {tz}; give an IANA name");
+            return Err(to_py(py, HoldError::Argument(what)));
+        }
+        let micros = duration(&offset, "tz", "seconds")?;
+        let seconds = i32::try_from(micros / 1_000_000).unwrap_or(i32::MAX);
+        Naive::offset(seconds).map_err(|error| to_py(py, error))
+    }
+
     /// An aware datetime, int or float epoch seconds, or a numpy `datetime64`, in microseconds.
     pub(crate) fn micros(&self, value: &Bound<'_, PyAny>, place: Place) -> Result<i64, Refusal> {
         let here = |fault: Fault| Refusal::from(place.error(fault));
@@ -66,11 +90,19 @@ impl Clock {
             return micros_from_seconds(float.value()).map_err(here);
         }
         if value.is_instance(datetime_type(value.py())?)? {
+            // pandas says that its NaT is a datetime.
+            if is_nothing(value) {
+                return Err(here(Fault::Missing));
+            }
             return self.micros_of_datetime(value, place);
         }
         match numpy_kind(value).as_deref() {
-            Some("M") => micros_of_datetime64(value, place),
+            Some("M") => {
+                let as_utc = micros_of_datetime64(value, place)?;
+                self.naive(value.py())?.instant(as_utc).map_err(here)
+            }
             Some("i" | "u" | "f") => self.micros(&value.call_method0("item")?, place),
+            _ if is_nothing(value) => Err(here(Fault::Missing)),
             _ => Err(wrong_type(place, value, TIMES)),
         }
     }
@@ -128,13 +160,13 @@ impl Clock {
         Ok((days * 86_400 + seconds) * 1_000_000 + micros)
     }
 
-    /// As [`micros`](Self::micros); `None` and `NaT` are a hold without an end.
+    /// As [`micros`](Self::micros); `None`, `NaT` and `NA` are a hold without an end.
     pub(crate) fn end_micros(
         &self,
         value: &Bound<'_, PyAny>,
         place: Place,
     ) -> Result<i64, Refusal> {
-        if value.is_none() || is_nat(value) {
+        if is_nothing(value) {
             return Ok(poh_holdmetrics::OPEN);
         }
         self.micros(value, place)
@@ -143,26 +175,35 @@ impl Clock {
 
 /// An instant that is an argument and no field of a row.
 pub(crate) fn moment(value: &Bound<'_, PyAny>) -> Result<i64, Refusal> {
-    let place = Place {
-        row: None,
-        field: Field::End,
-    };
-    let micros = Clock::new(None, false)?.micros(value, place);
-    micros.map_err(|refusal| match refusal {
-        Refusal::Hold(HoldError::Value { fault, .. }) => {
-            HoldError::Argument(format!("the instant {fault}")).into()
-        }
-        other => other,
-    })
+    let micros = Clock::new(None, false)?.micros(value, Place::alone(Field::Start));
+    micros.map_err(|refusal| of_argument("the instant", refusal))
+}
+
+/// A weight that is an argument (a unit, a multiplier, a cap) and no field of a row.
+pub(crate) fn number(value: &Bound<'_, PyAny>, name: &str) -> Result<Weight, Refusal> {
+    weight(value, Place::alone(Field::Weight)).map_err(|refusal| of_argument(name, refusal))
+}
+
+/// The name of a zone that has one.
+pub(crate) fn zone_name(tz: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if tz.eq(PyTzInfo::utc(tz.py())?)? {
+        return Ok(Some("UTC".to_owned()));
+    }
+    let key = tz.getattr_opt("key")?;
+    Ok(key.and_then(|key| key.extract().ok()))
 }
 
 const TIMES: &str = "an aware datetime, epoch seconds (int or float) or a numpy datetime64";
 
-/// `NaT` of numpy or pandas: the only instant that is not equal to itself.
-fn is_nat(value: &Bound<'_, PyAny>) -> bool {
-    !value.is_instance_of::<PyFloat>()
-        && !value.is_instance_of::<PyInt>()
-        && value.ne(value).unwrap_or(false)
+/// `None`, `NaT` of numpy or pandas (the only instant that is not equal to itself), `NA` of pandas
+/// (which says neither that it is nor that it is not).
+fn is_nothing(value: &Bound<'_, PyAny>) -> bool {
+    value.is_none()
+        || !value.is_instance_of::<PyFloat>()
+            && !value.is_instance_of::<PyInt>()
+            && value
+                .ne(value)
+                .unwrap_or_else(|_| value.get_type().name().is_ok_and(|name| name == "NAType"))
 }
 
 /// The letter for the kind of a numpy scalar.
@@ -177,7 +218,7 @@ fn numpy_kind(value: &Bound<'_, PyAny>) -> Option<String> {
 }
 
 fn micros_of_datetime64(value: &Bound<'_, PyAny>, place: Place) -> Result<i64, Refusal> {
-    if is_nat(value) {
+    if is_nothing(value) {
         return Err(place.error(Fault::Missing).into());
     }
     let (unit, of_unit) = datetime64_unit(value)?;
@@ -217,7 +258,7 @@ pub(crate) fn id<'a>(value: &'a Bound<'_, PyAny>, place: Place) -> Result<IdText
             ))
         })?));
     }
-    if value.is_none() {
+    if is_nothing(value) {
         return Err(place.error(Fault::Missing).into());
     }
     let is_int = value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>();
@@ -255,7 +296,9 @@ pub(crate) fn weight(value: &Bound<'_, PyAny>, place: Place) -> Result<Weight, R
     if value.is_instance_of::<PyInt>() {
         return match value.extract::<u64>() {
             Ok(small) => Ok(Weight::from(small)),
-            Err(_) => int_digits(value)?.parse().map_err(here),
+            Err(_) => int_digits(value)?
+                .and_then(|digits| digits.parse())
+                .map_err(here),
         };
     }
     if let Ok(float) = value.cast::<PyFloat>() {
@@ -273,7 +316,7 @@ pub(crate) fn weight(value: &Bound<'_, PyAny>, place: Place) -> Result<Weight, R
             )))),
         };
     }
-    if value.is_none() {
+    if is_nothing(value) {
         return Err(here(Fault::Missing));
     }
     // numpy's scalars and Decimal write themselves in the shortest form that reads back.
@@ -288,15 +331,16 @@ pub(crate) fn weight(value: &Bound<'_, PyAny>, place: Place) -> Result<Weight, R
 const WEIGHTS: &str = "an int, float, Decimal, decimal str or 32 bytes";
 
 /// Digits of an int; Python refuses to write very long ones, which do not fit anyway.
-fn int_digits(value: &Bound<'_, PyAny>) -> PyResult<String> {
+fn int_digits(value: &Bound<'_, PyAny>) -> PyResult<Result<String, Fault>> {
     let bits: u64 = value.call_method0("bit_length")?.extract()?;
-    if bits > 256 && value.gt(0)? {
-        return Ok(format!("1e{bits}"));
+    if bits <= 256 {
+        return Ok(Ok(value.str()?.to_string()));
     }
-    if bits > 256 {
-        return Ok(format!("-1e{bits}"));
-    }
-    Ok(value.str()?.to_string())
+    let what = format!("an int of {bits} bits");
+    Ok(Err(match value.gt(0)? {
+        true => Fault::TooLarge(what),
+        false => Fault::Negative(what),
+    }))
 }
 
 /// An instant as an aware datetime in UTC.
@@ -346,31 +390,32 @@ fn decimal_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     DECIMAL.import(py, "decimal", "Decimal")
 }
 
-/// A number of days or a timedelta, in microseconds.
-pub(crate) fn days(value: &Bound<'_, PyAny>) -> PyResult<i64> {
-    let delta = duration(value, "days")?;
-    delta.ok_or_else(|| PyValueError::new_err(format!("{value} is not a number of days")))
-}
-
-/// A number of `unit` (a keyword of timedelta) or a timedelta, in microseconds.
-pub(crate) fn duration(value: &Bound<'_, PyAny>, unit: &str) -> PyResult<Option<i64>> {
+/// A number of `unit` (a keyword of timedelta) or a timedelta, in microseconds; `name` is that of the
+/// argument.
+pub(crate) fn duration(value: &Bound<'_, PyAny>, name: &str, unit: &str) -> PyResult<i64> {
     let py = value.py();
+    let wrong = || {
+        let shown = excerpt(&value.to_string());
+        let what = format!("{name}={shown} is no length of time; give {unit} or a timedelta");
+        to_py(py, HoldError::Argument(what))
+    };
     let delta_type = timedelta_type(py)?;
+    let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
     let delta = if value.is_instance(delta_type)? {
         value.clone()
-    } else if value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>() {
+    } else if is_number && !value.is_instance_of::<PyBool>() {
         let keywords = pyo3::types::PyDict::new(py);
         keywords.set_item(unit, value)?;
-        delta_type.call((), Some(&keywords))?
+        // Not for NaN, infinity and more than timedelta holds, 2.7 million years.
+        delta_type.call((), Some(&keywords)).map_err(|_| wrong())?
     } else {
-        return Ok(None);
+        return Err(wrong());
     };
     let days: i64 = delta.getattr("days")?.extract()?;
     let seconds: i64 = delta.getattr("seconds")?.extract()?;
     let micros: i64 = delta.getattr("microseconds")?.extract()?;
-    Ok((days * 86_400 + seconds)
-        .checked_mul(1_000_000)
-        .map(|whole| whole + micros))
+    let whole = (days * 86_400 + seconds).checked_mul(1_000_000);
+    Ok(whole.ok_or_else(wrong)? + micros)
 }
 
 fn timedelta_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
@@ -407,7 +452,10 @@ impl<'py> FromPyObject<'_, 'py> for WideInt {
                 value.repr()?
             )));
         }
-        int_digits(&value)?.parse().map(WideInt).map_err(|_| {
+        let digits = int_digits(&value)?
+            .ok()
+            .and_then(|digits| digits.parse().ok());
+        digits.map(WideInt).ok_or_else(|| {
             PyOverflowError::new_err("the number of units is not within 0 to 2**256 - 1")
         })
     }

@@ -74,7 +74,7 @@ def test_a_wrong_value_in_a_far_row_of_a_file(tmp_path, name, field, value):
     with pytest.raises(HoldMetricsError) as caught:
         Holds.read(written(tmp_path, name, rows))
     assert (caught.value.row, caught.value.field) == (17_321, field)
-    assert str(caught.value).startswith(f"row 17321, {field} ")
+    assert f"{name}: row 17321, {field} " in str(caught.value)
 
 
 @pytest.mark.parametrize(("field", "value"), WRONG)
@@ -176,6 +176,43 @@ def test_a_naive_time_among_aware_ones_is_said():
         Holds(rows, strict=True)
 
 
+def test_a_hold_that_ends_before_its_start_is_said_in_dates():
+    with pytest.raises(
+        HoldMetricsError, match="is 2024-01-01T00:00:00Z, before start, 2024-01-02T"
+    ):
+        HoldEvent("t", "a", 1_704_153_600, 1_704_067_200)
+
+
+def test_values_of_pandas_that_are_not_there():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    assert exact(score([good() | {"end": pd.NA}, good() | {"end": pd.NaT}], at=9)) == {"h0": "18"}
+    for field, value in [("start", pd.NaT), ("start", pd.NA), ("holder_id", pd.NA)]:
+        with pytest.raises(HoldMetricsError, match=f"row 0, {field} is missing"):
+            Holds([good() | {field: value}])
+    with pytest.raises(HoldMetricsError, match=r"row 0, end is NaN; .*None .* for an open hold"):
+        Holds([good() | {"end": float("nan")}])
+    ids = {"holder_id": ["a", "b"], "token_id": ["t", "t"], "start": [0, 1]}
+    ends = pd.Series([5, None], dtype="Int64")
+    times = pd.Series(pd.to_datetime(["1970-01-01T00:00:05Z", None]))
+    for column in (ends, times):
+        assert exact(score(ids | {"end": column}, at=9)) == {"a": "5", "b": "8"}
+
+
+def test_columns_of_other_libraries_that_have_nulls():
+    ids = {"holder_id": ["a", "b"], "token_id": ["t", "t"], "start": [0, 1]}
+    np = pytest.importorskip("numpy", reason="numpy is not installed")
+    masked = np.ma.masked_array([5, 7], mask=[False, True])
+    assert exact(score(ids | {"end": masked}, at=9)) == {"a": "5", "b": "8"}
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    assert exact(score(ids | {"end": pa.array([5, None])}, at=9)) == {"a": "5", "b": "8"}
+    assert exact(score({name: pa.array(cells) for name, cells in ids.items()}, at=9)) == {
+        "a": "9",
+        "b": "8",
+    }
+    pl = pytest.importorskip("polars", reason="polars is not installed")
+    assert exact(score(ids | {"end": pl.Series([5, None])}, at=9)) == {"a": "5", "b": "8"}
+
+
 # ---- Long times, strange and long ids -----------------------------------------------------------
 
 
@@ -255,6 +292,38 @@ def test_errors_of_long_ids_are_short():
 
 
 # ---- Files that were cut, changed or are of a later version -------------------------------------
+
+
+@pytest.mark.parametrize("name", ["two.csv", "two.jsonl"])
+def test_the_row_is_that_of_its_file(tmp_path, name):
+    one = written(tmp_path, "one.csv", [good(row) for row in range(5)])
+    two = written(tmp_path, name, [good(), good() | {"weight": "heavy"}])
+    for read in (Holds.read, lambda *paths: score(paths, at=9)):
+        with pytest.raises(HoldMetricsError, match=f"{name}: row 1, weight") as caught:
+            read(one, two)
+        assert (caught.value.row, caught.value.field) == (1, "weight")
+
+
+def test_damaged_parquet(tmp_path, capfd):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({name: [good(row)[name] for row in range(300)] for name in FIELDS})
+    path = tmp_path / "damaged.parquet"
+    parquet.write_table(table, path, row_group_size=100)
+    whole = path.read_bytes()
+    said = []
+    for place in range(4, len(whole), 7):
+        changed = bytearray(whole)
+        changed[place] ^= 0xFF
+        path.write_bytes(changed)
+        for read in (Holds.read, lambda path: score(path, at=9)):
+            try:
+                read(path)
+            except HoldMetricsError as error:
+                said.append(str(error))
+    assert len(said) > 100
+    assert all("damaged.parquet: " in text and len(text) < 1_000 for text in said)
+    assert capfd.readouterr().err == ""  # no panic of the library that decodes is shown
 
 
 def test_truncated_parquet(tmp_path):

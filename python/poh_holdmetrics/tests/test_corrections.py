@@ -81,3 +81,12 @@ def test_extend_is_all_or_nothing():
             ]
         )
     assert [row["holder_id"] for row in holds.score(at=20).to_pylist()] == ["a"]
+    # Times of Arrow are borrowed, and otherwise looked at when they are first used.
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    times = {
+        "start": pa.array([0, 9], pa.timestamp("us")),
+        "end": pa.array([1, 5], pa.timestamp("us")),
+    }
+    with pytest.raises(HoldMetricsError, match="row 2, end"):
+        holds.extend(pa.table({"holder_id": ["b", "c"], "token_id": ["t", "t"], **times}))
+    assert [row["holder_id"] for row in holds.score(at=20).to_pylist()] == ["a"]

@@ -1,5 +1,6 @@
 """What data may look like."""
 
+import pathlib
 import pickle
 import warnings
 from datetime import UTC, datetime, timedelta, timezone
@@ -10,7 +11,29 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from poh_holdmetrics import HoldEvent, HoldMetricsError, Holds, score
+from poh_holdmetrics import (
+    Boost,
+    HoldAggregator,
+    HoldEvent,
+    HoldMetricsError,
+    Holds,
+    HoldStat,
+    StandardMerkleTree,
+    from_transfers,
+    read_transfers,
+    score,
+)
+
+
+def _has_zones():
+    try:
+        ZoneInfo("Europe/Paris")
+    except KeyError:
+        return False
+    return True
+
+
+ZONES = _has_zones()
 
 
 def exact(data, **query):
@@ -115,19 +138,11 @@ def test_a_naive_datetime_is_utc_with_one_warning():
 
 
 def test_a_naive_datetime_in_a_zone():
-    zone = ZoneInfo("Europe/Paris") if _has_zones() else timezone(timedelta(hours=1))
+    zone = ZoneInfo("Europe/Paris") if ZONES else timezone(timedelta(hours=1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         holds = Holds([row(start=datetime(1970, 1, 1, 1))], tz=zone)
     assert exact(holds) == {"a": "10"}
-
-
-def _has_zones():
-    try:
-        ZoneInfo("Europe/Paris")
-    except KeyError:
-        return False
-    return True
 
 
 def test_strict_refuses_a_naive_datetime():
@@ -192,6 +207,105 @@ def test_bad_options():
         score([row()], at=100, start=5, end=4)
     with pytest.raises(ValueError, match="no time zone named"):
         Holds([row()], tz="Mars/Olympus")
+
+
+LOCAL = ["2024-07-01T00:00:00", "2024-01-01T00:00:00"]
+PARIS = 1_719_784_800  # the first, as clocks in Paris show it
+HOUR = timezone(timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    "form", ["datetimes", "numpy", "scalars", "arrow", "dates", "text", "pandas"]
+)
+@pytest.mark.parametrize(
+    "tz", ["Europe/Paris", ZoneInfo("Europe/Paris"), HOUR] if ZONES else [HOUR]
+)
+def test_a_zone_for_columns_that_name_none(form, tz):
+    data = {"holder_id": ["a", "b"], "token_id": ["t", "t"]}
+    if form == "datetimes":
+        data["start"] = [datetime.fromisoformat(text) for text in LOCAL]
+    elif form == "numpy":
+        data["start"] = np.array(LOCAL, "datetime64[s]")
+    elif form == "scalars":
+        data["start"] = [np.datetime64(text) for text in LOCAL]
+    elif form == "pandas":
+        pd = pytest.importorskip("pandas", reason="pandas is not installed")
+        data = pd.DataFrame(data | {"start": pd.to_datetime(LOCAL)})
+    else:
+        pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        kind = {"arrow": pa.timestamp("ns"), "dates": pa.date32(), "text": pa.string()}[form]
+        days = pa.array([text[:10] for text in LOCAL])
+        data = pa.table(data | {"start": LOCAL if form == "text" else days.cast(kind)})
+    starts = [row["start"] for row in Holds(data, tz=tz).to_table().to_pylist()]
+    zone = ZoneInfo(tz) if isinstance(tz, str) else tz
+    assert starts == [datetime.fromisoformat(text).replace(tzinfo=zone) for text in LOCAL]
+    with pytest.raises(HoldMetricsError, match=r"row 0, start .*time zone"):
+        Holds(data, strict=True)
+
+
+def test_a_zone_changes_nothing_that_names_its_own():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    data = {"holder_id": ["a"], "token_id": ["t"]}
+    for start in (
+        pa.array([PARIS], pa.timestamp("s", "Asia/Tokyo")),
+        pa.array(["2024-06-30T22:00:00Z"]),
+        pa.array(["2024-06-30 22:00:00 UTC"]),
+        pa.array([PARIS]),
+    ):
+        holds = Holds(pa.table(data | {"start": start}), tz=HOUR)
+        assert holds.to_table()[0]["start"].timestamp() == PARIS
+        Holds(pa.table(data | {"start": start}), strict=True)
+
+
+@pytest.mark.parametrize("path", ["holds.csv", pathlib.Path("holds.csv")])
+def test_a_path_in_place_of_data(path):
+    with pytest.raises(TypeError, match=r"Holds\.read\(path\) reads holds from files"):
+        Holds(path)
+    with pytest.raises(TypeError, match=r"read_transfers\(path\) reads transfer logs from files"):
+        from_transfers(path)
+
+
+def test_no_path_at_all():
+    for read in (Holds.read, read_transfers):
+        with pytest.raises(HoldMetricsError, match="no file to read"):
+            read()
+
+
+ONE = {"holder_id": ["a"], "token_id": ["t"], "start": [0]}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Holds(5), "data is a int; give an iterable of HoldEvent"),
+        (lambda: from_transfers(None), "data is a NoneType; give an iterable of dicts"),
+        (lambda: from_transfers(["logs.csv"]), "transfer 0: is a str; give a dict"),
+        (lambda: score(ONE, by=None, at=1), 'by=None is not known; give one of "holder"'),
+        (lambda: score(ONE, threads=0, at=1), "threads=0 can't be; give a number from 1 up"),
+        (lambda: score(ONE, threads=-1, at=1), "threads=-1 can't be"),
+        (lambda: score(ONE, at=1).top_n(-1), "n=-1 can't be"),
+        (lambda: Holds(ONE, scale=-1), "scale is -1; it is a number of digits from 0 to 18"),
+        (lambda: from_transfers([], decimals=19), "decimals is 19; it is a number of digits"),
+        (lambda: score(ONE, at=1).amounts(unit="x"), 'the unit "x" is not a decimal number'),
+        (lambda: score(ONE, at=1).amounts(unit=-1), "the unit is -1; give zero or more"),
+        (lambda: Holds([row(weight=2**300)]), "row 0, weight is an int of 301 bits"),
+        (lambda: Holds([row(weight=-(2**300))]), "weight is an int of 301 bits; give zero"),
+        (lambda: Boost("x"), "steps of a boost are pairs of days and multiplier"),
+        (lambda: Boost(5), "steps of a boost are pairs of days and multiplier"),
+        (lambda: Boost([(1, -2)]), "a multiplier is -2; give zero or more"),
+        (lambda: Boost([("x", 2)]), "age=x is no length of time; give days or a timedelta"),
+        (lambda: Boost([(1, 2)], cap="y"), 'the cap "y" is not a decimal number'),
+        (lambda: HoldAggregator(ttl="3600"), "ttl=3600 is no length of time; give seconds"),
+        (lambda: HoldAggregator(ttl=float("nan")), "ttl=nan is no length of time"),
+        (lambda: HoldAggregator(ttl=-1), "ttl is below zero"),
+        (lambda: Holds(ONE).between(9, 3), "ends at .* before it starts"),
+        (lambda: StandardMerkleTree.of(None), "claims are pairs of an address and an amount"),
+        (lambda: HoldStat.of(score(ONE, by="token", at=1)), "a HoldStat is of one holder"),
+    ],
+)
+def test_arguments_that_make_no_sense(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
 
 
 def test_an_event_is_a_value():

@@ -1,7 +1,8 @@
 """Queries beside `score`."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -101,8 +102,31 @@ def test_epochs_add_up_to_the_whole(every, start, length):
     assert parts == {row["holder_id"]: Fraction(row["weighted_score_exact"]) for row in total}
 
 
+def test_epochs_of_a_zone_of_python():
+    before_summer = 1_711_756_800
+    asked = {"every": "1d", "start": before_summer, "at": before_summer + 3 * DAY}
+    named = HOLDS.epochs(tz="Europe/Paris", **asked).to_pylist()
+    assert HOLDS.epochs(tz=UTC, **asked).to_pylist() == HOLDS.epochs(**asked).to_pylist() != named
+    with pytest.raises(ValueError, match="has no name of a time zone"):
+        HOLDS.epochs(tz=timezone(timedelta(hours=1)), **asked)
+    try:
+        paris = ZoneInfo("Europe/Paris")
+    except KeyError:
+        pytest.skip("Python knows no time zones here: Windows without tzdata")
+    assert HOLDS.epochs(tz=paris, **asked).to_pylist() == named
+
+
 @pytest.mark.parametrize(
-    "bad", [{"every": 0}, {"every": "1y"}, {"every": "d"}, {"every": "1mo", "tz": "Mars/Olympus"}]
+    "bad",
+    [
+        {"every": 0},
+        {"every": "1y"},
+        {"every": "d"},
+        {"every": "1h"},
+        {"every": True},
+        {"every": float("nan")},
+        {"every": "1mo", "tz": "Mars/Olympus"},
+    ],
 )
 def test_epochs_that_make_no_sense(bad):
     with pytest.raises(ValueError, match=r"long|every=|time zone"):

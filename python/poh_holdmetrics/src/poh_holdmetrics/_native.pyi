@@ -1,11 +1,9 @@
-from _typeshed import SupportsGetItem
+from _typeshed import Incomplete, SupportsGetItem
 from datetime import datetime
 from decimal import Decimal
 from os import PathLike
 from poh_holdmetrics.typing import By, Capsule, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Record, Rounding, Seconds, Shares, Standard, Steps, Weight, Zone
 from typing import SupportsIndex, final
-
-__all__ = ["Boost", "HoldAggregator", "HoldEvent", "HoldMetricsError", "Holds", "MerkleDistributor", "Scores", "StandardMerkleTree", "Table", "build_info", "calculate_score", "from_transfers", "merge_states", "read_transfers", "recompute", "score_files", "score_stream"]
 
 @final
 class Boost:
@@ -157,7 +155,7 @@ class HoldAggregator:
         """
         The whole state as text, with a format version and a checksum.
         """
-    def top_n(self, /, n: SupportsIndex, *, at: Instant | None = None) -> list[tuple[str, float]]:
+    def top_n(self, /, n: int, *, at: Instant | None = None) -> list[tuple[str, float]]:
         """
         The `n` holders with the highest scores by `at` (now), the highest first.
         """
@@ -283,10 +281,10 @@ class Holds:
     rounding
         Digits beyond the scale are an error, or rounded with "half-even".
     tz
-        The zone of datetimes that name none: an IANA name or a tzinfo. Without it they are read
-        as UTC, with one warning.
+        The zone of instants that name none: an IANA name or a tzinfo. Without it they are read as
+        UTC, and for Python's datetimes with one warning.
     strict
-        Refuse datetimes without a time zone.
+        Refuse instants that name no time zone, also those of numpy and Arrow, where tz names none.
 
     Raises
     ------
@@ -346,7 +344,7 @@ class Holds:
         HoldMetricsError
             When none is open, or `at` is before the start of one.
         """
-    def epochs(self, /, *, every: Every, start: Instant, tz: str = "UTC", at: Instant | None = None, by: By = ..., overlap: Overlap = ..., boost: Boost | None = None, finalized_before: Instant | None = None) -> Table:
+    def epochs(self, /, *, every: Every, start: Instant, tz: Zone | None = None, at: Instant | None = None, by: By = ..., overlap: Overlap = ..., boost: Boost | None = None, finalized_before: Instant | None = None) -> Table:
         """
         Scores by epoch: consecutive windows of one length, from `start` up to `at`.
 
@@ -358,7 +356,7 @@ class Holds:
         start
             Where the first epoch starts.
         tz
-            The time zone of calendar lengths, an IANA name.
+            The time zone of calendar lengths, an IANA name or a ZoneInfo; None is UTC.
         at
             The instant of the answer; None reads the clock once. The last epoch may reach past it
             and has no later time yet.
@@ -436,7 +434,7 @@ class Holds:
         """
         Digits after the decimal point that weights keep.
         """
-    def score(self, /, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: SupportsIndex | None = None) -> Scores:
+    def score(self, /, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: int | None = None) -> Scores:
         """
         How much was held, by whom, for how long.
 
@@ -488,7 +486,7 @@ class Holds:
         holder_id
             Only the holds of this holder; none for one that is not known.
         """
-    def top_n(self, /, n: SupportsIndex, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None) -> Scores:
+    def top_n(self, /, n: int, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None) -> Scores:
         """
         The `n` highest scores, the highest first; equal scores in order of id. Keywords as of
         `score`.
@@ -650,7 +648,7 @@ class Scores:
         """
         The exact sums as a table that `merge_states` adds to those of other parts of the holds.
         """
-    def top_n(self, /, n: SupportsIndex) -> Scores:
+    def top_n(self, /, n: int) -> Scores:
         """
         The `n` rows with the highest scores, the highest first; equal scores in order of id.
         """
@@ -815,8 +813,8 @@ def from_transfers(data: Data, *, standard: Standard = ..., lots: Lots = ..., on
         "balance": one hold for each stretch of time with one balance. "fifo" and "lifo": one hold
         for each lot received, the oldest or the newest leaving first, for boosts by age.
     on_negative
-        What to do when a holder sends more than it has: "error" names the log, "clip" moves what is
-        there and counts (`Holds.clipped`).
+        What to do when a holder sends more than it has: "error" names the log, "clip" leaves the
+        sender with nothing, gives the receiver all of it, and counts (`Holds.clipped`).
     decimals
         Weights are amounts of 10**-decimals, 0 to 18.
 
@@ -891,12 +889,14 @@ def recompute(events: Leaves, parameters: Json) -> Scores:
     The answer to the question `parameters`, anew from events as a bundle has them.
     """
 
-def score_files(paths: "list[object]", *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: SupportsIndex | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, memory: SupportsIndex | None = None, progress: "object" = None) -> Scores:
+def score_files(paths: "list[object]", *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, memory: int | None = None, progress: "object" = None) -> Scores:
     """
     `score` of files, which are read in batches.
     """
 
-def score_stream(data: Data, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: SupportsIndex | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, memory: SupportsIndex | None = None) -> Scores:
+def score_stream(data: Data, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, memory: int | None = None) -> Scores:
     """
     `score` of an Arrow stream, batch by batch.
     """
+
+def __getattr__(name: str) -> Incomplete: ...

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def score(
-    data: Data | Holds | Path | list[Path],
+    data: Data | Holds | Path | list[Path] | tuple[Path, ...],
     *,
     by: By = "holder",
     overlap: Overlap = "sum",
@@ -41,7 +41,7 @@ def score(
         An iterable of `HoldEvent` or of dicts, a dict of columns (lists or numpy arrays), or a
         table or stream with the Arrow PyCapsule interface (pandas, polars, pyarrow, DuckDB), with
         the keys or columns holder_id, token_id, start, end and weight; a `Holds`; or the path of a
-        file (CSV, JSON lines, Parquet), or a list of paths.
+        file (CSV, JSON lines, Parquet), or a list or tuple of paths.
     by
         One row a "holder", a "token", or a pair of them ("both").
     overlap
@@ -125,6 +125,6 @@ def _paths(data: object) -> list[object]:
     """The paths, where the data are files."""
     if isinstance(data, str | os.PathLike):
         return [data]
-    if isinstance(data, list) and all(isinstance(path, str | os.PathLike) for path in data):
-        return data
+    if isinstance(data, list | tuple) and all(isinstance(path, str | os.PathLike) for path in data):
+        return list(data)
     return []

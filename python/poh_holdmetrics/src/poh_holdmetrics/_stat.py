@@ -44,5 +44,8 @@ class HoldStat:
         >>> HoldStat.of(scores)[0].weighted_score
         60.0
         """
+        if "token_id" in scores.columns:
+            message = 'a HoldStat is of one holder; ask with by="holder"'
+            raise ValueError(message)
         rows = zip(scores.to_pylist(), scores.total_microseconds, strict=True)
         return [cls(**row, total_microseconds=micros) for row, micros in rows]
