@@ -240,6 +240,9 @@ pub(crate) fn innermost(current: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanCon
 /// The same, for a span that is about to be its child: the parent counts it.
 #[inline]
 pub(crate) fn adopt(current: &Bound<'_, PyAny>) -> Option<rvh_trace::SpanContext> {
+    if current.is_none() && !rvh_trace::is_any_entered() {
+        return None;
+    }
     let python = match current.cast::<Span>() {
         _ if current.is_none() => None,
         Ok(span) => span.get().try_borrow_mut().ok().and_then(|mut span| {

@@ -53,7 +53,7 @@ impl Span {
     /// For an object that is used again.
     #[inline]
     pub(crate) fn become_new(&self, state: State) {
-        self.0.replace(state);
+        *self.0.borrow_mut() = state;
     }
 
     /// For what may raise, which only a fault of this module makes it do.

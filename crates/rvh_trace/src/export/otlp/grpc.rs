@@ -1,12 +1,18 @@
 //! OTLP/gRPC, by tonic on a runtime of the exporting thread's own.
+//!
+//! Not by the generated client: that takes a message that it may keep, so each request and each
+//! retry would be copied, span by span, and encoded again.
 
 use super::{Attempt, Transport, read_pem};
 use crate::{Error, OtlpSettings};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
+use prost::bytes::{BufMut as _, Bytes};
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tonic::codec::CompressionEncoding;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
@@ -14,7 +20,7 @@ use tonic_types::StatusExt as _;
 
 pub(super) struct GrpcTransport {
     runtime: Runtime,
-    client: TraceServiceClient<Channel>,
+    client: Grpc<Channel>,
     metadata: MetadataMap,
     timeout: Duration,
 }
@@ -50,7 +56,7 @@ impl GrpcTransport {
             let _inside = runtime.enter();
             endpoint.connect_lazy()
         };
-        let mut client = TraceServiceClient::new(channel);
+        let mut client = Grpc::new(channel);
         if settings.gzip {
             client = client.send_compressed(CompressionEncoding::Gzip);
         }
@@ -82,8 +88,65 @@ fn tls(settings: &OtlpSettings) -> Result<ClientTlsConfig, Error> {
     Ok(tls)
 }
 
+/// The method of the protocol that takes spans.
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// Sends a request that is encoded, and decodes what is answered.
+#[derive(Default)]
+struct ExportCodec;
+
+impl Codec for ExportCodec {
+    type Encode = Bytes;
+    type Decode = ExportTraceServiceResponse;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for ExportCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, request: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(request);
+        Ok(())
+    }
+}
+
+impl Decoder for ExportCodec {
+    type Item = ExportTraceServiceResponse;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
+        let response = ExportTraceServiceResponse::decode(from);
+        response
+            .map(Some)
+            .map_err(|error| Status::internal(format!("its answer is none: {error}")))
+    }
+}
+
+async fn export(
+    client: &mut Grpc<Channel>,
+    request: Request<Bytes>,
+) -> Result<ExportTraceServiceResponse, Status> {
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = PathAndQuery::from_static(EXPORT);
+    let response = client.unary(request, path, ExportCodec).await?;
+    Ok(response.into_inner())
+}
+
 impl Transport for GrpcTransport {
-    fn attempt(&mut self, request: &ExportTraceServiceRequest) -> Attempt {
+    fn attempt(&mut self, request: &Bytes) -> Attempt {
         let mut request = Request::new(request.clone());
         *request.metadata_mut() = self.metadata.clone();
         let Self {
@@ -93,10 +156,10 @@ impl Transport for GrpcTransport {
             ..
         } = self;
         // `timeout` needs the runtime's clock when it is made, so that happens inside.
-        let call = async { tokio::time::timeout(*timeout, client.export(request)).await };
+        let call = async { tokio::time::timeout(*timeout, export(client, request)).await };
         match runtime.block_on(call) {
             Ok(Ok(response)) => {
-                let partial = response.into_inner().partial_success.unwrap_or_default();
+                let partial = response.partial_success.unwrap_or_default();
                 Attempt::Delivered {
                     rejected: partial.rejected_spans,
                     message: partial.error_message,

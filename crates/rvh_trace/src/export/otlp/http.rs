@@ -2,10 +2,10 @@
 
 use super::{Attempt, Transport, read_pem};
 use crate::{Error, OtlpSettings};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use prost::Message;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
+use prost::bytes::Bytes;
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -80,11 +80,10 @@ fn certificates(name: &str, path: &std::path::Path) -> Result<Vec<Certificate<'s
 }
 
 impl Transport for HttpTransport {
-    fn attempt(&mut self, request: &ExportTraceServiceRequest) -> Attempt {
-        let plain = request.encode_to_vec();
-        let (body, gzip) = match self.settings.gzip.then(|| compressed(&plain)) {
-            Some(Ok(body)) => (body, true),
-            _ => (plain, false),
+    fn attempt(&mut self, request: &Bytes) -> Attempt {
+        let (body, gzip) = match self.settings.gzip.then(|| compressed(request)) {
+            Some(Ok(body)) => (Cow::Owned(body), true),
+            _ => (Cow::Borrowed(&request[..]), false),
         };
         let mut post = self
             .agent
@@ -96,7 +95,7 @@ impl Transport for HttpTransport {
         for (name, value) in &self.settings.headers {
             post = post.header(name, value);
         }
-        let mut response = match post.send(&body) {
+        let mut response = match post.send(&body[..]) {
             Ok(response) => response,
             Err(error) => {
                 return Attempt::Retry {

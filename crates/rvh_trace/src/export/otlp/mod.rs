@@ -7,7 +7,8 @@ pub(super) mod messages;
 
 use super::{Exporter, Run};
 use crate::{Error, OtlpSettings, Protocol, SpanRecord};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
+use prost::bytes::Bytes;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,8 @@ enum Attempt {
 
 /// A way to a collector.
 trait Transport: Send {
-    fn attempt(&mut self, request: &ExportTraceServiceRequest) -> Attempt;
+    /// Sends an encoded `ExportTraceServiceRequest`.
+    fn attempt(&mut self, request: &Bytes) -> Attempt;
 }
 
 /// Sends batches to a collector, with retries as the protocol's specification says.
@@ -70,7 +72,8 @@ impl OtlpExporter {
 
 impl Exporter for OtlpExporter {
     fn export(&mut self, batch: &[SpanRecord], run: &Run<'_>) -> Result<usize, Error> {
-        let request = messages::request(batch, run.resource);
+        let request = messages::request(batch, run.resource).encode_to_vec();
+        let request = Bytes::from(request);
         let mut pause = FIRST_PAUSE;
         loop {
             match self.transport.attempt(&request) {
