@@ -96,6 +96,63 @@ def test_many_forks_while_threads_record(collector):
     assert names(collector).count("child") == 20
 
 
+@needs_fork
+def test_prefork_workers_lose_nothing_and_send_nothing_twice(collector):
+    """A parent that sets up and forks, as gunicorn does: workers serve, end, and are replaced."""
+    result = run(
+        """
+        import os, signal, threading, rvh_trace
+        WORKERS, REQUESTS = 3, 50
+        rvh_trace.init_tracing(service_name="prefork")
+
+        def serve(number):
+            def request(thread):
+                for n in range(REQUESTS):
+                    with rvh_trace.span(f"request {number} {thread} {n}"):
+                        with rvh_trace.span("query"):
+                            pass
+            threads = [threading.Thread(target=request, args=(t,)) for t in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            # At exit it may take two seconds, which is little on a busy machine.
+            assert rvh_trace.flush(40)
+            done.write(b".")
+            # Not sent by the parent: it could come just before the wait for it.
+            signal.raise_signal(signal.SIGTERM)
+
+        def fork(number):
+            # Spans that wait in the parent's queue must not be sent by the child as well.
+            with rvh_trace.span(f"fork {number}"):
+                pid = os.fork()
+                if pid == 0:
+                    serve(number)
+                return pid
+
+        read, write = os.pipe()
+        done = os.fdopen(write, "wb", buffering=0)
+        for number in range(2 * WORKERS):
+            if number >= WORKERS:
+                # A worker has done its work, and another one takes its place.
+                assert os.read(read, 1) == b"."
+            fork(number)
+        codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(2 * WORKERS)]
+        assert set(codes) == {-signal.SIGTERM}, codes
+        assert rvh_trace.flush(20)
+        print(rvh_trace.stats()["recorded"])
+        """,
+        collector,
+    )
+    # The parent has recorded its own spans alone.
+    assert result.stdout == "6\n"
+    expected = [f"request {w} {t} {n}" for w in range(6) for t in range(2) for n in range(50)]
+    expected += [f"fork {w}" for w in range(6)] + ["query"] * 600
+    assert names(collector) == sorted(expected)
+    assert len({item["span_id"] for item in collector.spans}) == len(expected)
+    assert len({resource["process.pid"] for resource in collector.resources}) == 7
+
+
 @pytest.mark.parametrize(
     "method",
     [pytest.param("fork", marks=needs_fork), "spawn", pytest.param("forkserver", marks=needs_fork)],
