@@ -21,7 +21,7 @@ _LONGEST = 8192
 # What a baggage value may hold as it is (section 3.3.1.3); a key is a token, so fewer.
 _VALUE_SAFE = "!#$&'()*+-./:<=>?@[]^_`{|}~"
 _KEY_SAFE = "!#$&'*+-.^_`|~"
-_HEX = frozenset("0123456789abcdef")
+_HEX = frozenset("0123456789abcdefABCDEF")
 
 
 class Propagator:
@@ -125,11 +125,10 @@ class B3(Propagator):
 
     def read(self, headers: Mapping[str, str]) -> SpanContext | None:
         """Read the one form, else the other."""
-        if "b3" in headers:
-            trace_id, span_id, state = (*headers["b3"].split("-"), "", "", "")[:3]
-            context = _context(trace_id, span_id, sampled=state != "0")
-            if context is not None:
-                return context
+        trace_id, span_id, state = (*headers.get("b3", "").split("-"), "", "")[:3]
+        context = _context(trace_id, span_id, sampled=state != "0")
+        if context is not None:
+            return context
         sampled = headers.get("x-b3-sampled", "").lower() not in ("0", "false")
         return _context(
             headers.get("x-b3-traceid", ""),
@@ -165,13 +164,11 @@ class Jaeger(Propagator):
         if len(parts) != 4:
             return None
         trace_id, span_id, _parent, flags = parts
-        if not 0 < len(flags) <= 2 or not _HEX.issuperset(flags.lower()):
+        # The last digit has the bit of sampling; the other bits are Jaeger's own.
+        if not 0 < len(flags) <= 2 or not _HEX.issuperset(flags):
             return None
-        if not trace_id or not span_id:
-            return None
-        return _context(
-            trace_id.rjust(32, "0"), span_id.rjust(16, "0"), sampled=int(flags, 16) & 1 == 1
-        )
+        sampled = int(flags, 16) & 1 == 1
+        return _context(trace_id.rjust(32, "0"), span_id.rjust(16, "0"), sampled=sampled)
 
     def read_baggage(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Read ``uberctx-*``."""
@@ -216,13 +213,10 @@ def named(names: str) -> tuple[Propagator, ...]:
 
 
 def _context(trace_id: str, span_id: str, *, sampled: bool) -> SpanContext | None:
-    trace_id = trace_id.strip().lower()
+    """Return what W3C's format, which is strict about digits and lengths, makes of it."""
     # The older identifiers of 64 bits are the lower half.
     trace_id = trace_id.rjust(32, "0") if len(trace_id) == 16 else trace_id
-    span_id = span_id.strip().lower()
-    if len(trace_id) != 32 or len(span_id) != 16:
-        return None
-    return _native.parse_traceparent(f"00-{trace_id}-{span_id}-{sampled:02x}")
+    return _native.parse_traceparent(f"00-{trace_id}-{span_id}-{sampled:02x}".lower())
 
 
 def _quoted(text: str, safe: str) -> str:
