@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import itertools
 import os
+import select
 import shutil
 import signal
 import socket
@@ -287,6 +288,35 @@ def tree(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def contents() -> Callable[[Path], dict[str, bytes]]:
     return tree
+
+
+class Mailbox:
+    """A pipe with a name, by which a program tells its starter that it has come so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+        # Open for both, so that neither end ever waits for the other to be there.
+        self._fd = os.open(path, os.O_RDWR)
+
+    def wait(self, process: subprocess.Popen[str]) -> str:
+        """What was written to it, as soon as something was."""
+        while not select.select([self._fd], [], [], 0.2)[0]:
+            if process.poll() is not None:
+                pytest.fail(f"it ended before: {process.communicate()}")
+        return os.read(self._fd, 1000).decode()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+@pytest.fixture
+def mailbox(tmp_path: Path) -> Iterator[Mailbox]:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no pipes in folders")
+    made = Mailbox(tmp_path / "mailbox")
+    yield made
+    made.close()
 
 
 @pytest.fixture

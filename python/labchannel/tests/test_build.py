@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import threading
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -380,13 +380,8 @@ def test_a_fault_of_a_recipe_is_one_sentence(checkout, tool):
 class Gate:
     """Where the builds of a recipe tell that they run, and wait to be let through."""
 
-    fifo: Path
+    mailbox: Any
     go_on: Path
-
-    def __post_init__(self) -> None:
-        os.mkfifo(self.fifo)
-        # Open for both, so that neither end ever waits for the other to be there.
-        self._fd = os.open(self.fifo, os.O_RDWR)
 
     @property
     def script(self) -> list[str]:
@@ -394,35 +389,28 @@ class Gate:
             # Without a word: who writes to a starter that has gone is ended by that alone.
             "set +x",
             "sleep 1000 & sleeper=$!",
-            f"echo $$ $sleeper > '{self.fifo}'",
+            f"echo $$ $sleeper > '{self.mailbox.path}'",
             f"until test -f '{self.go_on}'; do sleep 0.05; done",
             "kill $sleeper",
         ]
 
     def wait(self, process: subprocess.Popen[str]) -> list[int]:
         """Until a build is there: the ids of its processes."""
-        while not select.select([self._fd], [], [], 0.2)[0]:
-            if process.poll() is not None:
-                pytest.fail(f"the build ended before: {process.communicate()}")
-        return [int(word) for word in os.read(self._fd, 1000).decode().split()]
+        return [int(word) for word in self.mailbox.wait(process).split()]
 
     def open(self) -> None:
         self.go_on.touch()
 
-    def close(self) -> None:
-        os.close(self._fd)
-
 
 @pytest.fixture
-def gate(checkout):
+def gate(checkout, mailbox):
     """A channel with one package, and a recipe whose build waits at a gate."""
     checkout.recipe("alpha")
     checkout.build()
     checkout.write("alpha/data.txt", "second\n")
-    made = Gate(checkout.root / "running", checkout.root / "go-on")
+    made = Gate(mailbox, checkout.root / "go-on")
     checkout.recipe("beta", script=made.script)
-    yield made
-    made.close()
+    return made
 
 
 @contextlib.contextmanager

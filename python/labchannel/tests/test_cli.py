@@ -12,6 +12,7 @@ import labchannel
 import pytest
 from labchannel.channel.publish import publish
 from labchannel.cli import app
+from typer.testing import CliRunner, Result
 
 COMMANDS = [
     "base-image",
@@ -46,29 +47,18 @@ def test_the_commands_are_those_of_the_tests():
 
 
 @pytest.fixture(scope="session")
-def helps() -> dict[str, subprocess.CompletedProcess[str]]:
-    """Every command's help, all asked for at once."""
-    asked = {
-        words: subprocess.Popen(
-            [sys.executable, "-m", "labchannel", *words.split(), "--help"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
+def helps() -> dict[str, Result]:
+    """Every command's help."""
+    return {
+        words: CliRunner().invoke(app, [*words.split(), "--help"])
         for words in ["", *COMMANDS, "env create"]
     }
-    answers = {}
-    for words, process in asked.items():
-        output, errors = process.communicate(timeout=120)
-        answers[words] = subprocess.CompletedProcess(words, process.returncode, output, errors)
-    return answers
 
 
 @pytest.mark.parametrize("words", ["", *COMMANDS, "env create"])
 def test_every_command_explains_itself(helps, words):
     shown = helps[words]
-    assert (shown.returncode, shown.stderr) == (0, "")
+    assert (shown.exit_code, shown.stderr) == (0, "")
     assert "Usage:" in shown.stdout
     assert f"{words} [OPTIONS]".strip() in shown.stdout
     # A sentence about what it does, and one for each option.

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -31,14 +30,14 @@ def run(code: str, seconds: float = 60, **options):
 
 def gone(pid: int) -> bool:
     """Whether the process ends; a zombie has."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    for _ in range(400):
         try:
             status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
         except OSError:
             return True
         if status.rpartition(")")[2].split()[0] == "Z":
             return True
+        threading.Event().wait(0.05)
     return False
 
 
@@ -92,7 +91,7 @@ def test_stop_ends_it():
 
 
 @posix
-def test_kill_of_the_starter_ends_it(tmp_path):
+def test_kill_of_the_starter_ends_it(tmp_path, mailbox):
     script = tmp_path / "starter.py"
     script.write_text(
         "import os, pathlib, sys\n"
@@ -103,17 +102,13 @@ def test_kill_of_the_starter_ends_it(tmp_path):
         " env=os.environ, seconds=3600)\n",
         encoding="utf-8",
     )
-    told = tmp_path / "pid"
-    starter = subprocess.Popen([sys.executable, str(script), str(told)])
+    starter = subprocess.Popen([sys.executable, str(script), str(mailbox.path)])
     try:
-        deadline = time.monotonic() + 60
-        while not (told.is_file() and told.read_text(encoding="utf-8")):
-            assert starter.poll() is None
-            assert time.monotonic() < deadline
+        pid = int(mailbox.wait(starter))
     finally:
         starter.kill()
         starter.wait()
-    assert gone(int(told.read_text(encoding="utf-8")))
+    assert gone(pid)
 
 
 def test_a_program_that_is_not_there(tmp_path):

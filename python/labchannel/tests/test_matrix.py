@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -160,11 +159,10 @@ def test_rerun_failed_runs_what_did_not_pass(lab):
     assert run(lab, both, rerun_failed=True).results == ()
 
 
-def test_interrupt_ends_what_runs_and_tells_what_is_known(lab, tool, tmp_path):
+def test_interrupt_ends_what_runs_and_tells_what_is_known(lab, mailbox):
     """Ctrl-C at the command line: a table, nothing left running, exit code 130."""
     lab.package("good")
-    begun = tmp_path / "begun"
-    lab.package("hung", f'echo $$ > "{begun}"; sleep 3600')
+    lab.package("hung", f'echo $$ > "{mailbox.path}"; sleep 3600')
     process = subprocess.Popen(
         [sys.executable, "-m", "labchannel", "test-installed", "--python", "3.12"],
         cwd=lab.root,
@@ -172,16 +170,13 @@ def test_interrupt_ends_what_runs_and_tells_what_is_known(lab, tool, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not (begun.is_file() and begun.read_text().strip()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
+    hung = int(mailbox.wait(process))
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, (output, errors)
     assert f"hung  {HERE}  3.12  stopped" in output
     with pytest.raises(ProcessLookupError):
-        os.kill(int(begun.read_text()), 0)
+        os.kill(hung, 0)
 
 
 def test_each_compiled_package_and_all_together_on_each_system_and_python(checkout):

@@ -244,7 +244,7 @@ def _run_row(
                 work = folder / f"trial {number}"
                 _lay_out(trial, work)
                 left = deadline - time.monotonic()
-                ended = system.run_script(trial.lines, work, variables, left, stop)
+                ended = system.run(machine.Script(trial.lines, work, variables, left, stop))
                 file.write(f"> {'; '.join(trial.lines)}\n{ended.stdout}\n")
                 file.flush()
                 if not ended.good:

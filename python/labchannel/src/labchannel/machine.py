@@ -20,6 +20,21 @@ WINE_PLATFORM = "win-64"
 """The platform whose rows Wine runs on Linux."""
 
 
+@dataclass(frozen=True)
+class Script:
+    """A recipe's script lines, run as rattler-build does: the first error ends them."""
+
+    lines: Sequence[str]
+    folder: Path
+    """Where they run, and where a file of them is written."""
+    variables: Mapping[str, str]
+    """In addition to those of the environment."""
+    seconds: float
+    """The time limit."""
+    stop: threading.Event
+    """Ends them as soon as it is set."""
+
+
 class Machine(Protocol):
     """A system with one environment of it active."""
 
@@ -27,15 +42,8 @@ class Machine(Protocol):
     def beginning(self) -> float:
         """The seconds that it took to begin."""
 
-    def run_script(
-        self,
-        lines: Sequence[str],
-        folder: Path,
-        variables: Mapping[str, str],
-        seconds: float,
-        stop: threading.Event,
-    ) -> Ended:
-        """Run a recipe's script lines as rattler-build does: the first error ends them."""
+    def run(self, script: Script) -> Ended:
+        """Run a script in the environment."""
 
 
 def why_not(platform: str) -> str:
@@ -84,25 +92,22 @@ class NativeMachine:
     variables: Mapping[str, str]
     beginning: float = 0.0
 
-    def run_script(
-        self,
-        lines: Sequence[str],
-        folder: Path,
-        variables: Mapping[str, str],
-        seconds: float,
-        stop: threading.Event,
-    ) -> Ended:
+    def run(self, script: Script) -> Ended:
         """See `Machine`."""
         if sys.platform == "win32":
-            path = _write_batch(folder, lines)
+            path = _write_batch(script, script.lines)
             command = ["cmd.exe", "/d", "/c", str(path)]
         else:
-            path = folder / "run_test.sh"
-            path.write_text("set -e\n" + "\n".join(lines) + "\n", encoding="utf-8")
+            path = script.folder / "run_test.sh"
+            path.write_text("set -e\n" + "\n".join(script.lines) + "\n", encoding="utf-8")
             command = ["bash", str(path)]
-        environment = {**self.variables, **variables}
         return run_bounded(
-            command, cwd=folder, env=environment, seconds=seconds, stop=stop, merge=True
+            command,
+            cwd=script.folder,
+            env={**self.variables, **script.variables},
+            seconds=script.seconds,
+            stop=script.stop,
+            merge=True,
         )
 
 
@@ -118,25 +123,18 @@ class WineMachine:
         """See `Machine`."""
         return self.session.beginning
 
-    def run_script(
-        self,
-        lines: Sequence[str],
-        folder: Path,
-        variables: Mapping[str, str],
-        seconds: float,
-        stop: threading.Event,
-    ) -> Ended:
+    def run(self, script: Script) -> Ended:
         """See `Machine`."""
         activation = sorted((self.prefix / "etc" / "conda" / "activate.d").glob("*.bat"))
-        calls = [f'call "{wine.windows_path(script)}"' for script in activation]
-        path = _write_batch(folder, [*calls, *lines])
+        calls = [f'call "{wine.windows_path(path)}"' for path in activation]
+        path = _write_batch(script, [*calls, *script.lines])
         return self.session.run(
             [r"C:\windows\system32\cmd.exe", "/c", path.name],
-            cwd=folder,
-            variables={"CONDA_PREFIX": wine.windows_path(self.prefix), **variables},
+            cwd=script.folder,
+            variables={"CONDA_PREFIX": wine.windows_path(self.prefix), **script.variables},
             path=[self.prefix / part for part in WINDOWS_PATH],
-            seconds=seconds,
-            stop=stop,
+            seconds=script.seconds,
+            stop=script.stop,
             merge=True,
         )
 
@@ -152,8 +150,8 @@ WINDOWS_PATH = (
 """The folders of an environment that conda's activation puts first on PATH on Windows."""
 
 
-def _write_batch(folder: Path, lines: Sequence[str]) -> Path:
-    path = folder / "run_test.bat"
+def _write_batch(script: Script, lines: Sequence[str]) -> Path:
+    path = script.folder / "run_test.bat"
     text = "@echo off\n" + "".join(f"{line}\nif errorlevel 1 exit /b 1\n" for line in lines)
     path.write_text(text, encoding="utf-8", newline="\r\n")
     return path

@@ -31,6 +31,27 @@ class SystemProgram:
     path: Path
     variables: Mapping[str, str]
 
+    def run(self, *arguments: str) -> tuple[str, str]:
+        """Run it to its end: what it says, and the last line of its errors if it fails.
+
+        Raises
+        ------
+        OSError
+            It can't be started.
+        """
+        done = subprocess.run(
+            [str(self.path), *arguments],
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            env={**os.environ, **self.variables},
+        )
+        if done.returncode == 0:
+            return done.stdout, ""
+        return done.stdout, (done.stderr.strip().splitlines() or ["no message"])[-1]
+
 
 def unpacked_root() -> Path:
     """The folder of the cache that Debian packages are unpacked into, a `/` of its own."""

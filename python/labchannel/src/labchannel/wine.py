@@ -73,21 +73,12 @@ def find_wine() -> Wine:
     if loader is None or server is None:
         raise LabchannelError("there is no Wine on this machine", mend)
     try:
-        done = subprocess.run(
-            [str(loader.path), "--version"],
-            check=False,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            env={**os.environ, **loader.variables},
-        )
+        version, failure = loader.run("--version")
     except OSError as error:
         raise LabchannelError(f"Wine can't be started ({error.strerror})", mend) from error
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise LabchannelError(f"Wine can't be started ({lines[-1]})", mend)
-    return Wine(loader, server, done.stdout.strip())
+    if failure:
+        raise LabchannelError(f"Wine can't be started ({failure})", mend)
+    return Wine(loader, server, version.strip())
 
 
 def find_compiler() -> SystemProgram | None:
@@ -253,19 +244,10 @@ def _link(compiler: SystemProgram, parts: Sequence[str], library: Path) -> None:
 
 
 def _compile(compiler: SystemProgram, arguments: Sequence[str]) -> None:
-    done = subprocess.run(
-        [str(compiler.path), "-O2", *arguments],
-        check=False,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-        env={**os.environ, **compiler.variables},
-    )
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["no message"]
+    _output, failure = compiler.run("-O2", *arguments)
+    if failure:
         raise LabchannelError(
-            f"{MINGW} failed: {lines[-1]}",
+            f"{MINGW} failed: {failure}",
             "Install it anew (./pixiw run labchannel doctor --fix), then start again",
         )
 

@@ -82,17 +82,3 @@ class Client:
 @pytest.fixture
 def client(tmp_path: Path) -> Client:
     return Client(tmp_path / "client")
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder with its bytes."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-@pytest.fixture
-def snapshot() -> Callable[[Path], dict[str, bytes]]:
-    return tree

@@ -78,16 +78,16 @@ def test_the_disk_is_there_at_all(publish_on_small_disk, lab, make_package, tmp_
 
 
 @pytest.mark.parametrize("room", ["0", "40k", "108k"])
-def test_a_full_disk(publish_on_small_disk, lab, make_package, tmp_path, snapshot, room):
+def test_a_full_disk(publish_on_small_disk, lab, make_package, tmp_path, contents, room):
     """No room at all, none for the package, none for the index."""
     fill = f"head -c {room} /dev/zero > room; cat /dev/zero > fill 2>/dev/null || rm room"
     big = make_package("big", files={"big.bin": os.urandom(100_000)}, detect_prefix=False)
-    before = snapshot(lab)
+    before = contents(lab)
     status, output, left, after = publish_on_small_disk(lab, big, tmp_path, prepare=fill, size="2m")
     assert status == 3, left
     assert output.count("\n") == 1
     assert "room" in output or "space" in output
-    assert snapshot(after) == before
+    assert contents(after) == before
     assert ".publish\n" not in left
 
 
@@ -99,15 +99,15 @@ def test_a_full_disk(publish_on_small_disk, lab, make_package, tmp_path, snapsho
     ],
     ids=["disk", "channel"],
 )
-def test_read_only(publish_on_small_disk, lab, make_package, tmp_path, snapshot, prepare):
-    before = snapshot(lab)
+def test_read_only(publish_on_small_disk, lab, make_package, tmp_path, contents, prepare):
+    before = contents(lab)
     status, output, left, after = publish_on_small_disk(
         lab, make_package("delta"), tmp_path, prepare=prepare
     )
     assert status == 3, left
     assert "can't be written" in output
     assert output.count("\n") == 1
-    assert snapshot(after) == before
+    assert contents(after) == before
 
 
 @pytest.mark.parametrize(

@@ -79,11 +79,11 @@ def test_dependencies_can_be_solved_before_and_after(tmp_path, make_package, cli
     assert client.solve(channel.as_uri(), "user") == before
 
 
-def test_keeping_none_is_refused(lab, snapshot):
-    before = snapshot(lab)
+def test_keeping_none_is_refused(lab, contents):
+    before = contents(lab)
     with pytest.raises(LabchannelError, match="would empty the channel"):
         prune(lab, 0, ["alpha"])
-    assert snapshot(lab) == before
+    assert contents(lab) == before
 
 
 def test_a_missing_channel(tmp_path):

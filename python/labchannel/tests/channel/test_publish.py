@@ -108,13 +108,13 @@ def test_removing(lab, way):
     assert verify(lab) == []
 
 
-def test_other_bytes_under_a_known_name_are_refused(lab, make_package, snapshot, way):
-    before = snapshot(lab)
+def test_other_bytes_under_a_known_name_are_refused(lab, make_package, contents, way):
+    before = contents(lab)
     impostor = make_package("alpha", files={"share/alpha.txt": "other"})
     with pytest.raises(LabchannelError, match="other bytes under the file name") as caught:
         publish(lab, [make_package("zeta"), impostor])
     assert "new build number" in caught.value.mend
-    assert snapshot(lab) == before
+    assert contents(lab) == before
 
 
 def test_other_bytes_are_refused_even_when_the_file_was_deleted(lab, make_package):
@@ -149,14 +149,14 @@ def test_added_and_removed_at_once(lab):
     ],
     ids=["junk", "truncated", "misnamed", "no package", "missing"],
 )
-def test_bad_packages_are_refused(lab, make_package, snapshot, spoil, cause):
-    before = snapshot(lab)
+def test_bad_packages_are_refused(lab, make_package, contents, spoil, cause):
+    before = contents(lab)
     path = make_package("delta")
     renamed = spoil(path)
     with pytest.raises(LabchannelError, match=cause) as caught:
         publish(lab, [renamed if isinstance(renamed, Path) else path])
     assert str(path.parent) in caught.value.cause
-    assert snapshot(lab) == before
+    assert contents(lab) == before
 
 
 def test_a_misnamed_tar_bz2(lab, make_package):
@@ -181,13 +181,13 @@ def test_a_folder_of_packages_becomes_a_channel(tmp_path, make_package, way):
     assert verify(channel, ["alpha"]) == []
 
 
-def test_a_package_in_the_wrong_subdir(lab, make_package, snapshot):
+def test_a_package_in_the_wrong_subdir(lab, make_package, contents):
     shutil.copy(make_package("delta", subdir="linux-64"), lab / "noarch")
-    before = snapshot(lab)
+    before = contents(lab)
     with pytest.raises(LabchannelError, match="built for linux-64") as caught:
         publish(lab, [])
     assert caught.value.mend == "Move it to linux-64/"
-    assert snapshot(lab) == before
+    assert contents(lab) == before
 
 
 def test_files_deleted_by_hand_leave_the_index(lab, way):
@@ -197,13 +197,13 @@ def test_files_deleted_by_hand_leave_the_index(lab, way):
     assert verify(lab) == []
 
 
-def test_a_damaged_file_does_not_pass_for_the_published_one(lab, make_package, snapshot):
+def test_a_damaged_file_does_not_pass_for_the_published_one(lab, make_package, contents):
     with (lab / "noarch" / "alpha-1.0-h0_0.conda").open("ab") as file:
         file.write(b"x")
-    before = snapshot(lab)
+    before = contents(lab)
     with pytest.raises(LabchannelError, match="not the file that was published"):
         publish(lab, [make_package("delta")])
-    assert snapshot(lab) == before
+    assert contents(lab) == before
 
 
 def test_damage_of_the_same_size_stays_visible(lab, make_package):
@@ -298,7 +298,7 @@ def test_a_file_is_no_channel(tmp_path, make_package):
 
 @pytest.mark.parametrize("moment", ["while copying", "while indexing", "while exchanging"])
 def test_trouble_on_the_way_leaves_the_channel_as_it_was(
-    lab, make_package, snapshot, monkeypatch, moment, way
+    lab, make_package, contents, monkeypatch, moment, way
 ):
     """An input/output error and Ctrl-C, at the three stages."""
     target = {
@@ -309,7 +309,7 @@ def test_trouble_on_the_way_leaves_the_channel_as_it_was(
         else "labchannel.channel.journal.begin",
     }[moment]
     package = make_package("delta")
-    before = snapshot(lab)
+    before = contents(lab)
     for error, expected in (
         (OSError(errno.EIO, "broken"), LabchannelError),
         (KeyboardInterrupt(),) * 2,
@@ -322,7 +322,7 @@ def test_trouble_on_the_way_leaves_the_channel_as_it_was(
             patch.setattr(target, fail)
             with pytest.raises(expected if isinstance(expected, type) else KeyboardInterrupt):
                 publish(lab, [package])
-        assert snapshot(lab) == before
+        assert contents(lab) == before
         assert not lab.with_name(".channel.publish").exists()
     publish(lab, [package])
     assert verify(lab) == []

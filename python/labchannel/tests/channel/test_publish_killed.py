@@ -74,7 +74,6 @@ def test_killed_at_every_step(lab, make_package, tmp_path, way):
     for kill in kills:
         assert kill["broken"] == [], kill
         assert kill["faults"] == [], kill
-        assert kill["recovered_faults"] == [], kill
         assert kill["state"] in (old, new), kill
         # Once it has happened it has happened.
         assert not (became_new and kill["state"] == old), kill
