@@ -48,9 +48,9 @@ def activation_script(version: str, cache: Path) -> str:
 export CARGO_HOME="{cache}/cargo-home"
 export CARGO_TARGET_DIR="{cache}/cargo-target/{version}"
 export CARGO_BUILD_TARGET="{TARGET}"
-export CARGO_TARGET_{windows}_LINKER="$CONDA_PREFIX/bin/{MINGW_TRIPLE}-cc"
-export CARGO_TARGET_{linux}_LINKER="$CONDA_PREFIX/bin/{LINUX_TRIPLE}-cc"
-export CC_{LINUX_TARGET.replace("-", "_")}="$CONDA_PREFIX/bin/{LINUX_TRIPLE}-cc"
+export CARGO_TARGET_{windows}_LINKER="{MINGW_TRIPLE}-cc"
+export CARGO_TARGET_{linux}_LINKER="{LINUX_TRIPLE}-cc"
+export CC_{LINUX_TARGET.replace("-", "_")}="{LINUX_TRIPLE}-cc"
 # Binaries must tell neither where nor when they were built.
 RUSTFLAGS="--remap-path-prefix={cache}/cargo-home=/cargo -Clink-arg=-Wl,--no-insert-timestamp"
 export RUSTFLAGS

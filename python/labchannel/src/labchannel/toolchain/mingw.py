@@ -55,13 +55,12 @@ def activation_script() -> str:
 
     Flags meant for that one are not handed on.
     """
-    program = f"$CONDA_PREFIX/bin/{TRIPLE}"
     return f"""\
-export CC="{program}-cc"
-export AR="{program}-ar"
-export RANLIB="{program}-ranlib"
-export NM="{program}-nm"
-export STRIP="{program}-strip"
+export CC="{TRIPLE}-cc"
+export AR="{TRIPLE}-ar"
+export RANLIB="{TRIPLE}-ranlib"
+export NM="{TRIPLE}-nm"
+export STRIP="{TRIPLE}-strip"
 export CC_{RUST_VARIABLE}="$CC"
 export AR_{RUST_VARIABLE}="$AR"
 export CFLAGS="-O2 -ffile-prefix-map=$CARGO_HOME=/cargo -ffile-prefix-map=$CONDA_PREFIX=/build"
