@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
+import json
 import os
 import select
 import shutil
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -337,24 +339,58 @@ def no_network(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(scope="session")
+def ready_tool() -> Iterator[subprocess.Popen[str] | None]:
+    """What forks for each command; None on Windows, where nothing forks."""
+    if sys.platform == "win32":
+        yield None
+        return
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("ready_tool.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        yield process
+        process.communicate()
+
+
 @pytest.fixture
-def tool() -> Callable[..., subprocess.CompletedProcess[str]]:
+def tool(
+    ready_tool: subprocess.Popen[str] | None,
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """labchannel as a person starts it, in a process of its own without a terminal."""
 
     def run(
         *arguments: str | Path, cwd: Path | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "labchannel", *map(str, arguments)],
-            check=False,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            stdin=subprocess.DEVNULL,
-            cwd=cwd,
-            env={**os.environ, **variables},
-            timeout=120,
-        )
+        words = list(map(str, arguments))
+        settings = {**os.environ, **variables}
+        if ready_tool is None or ready_tool.stdin is None or ready_tool.stdout is None:
+            return subprocess.run(
+                [sys.executable, "-m", "labchannel", *words],
+                check=False,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                stdin=subprocess.DEVNULL,
+                cwd=cwd,
+                env=settings,
+                timeout=120,
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            output = [Path(folder, name) for name in ("output", "errors")]
+            request = {
+                "arguments": words,
+                "folder": str(cwd or Path.cwd()),
+                "variables": settings,
+                "output": list(map(str, output)),
+            }
+            print(json.dumps(request), file=ready_tool.stdin, flush=True)
+            code = int(ready_tool.stdout.readline())
+            said = [path.read_text(encoding="utf-8") for path in output]
+        return subprocess.CompletedProcess(words, code, *said)
 
     return run
 

@@ -403,11 +403,10 @@ class Gate:
 
 
 @pytest.fixture
-def gate(checkout, mailbox):
-    """A channel with one package, and a recipe whose build waits at a gate."""
+def gate(checkout, mailbox, make_package):
+    """A channel with one older package, and a recipe whose build waits at a gate."""
+    publish(checkout.channel, [make_package("alpha")])
     checkout.recipe("alpha")
-    checkout.build()
-    checkout.write("alpha/data.txt", "second\n")
     made = Gate(mailbox, checkout.root / "go-on")
     checkout.recipe("beta", script=made.script)
     return made
