@@ -1,14 +1,18 @@
 """What is said before a release, and source distributions that are whole."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
+import time
+from pathlib import Path
 
 import pytest
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
-from labchannel.release import build_sdists, check_release
+from labchannel.release import build_sdists, check_release, unpacked_sdist
 from labchannel.workspace import Workspace
 
 
@@ -121,6 +125,27 @@ def test_one_without_its_licence_is_refused(plain, files, licences, fault):
         list(build_sdists(workspace, Progressor(quiet=True)))
     assert "license-files" in caught.value.mend
     assert list(workspace.dist.iterdir()) == []
+
+
+def test_what_is_compiled_of_the_same_file_is_known_again_and_of_another_is_not(tmp_path):
+    """By cargo, which goes by times."""
+    names = ("same.rs", "changed.rs", "new.rs")
+    sources, checkout = tmp_path / "plain-1.0", tmp_path / "checkout"
+    for folder in (sources, checkout):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(name)
+            os.utime(folder / name, (1_000_000_000, 1_000_000_000))
+    os.utime(sources / "same.rs", (500_000_000, 500_000_000))
+    (checkout / "changed.rs").write_text("otherwise.")
+    (checkout / "new.rs").unlink()
+    archive = shutil.make_archive(tmp_path / "plain-1.0", "gztar", tmp_path, "plain-1.0")
+    began = time.time()
+    root = unpacked_sdist(Workspace(checkout), Path(archive), tmp_path / "unpacked")
+    times = {name: (root / name).stat().st_mtime for name in names}
+    assert times["same.rs"] == 1_000_000_000
+    assert times["changed.rs"] >= int(began)
+    assert times["new.rs"] >= int(began)
 
 
 def test_one_that_cant_be_made_is_told(plain):

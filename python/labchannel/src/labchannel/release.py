@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,8 +59,8 @@ def build_sdists(workspace: Workspace, progress: Progressor) -> Iterator[str]:
     """Build every source distribution into dist/, and a wheel from each; yields a line for each.
 
     The wheel shows that nothing is missing. That of a pure package is for every system, and goes
-    to dist/ too; compiled ones are made by `wheels`. What is compiled already for the environment
-    (`develop`, `wheels`) is not compiled again: without that it takes as long as those do.
+    to dist/ too; compiled ones are made by `wheels`. What is compiled already for this checkout
+    (`develop`, `wheels`) is not compiled again; without that it takes as long as those do.
 
     Raises
     ------
@@ -108,6 +110,7 @@ def _build(folder: Path, scratch: Path) -> Path:
 
 
 def _wheel_of(workspace: Workspace, sdist: Path, folder: Path) -> Path:
+    source = unpacked_sdist(workspace, sdist, folder / "source")
     # Dependencies that are compiled already for this checkout are not compiled again. Not --locked:
     # the whole workspace's Cargo.lock is in it, from which cargo takes the versions and drops what
     # this crate does not need.
@@ -115,7 +118,7 @@ def _wheel_of(workspace: Workspace, sdist: Path, folder: Path) -> Path:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"),
-            *("--no-build-isolation", "--wheel-dir", str(folder), str(sdist)),
+            *("--no-build-isolation", "--wheel-dir", str(folder), str(source)),
         ],
         check=False,
         env=variables,
@@ -127,3 +130,21 @@ def _wheel_of(workspace: Workspace, sdist: Path, folder: Path) -> Path:
             f"no wheel can be built from {sdist.name}", "Mend the error shown above"
         )
     return made[0]
+
+
+def unpacked_sdist(workspace: Workspace, sdist: Path, folder: Path) -> Path:
+    """The content of a source distribution, a file that the checkout has too with that one's time.
+
+    cargo goes by times, and those in the archive are the same for every version of a file: it would
+    take what it compiled of an older one. So it compiles what it would compile for the checkout.
+    """
+    shutil.unpack_archive(sdist, folder)
+    (root,) = folder.iterdir()
+    now = time.time_ns()
+    for path in root.rglob("*"):
+        original = workspace.root / path.relative_to(root)
+        if path.is_file():
+            same = original.is_file() and filecmp.cmp(original, path, shallow=False)
+            changed = original.stat().st_mtime_ns if same else now
+            os.utime(path, ns=(changed, changed))
+    return root

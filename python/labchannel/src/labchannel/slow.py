@@ -11,10 +11,12 @@ from labchannel.workspace import Workspace
 
 # Everything that a slow test can depend on: the sources, the tests, and how they are run.
 _INPUTS = (
+    "*.ini",
     "Cargo.lock",
-    "Cargo.toml",
-    "pixi.toml",
     "toolchain.lock",
+    "*.md",
+    "*.toml",
+    "LICENSE-*",
     "crates/**/*",
     ".ci/run",
     ".dockerignore",

@@ -1,0 +1,66 @@
+"""The slow tests run again when something changed that one of them can see, and else not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from labchannel import slow
+
+
+@pytest.fixture
+def ran(checkout, monkeypatch):
+    """How often the tests were run; they pass."""
+    runs = []
+
+    def run(command, **_options):
+        runs.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(slow.subprocess, "run", run)
+    return runs
+
+
+def test_what_has_passed_is_not_run_again_unless_asked(checkout, ran, capsys):
+    assert slow.test_slow(checkout.workspace, force=False) == 0
+    assert ran == [[sys.executable, "-m", "pytest", "-m", "slow", "tests", "python"]]
+    assert slow.test_slow(checkout.workspace, force=False) == 0
+    assert len(ran) == 1
+    assert "have passed on this machine; skipped" in capsys.readouterr().out
+    slow.test_slow(checkout.workspace, force=True)
+    assert len(ran) == 2
+
+
+def test_what_failed_is_run_again(checkout, monkeypatch):
+    def fail(command, **_options):
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(slow.subprocess, "run", fail)
+    assert slow.test_slow(checkout.workspace, force=False) == 1
+    assert slow.test_slow(checkout.workspace, force=False) == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(".ci/run", ".dockerignore", ".github/workflows/ci.yml", "docker/Dockerfile"),
+        *("CHANGELOG.md", "LICENSE-MIT", "README.md", "docs/lab.md", "examples/lab/check.py"),
+        *("Cargo.lock", "Cargo.toml", "crates/one/src/lib.rs", "toolchain.lock", "toolchain.toml"),
+        *("pixi.toml", "pixiw", "pixiw.cmd", "pytest.ini", "recipes/one/recipe.yaml"),
+        *("python/one/src/one/__init__.py", "tests/test_one.py"),
+    ],
+)
+def test_what_a_slow_test_can_see_counts(checkout, ran, path):
+    slow.test_slow(checkout.workspace, force=False)
+    checkout.write(path, "something else\n")
+    slow.test_slow(checkout.workspace, force=False)
+    assert len(ran) == 2
+
+
+def test_leavings_of_tools_do_not_count(checkout, ran):
+    slow.test_slow(checkout.workspace, force=False)
+    checkout.write("python/one/__pycache__/one.pyc", "")
+    checkout.write("crates/one/target/debug/one.rlib", "")
+    slow.test_slow(checkout.workspace, force=False)
+    assert len(ran) == 1
