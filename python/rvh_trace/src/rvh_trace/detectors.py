@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -28,14 +29,33 @@ def detected() -> dict[str, object]:
     return found
 
 
-def _container_id() -> str | None:
-    """Return the 64 hexadecimal digits that name the container, where cgroup version 1 tells."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    for line in lines:
+def _container_id(process: Path = Path("/proc/self")) -> str | None:
+    """Return the 64 hexadecimal digits that name the container, where the system tells.
+
+    Cgroups of version 1 are named after it. Those of version 2 are not seen from inside; but Docker
+    and Podman mount ``/etc/hostname`` from a folder of its name.
+    """
+    for line in _lines(process / "cgroup"):
         name = line.rsplit("/", 1)[-1].removesuffix(".scope").rsplit("-", 1)[-1]
-        if len(name) == 64 and all(c in "0123456789abcdef" for c in name):
+        if _is_id(name):
             return name
+    for line in _lines(process / "mountinfo"):
+        # proc_pid_mountinfo(5): the fourth field is what is mounted, the fifth where.
+        fields = line.split()
+        if len(fields) > 4 and fields[4] == "/etc/hostname":
+            folders = fields[3].split("/")
+            for kind, name in itertools.pairwise(folders):
+                if kind in ("containers", "overlay-containers") and _is_id(name):
+                    return name
     return None
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _is_id(name: str) -> bool:
+    return len(name) == 64 and all(c in "0123456789abcdef" for c in name)
