@@ -7,6 +7,7 @@ use std::path::Path;
 use arrow_array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use crate::error::{Fault, Field, HoldError};
@@ -57,7 +58,7 @@ pub(crate) const FIELDS: [Field; 5] = [
     Field::Weight,
 ];
 
-const NAMES: [&str; 5] = [
+pub(crate) const NAMES: [&str; 5] = [
     Field::HolderId.name(),
     Field::TokenId.name(),
     Field::Start.name(),
@@ -201,16 +202,21 @@ pub(crate) fn open(path: &Path) -> Result<(Format, File), HoldError> {
 /// Writes a batch as a Parquet file (zstd).
 ///
 /// # Errors
-/// [`HoldError::File`] when it can't be written.
-pub fn write_parquet(batch: &RecordBatch, file: File) -> Result<(), HoldError> {
+/// What the operating system says, as that the disk is full.
+pub fn write_parquet(batch: &RecordBatch, file: File) -> Result<(), std::io::Error> {
     let properties =
         WriterProperties::builder().set_compression(Compression::ZSTD(Default::default()));
     let writer = ArrowWriter::try_new(file, batch.schema(), Some(properties.build()));
-    writer
-        .and_then(|mut writer| {
-            writer.write(batch)?;
-            writer.close()
-        })
-        .map(|_| ())
-        .map_err(|error| HoldError::File(error.to_string()))
+    let written = writer.and_then(|mut writer| {
+        writer.write(batch)?;
+        writer.close()
+    });
+    written.map(drop).map_err(|error| match error {
+        // With the number of the error, which it has only itself.
+        ParquetError::External(source) => match source.downcast::<std::io::Error>() {
+            Ok(error) => *error,
+            Err(other) => std::io::Error::other(other),
+        },
+        error => std::io::Error::other(error),
+    })
 }

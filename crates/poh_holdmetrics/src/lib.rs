@@ -20,6 +20,7 @@
 mod arrow;
 mod boost;
 mod column;
+mod epoch_fold;
 mod epochs;
 mod error;
 mod event;
@@ -51,6 +52,7 @@ mod weight;
 pub use arrow::{batch, runs_to_batch};
 pub use boost::{Boost, BoostParts};
 
+pub use epoch_fold::EpochFold;
 pub use epochs::{Every, epoch_boundaries};
 pub use error::{Fault, Field, HoldError};
 pub use event::{HoldEvent, HoldStat};

@@ -136,7 +136,8 @@ pub fn merge_states(
                     .map_or_else(String::new, |code| holders.get(code).to_owned()),
                 bits: 2 * U256::BITS as u32,
             })?;
-            sum.micros += part.micros;
+            let micros = sum.micros.checked_add(part.micros);
+            sum.micros = micros.ok_or_else(wrong)?; // no holds add up to 2^127 microseconds
             sum.updated = sum.updated.max(part.updated);
             sum.digits = most;
         }
@@ -152,7 +153,7 @@ pub fn merge_states(
     };
     rows.sort_unstable_by(|(left, _), (right, _)| ids(*left).cmp(&ids(*right)));
     let scaled = |sum: &Sum| {
-        let power = U512::from(10u64).pow(U512::from(most - sum.digits));
+        let power = U512::from(10u64).checked_pow(U512::from(most - sum.digits))?;
         sum.weighted.checked_mul(power)
     };
     let weighted = rows.iter().map(|(key, sum)| {

@@ -41,6 +41,19 @@ pub(crate) enum Sums {
     Wide(Vec<U512>),
 }
 
+impl Sums {
+    /// The totals in 512 bits.
+    pub(crate) fn widened(self) -> Vec<U512> {
+        match self {
+            Sums::Narrow(sums) => sums
+                .into_iter()
+                .map(|sum| Total::Narrow(sum).widened())
+                .collect(),
+            Sums::Wide(sums) => sums,
+        }
+    }
+}
+
 impl Scores {
     /// The number of rows.
     pub fn len(&self) -> usize {

@@ -303,18 +303,16 @@ fn no_damaged_parquet_makes_a_reader_fall() {
     let path = folder.path().join("damaged.parquet");
     let mut damaged = 0;
     for at in 0..whole.len() {
-        for change in [1u8, 0x80, 0xff] {
-            let mut bytes = whole.clone();
-            bytes[at] ^= change;
-            fs::File::create(&path).unwrap().write_all(&bytes).unwrap();
-            let read = Holds::new(9).unwrap().read_file(&path, &Stop::default());
-            let mut fold = Fold::new(Query::at(9), 9, Rounding::Refuse).unwrap();
-            let folded = fold.read_file(&path, &Stop::default());
-            for error in [read, folded].into_iter().filter_map(Result::err) {
-                damaged += 1;
-                let said = error.to_string();
-                assert!(said.contains("damaged.parquet: "), "{said}");
-            }
+        let mut bytes = whole.clone();
+        bytes[at] ^= if at % 2 == 0 { 0xff } else { 1 };
+        fs::File::create(&path).unwrap().write_all(&bytes).unwrap();
+        let read = Holds::new(9).unwrap().read_file(&path, &Stop::default());
+        let mut fold = Fold::new(Query::at(9), 9, Rounding::Refuse).unwrap();
+        let folded = fold.read_file(&path, &Stop::default());
+        for error in [read, folded].into_iter().filter_map(Result::err) {
+            damaged += 1;
+            let said = error.to_string();
+            assert!(said.contains("damaged.parquet: "), "{said}");
         }
     }
     assert!(damaged > 100, "{damaged}");

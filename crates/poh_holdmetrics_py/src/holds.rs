@@ -431,22 +431,19 @@ impl Holds {
         let holds = self.now();
         let table = detached(py, holds.len(), |stop| {
             let boundaries = epoch_boundaries(every, start, at, &tz)?;
-            let mut parts = Vec::new();
-            for (epoch, window) in boundaries.windows(2).enumerate() {
-                let (from, to) = (window[0], window[1]);
+            let scores = boundaries.windows(2).map(|window| {
                 let query = Query {
                     by: by.0,
                     overlap: overlap.0,
                     at,
-                    start: Some(from),
-                    end: Some(to),
+                    start: Some(window[0]),
+                    end: Some(window[1]),
                     boost: boost.clone(),
                     threads: None,
                 };
-                let rows = score_until(&holds, &query, stop)?.held().to_batch()?;
-                parts.push(with_epoch(&rows, epoch as i64, from, to, to <= finalized)?);
-            }
-            joined(parts)
+                Ok(score_until(&holds, &query, stop)?.held())
+            });
+            by_epoch(&boundaries, scores, finalized)
         })?;
         Ok(Table::as_of(table, at))
     }
@@ -592,7 +589,7 @@ pub(crate) fn question(
     })
 }
 
-fn name_of_zone(tz: &Bound<'_, PyAny>) -> PyResult<String> {
+pub(crate) fn name_of_zone(tz: &Bound<'_, PyAny>) -> PyResult<String> {
     let name = match tz.cast::<PyString>() {
         Ok(name) => Some(name.to_string()),
         Err(_) => values::zone_name(tz)?,
@@ -604,12 +601,12 @@ fn name_of_zone(tz: &Bound<'_, PyAny>) -> PyResult<String> {
     })
 }
 
-fn moment(value: Option<Instant<'_>>) -> Result<Option<i64>, Refusal> {
+pub(crate) fn moment(value: Option<Instant<'_>>) -> Result<Option<i64>, Refusal> {
     value.map(|value| values::moment(&value.0)).transpose()
 }
 
 /// `"1d"`, `"2w"`, `"3mo"`, a number of seconds or a timedelta.
-fn length(value: &Bound<'_, PyAny>) -> PyResult<Every> {
+pub(crate) fn length(value: &Bound<'_, PyAny>) -> PyResult<Every> {
     let wrong = || {
         let shown = excerpt(&value.to_string());
         let what = format!(
@@ -631,6 +628,21 @@ fn length(value: &Bound<'_, PyAny>) -> PyResult<Every> {
         };
     }
     duration(value, "every", "seconds").map(Every::Micros)
+}
+
+/// One table of the scores of all epochs.
+pub(crate) fn by_epoch(
+    boundaries: &[i64],
+    scores: impl Iterator<Item = Result<poh_holdmetrics::Scores, HoldError>>,
+    finalized: i64,
+) -> Result<RecordBatch, HoldError> {
+    let mut parts = Vec::new();
+    for (epoch, (window, scores)) in boundaries.windows(2).zip(scores).enumerate() {
+        let (from, to) = (window[0], window[1]);
+        let rows = scores?.to_batch()?;
+        parts.push(with_epoch(&rows, epoch as i64, from, to, to <= finalized)?);
+    }
+    joined(parts)
 }
 
 fn with_epoch(

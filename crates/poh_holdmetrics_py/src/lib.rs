@@ -50,7 +50,7 @@ mod native {
     #[pymodule_export]
     use crate::scores::Scores;
     #[pymodule_export]
-    use crate::stream::{score_files, score_stream};
+    use crate::stream::{epochs_of_files, score_files, score_stream};
     #[pymodule_export]
     use crate::table::Table;
     #[pymodule_export]

@@ -1,8 +1,8 @@
 //! Merkle trees of claims.
 
 use poh_holdmetrics::merkle::{
-    Address, Claim, DistributorTree, Hash, MultiProof, StandardTree, hash_from_hex, standard_leaf,
-    to_hex, verify, verify_multi,
+    Address, Claim, DistributorTree, Hash, MultiProof, StandardTree, distributor_leaf,
+    hash_from_hex, standard_leaf, to_hex, verify, verify_multi,
 };
 use poh_holdmetrics::{HoldError, U256, excerpt};
 use pyo3::exceptions::PyTypeError;
@@ -276,6 +276,76 @@ impl MerkleDistributor {
         Ok(proof.iter().map(|node| to_hex(node)).collect())
     }
 
+    /// Whether a proof leads from the claim with an index, an (address, amount), to this root.
+    fn verify(&self, index: u64, leaf: Leaf<'_>, proof: Vec<String>) -> PyResult<bool> {
+        let leaf_hash = distributor_leaf(index, &claim(&leaf.0)?);
+        let proof = hashes(leaf.0.py(), &proof)?;
+        Ok(verify(&self.tree.root(), leaf_hash, &proof))
+    }
+
+    /// A tree from what `dump` gave, checked in full.
+    ///
+    /// Raises
+    /// ------
+    /// HoldMetricsError
+    ///     Where a part is of another form, or is not what the claims make.
+    #[staticmethod]
+    fn load(py: Python<'_>, data: Dump<'_>) -> PyResult<Self> {
+        let wrong = |what: String| to_py(py, HoldError::Proof(what));
+        let claims_by_address = part(&data.0, "claims")?;
+        let claims_by_address = claims_by_address
+            .cast::<PyMapping>()
+            .map_err(|_| wrong("\"claims\" is not an object".into()))?;
+        let mut claims = Vec::new();
+        for pair in claims_by_address.items()? {
+            let (address, claim): (String, Bound<'_, PyAny>) = pair
+                .extract()
+                .map_err(|_| wrong("an address of \"claims\" is not text".into()))?;
+            let amount: String = part(&claim, "amount")?.extract().unwrap_or_default();
+            let units = amount
+                .strip_prefix("0x")
+                .filter(|digits| !digits.is_empty())
+                .and_then(|digits| U256::from_str_radix(digits, 16).ok())
+                .ok_or_else(|| {
+                    let shown = excerpt(&amount);
+                    wrong(format!(
+                        "{shown:?} is no amount; give 0x and hexadecimal digits"
+                    ))
+                })?;
+            let address: Address = address.parse().map_err(|error| to_py(py, error))?;
+            claims.push((address, units));
+        }
+        let tree = py
+            .detach(|| DistributorTree::of(claims))
+            .map_err(|error| to_py(py, error))?;
+        let tree = MerkleDistributor { tree };
+        let rebuilt = tree.dump(py)?.0;
+        for name in ["merkleRoot", "tokenTotal"] {
+            let (found, made) = (part(&data.0, name)?, rebuilt.get_item(name)?);
+            if !found.eq(&made)? {
+                return Err(wrong(format!(
+                    "{name} is not {made}, which the claims make"
+                )));
+            }
+        }
+        for (address, _) in tree.tree.claims() {
+            let address = address.to_string();
+            let made = rebuilt.get_item("claims")?.get_item(&address)?;
+            // Addresses may be written without their checksum.
+            let found = claims_by_address
+                .get_item(&address)
+                .or_else(|_| claims_by_address.get_item(address.to_lowercase()))?;
+            for name in ["index", "proof"] {
+                if !part(&found, name)?.eq(made.get_item(name)?)? {
+                    return Err(wrong(format!(
+                        "the {name} of {address} is not that which the claims make"
+                    )));
+                }
+            }
+        }
+        Ok(tree)
+    }
+
     /// `merkleRoot`, `tokenTotal` and the `claims` by address, as the distributor's web service
     /// reads them.
     fn dump<'py>(&self, py: Python<'py>) -> PyResult<Dump<'py>> {
@@ -306,6 +376,14 @@ fn even_hex(amount: &U256) -> String {
     let bytes = amount.to_be_bytes::<32>();
     let first = bytes.iter().position(|&byte| byte != 0).unwrap_or(31);
     to_hex(&bytes[first..])
+}
+
+/// A part that a dump must have.
+fn part<'py>(of: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    of.get_item(name).map_err(|_| {
+        let what = format!("the dump has no \"{name}\"");
+        to_py(of.py(), HoldError::Proof(what))
+    })
 }
 
 fn hashes(py: Python<'_>, proof: &[String]) -> PyResult<Vec<Hash>> {

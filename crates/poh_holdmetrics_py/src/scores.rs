@@ -293,7 +293,7 @@ impl Scores {
         let batch = py
             .detach(|| self.scores.to_batch())
             .map_err(|error| to_py(py, error))?;
-        write_whole(py, &batch, &path)
+        write_whole(py, &batch, path)
     }
 
     /// The rows as a `pandas.DataFrame`; needs pandas and pyarrow.

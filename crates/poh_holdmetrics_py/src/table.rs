@@ -1,21 +1,20 @@
 //! Answers as tables: Arrow for other libraries, dicts for Python.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, Field};
-use poh_holdmetrics::{HoldError, write_parquet};
-use pyo3::exceptions::PyIndexError;
+use poh_holdmetrics::write_parquet;
+use pyo3::exceptions::{PyIndexError, PyOSError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyDict, PyTuple};
+use pyo3::types::{PyCFunction, PyCapsule, PyDict, PyTuple};
 use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
 
 use crate::arguments::{Capsule, Frame, Record};
-use crate::errors::to_py;
 use crate::values::datetime;
 
 /// A table of an answer, held in Arrow's memory format.
@@ -119,7 +118,7 @@ impl Table {
 
     /// Write the rows as a Parquet file, which is there whole or not at all.
     fn write_parquet(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        write_whole(py, &self.batch, &path)
+        write_whole(py, &self.batch, path)
     }
 
     /// The rows as a `pandas.DataFrame`; needs pandas and pyarrow.
@@ -133,32 +132,42 @@ impl Table {
     }
 }
 
-/// Writes a batch as a Parquet file that is there whole or not at all.
-pub(crate) fn write_whole(py: Python<'_>, batch: &RecordBatch, path: &Path) -> PyResult<()> {
-    py.detach(|| -> Result<(), std::io::Error> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.part", std::process::id()));
-        let part = path.with_file_name(name);
-        let written = File::create(&part)
-            .and_then(|file| {
-                let same = file.try_clone()?;
-                write_parquet(batch, file).map_err(std::io::Error::other)?;
-                // On the disk before it has its name: a power cut leaves the old file or the new.
-                same.sync_all()
-            })
-            .and_then(|()| std::fs::rename(&part, path));
-        if written.is_err() {
-            // What went wrong is told; that the rest could not be taken away does not matter then.
-            let _ = std::fs::remove_file(&part);
-        }
-        written
-    })
-    .map_err(|error| {
-        to_py(
-            py,
-            HoldError::File(format!("{} can't be written: {error}", path.display())),
-        )
-    })
+/// Writes a batch as a Parquet file that is there whole or not at all, where Python's other files are
+/// written too.
+pub(crate) fn write_whole(py: Python<'_>, batch: &RecordBatch, path: PathBuf) -> PyResult<()> {
+    let batch = batch.clone();
+    let write =
+        move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| -> PyResult<()> {
+            let part: PathBuf = arguments.get_item(0)?.extract()?;
+            let file = File::create(&part).map_err(os_error)?;
+            arguments
+                .py()
+                .detach(|| write_parquet(&batch, file))
+                .map_err(os_error)?;
+            Ok(())
+        };
+    let write = PyCFunction::new_closure(py, None, None, write)?;
+    let place = py.import("pathlib")?.getattr("Path")?.call1((path,))?;
+    let files = py.import("poh_holdmetrics.whole_file")?;
+    files.call_method1("write_by", (place, write)).map(drop)
+}
+
+/// What the operating system said, with its number, as Python's own functions say it.
+fn os_error(error: std::io::Error) -> PyErr {
+    let Some(number) = error.raw_os_error() else {
+        return error.into();
+    };
+    let text = error.to_string();
+    let text = text
+        .split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    if cfg!(windows) {
+        PyOSError::new_err((number, text, None::<String>, number))
+    } else {
+        PyOSError::new_err((number, text))
+    }
 }
 
 /// A batch as the capsule of an Arrow stream.

@@ -125,7 +125,7 @@ def generated(count: int, skew: str, seed: int = 20240501) -> Columns:
 
 def arrow_of(events: Columns, *, text: bool = False) -> Any:
     """The events as an Arrow table, with ids as dictionary codes or as plain strings."""
-    import pyarrow as pa
+    pa = importlib.import_module("pyarrow")
 
     def ids(codes: np.ndarray[Any, Any], letter: str, size: int) -> Any:
         coded = pa.DictionaryArray.from_arrays(codes, [f"{letter}{n:06}" for n in range(size)])
@@ -196,7 +196,7 @@ def columns(events: Columns, skew: str, threads: int, rounds: int) -> None:
 
 def ours(table: Any, overlap: Any, threads: int) -> Callable[[], Any]:
     """One question to a table, with its answer as Arrow."""
-    import pyarrow as pa
+    pa = importlib.import_module("pyarrow")
 
     return lambda: pa.table(hold.score(table, at=AT, overlap=overlap, threads=threads))
 
@@ -314,7 +314,7 @@ def memory(count: int, threads: int) -> None:
     if not peer_of("pyarrow") or not Path("/proc/self/status").exists():
         print("memory: needs pyarrow, and a system that tells a process's peak")
         return
-    import pyarrow as pa
+    pa = importlib.import_module("pyarrow")
 
     print(f"peak memory of the union, {count:,} events, input included")
     for text in (False, True):
@@ -346,7 +346,7 @@ def memory(count: int, threads: int) -> None:
 
 def peak_of(name: str, path: Path, threads: int) -> int:
     """Bytes by which one union, with its input, raised this process's peak."""
-    import pyarrow as pa
+    pa = importlib.import_module("pyarrow")
 
     for module in ("duckdb", "polars"):
         peer_of(module)
@@ -497,7 +497,7 @@ def large(count: int, threads: int) -> None:
     if not peer_of("pyarrow") or not Path("/proc/self/status").exists():
         print("large: needs pyarrow, and a system that tells a process's peak")
         return
-    import pyarrow.parquet as pq
+    pq = importlib.import_module("pyarrow.parquet")
 
     piece = min(count, 4_000_000)
     with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
 from poh_holdmetrics import HoldMetricsError, Holds, score
@@ -94,6 +95,32 @@ def test_batches_with_different_dictionaries_and_digits():
     holds.extend(second)
     holds.extend([{"holder_id": "a", "token_id": "t", "start": 0, "end": 1, "weight": "0.125"}])
     assert exact(holds) == {"a": "40.125", "b": "210", "c": "135"}
+
+
+def test_columns_of_matching_types_are_not_copied():
+    """What changes in the memory that Arrow lends changes the answer."""
+
+    def lent(numbers, kind):
+        return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])
+
+    start, end = np.array([0, 10**6], "i8"), np.array([10**6, 2 * 10**6], "i8")
+    codes, weight = np.array([0, 1], "i4"), np.array([1, 1], "i8")
+    ids = pa.DictionaryArray.from_arrays(lent(codes, pa.int32()), ["a", "b"])
+    table = pa.table(
+        {
+            "holder_id": ids,
+            "token_id": ids,
+            "start": lent(start, pa.timestamp("us")),
+            "end": lent(end, pa.timestamp("us")),
+            "weight": lent(weight, pa.int64()),
+        }
+    )
+    holds = Holds(table)
+    assert exact(holds) == {"a": "1", "b": "1"}
+    end[1], start[0], weight[1] = 4 * 10**6, 5 * 10**5, 3
+    assert exact(holds) == {"a": "0.5", "b": "9"}
+    codes[0] = 1
+    assert exact(holds) == {"b": "9.5"}
 
 
 def test_chunks_and_slices():

@@ -305,7 +305,7 @@ def test_ctrl_c_while_reading(folder, command, number):
                 file.write(row * 10_000)
         said = process.stderr.read().decode()
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "stopped: no file was written"
+    assert said.splitlines()[-1] == "stopped: no part of a file is left"
     assert [path.name for path in folder.iterdir() if "out" in path.name] == []
 
 
@@ -333,9 +333,32 @@ def test_no_room_for_the_file(folder, name):
     assert len(said.splitlines()) == 1
     assert said.startswith("error: ")
     assert f"{name}" in said
-    assert "can't be written" in said
+    assert "can't be written: File too large; this file system or a limit" in said
     assert sorted(path.name for path in folder.iterdir()) == sorted(["holds.csv", "many.csv", name])
     assert (folder / name).read_text("utf-8") == "as it was"
+
+
+@POSIX
+def test_an_answer_into_a_pipe_or_through_a_link(folder):
+    asked = ("score", "holds.csv", "--at", "20", "--format")
+    shown = run(*asked, "csv", cwd=folder).stdout
+    assert run(*asked, "csv", "-o", "/dev/stdout", cwd=folder).stdout == shown
+    assert Path("/dev/stdout").is_symlink()
+    fifo = folder / "pipe"
+    os.mkfifo(fifo)
+    for form in ("csv", "parquet"):
+        with start(*asked, form, "-o", fifo, cwd=folder) as process:
+            content = fifo.read_bytes()
+        assert process.returncode == 0
+        assert content == shown.encode() if form == "csv" else content.startswith(b"PAR1")
+    assert fifo.is_fifo()
+    (folder / "kept").mkdir()
+    for name in ("a.csv", "a.parquet"):
+        (folder / name).symlink_to(folder / "kept" / name)
+        run("score", "holds.csv", "--at", "20", "-o", name, cwd=folder)
+        assert (folder / name).is_symlink()
+        assert (folder / "kept" / name).is_file()
+    assert (folder / "kept" / "a.csv").read_text("utf-8") == shown
 
 
 # Wine shows this machine's /dev to programs for Windows.

@@ -69,6 +69,12 @@ def test_the_distributor_has_a_proof_for_each_claim(values):
     assert int(dump["tokenTotal"], 16) == sum(amount for _, amount in values)
     found = {address.lower(): int(claim["amount"], 16) for address, claim in dump["claims"].items()}
     assert found == dict(values)
+    assert MerkleDistributor.load(json.loads(json.dumps(dump))).root == tree.root
+    for address, claim in dump["claims"].items():
+        leaf = (address, int(claim["amount"], 16))
+        assert tree.verify(claim["index"], leaf, claim["proof"])
+        assert not tree.verify(claim["index"] + 1, leaf, claim["proof"])
+        assert not tree.verify(claim["index"], (address, leaf[1] ^ 1), claim["proof"])
     indexes = [claim["index"] for claim in dump["claims"].values()]
     assert indexes == list(range(len(values)))
     assert [int(address, 16) for address in dump["claims"]] == sorted(
@@ -99,6 +105,42 @@ def test_a_dump_that_was_changed(change, message):
     change(dump)
     with pytest.raises(HoldMetricsError, match=message):
         StandardMerkleTree.load(dump)
+
+
+ONE, TWO = "0x" + "11" * 20, "0x" + "22" * 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda dump: dump.pop("claims"), 'no "claims"'),
+        (lambda dump: dump.update(claims=[]), "not an object"),
+        (lambda dump: dump.update(claims={}), "at least one claim"),
+        (lambda dump: dump.update(merkleRoot="0x" + "00" * 32), "merkleRoot is not 0x"),
+        (lambda dump: dump.update(tokenTotal="0x00"), "tokenTotal is not 0x08"),
+        (lambda dump: dump["claims"][ONE].pop("amount"), 'no "amount"'),
+        (lambda dump: dump["claims"][ONE].update(amount="5"), '"5" is no amount'),
+        (lambda dump: dump["claims"][ONE].update(amount="0x06"), "merkleRoot is not"),
+        (lambda dump: dump["claims"][ONE].update(index=1), f"the index of {ONE}"),
+        (lambda dump: dump["claims"][TWO].update(proof=[]), f"the proof of {TWO}"),
+        (lambda dump: dump["claims"].update({"0x": dump["claims"][ONE]}), "not an address"),
+    ],
+)
+def test_a_dump_of_a_distributor_that_was_changed(change, message):
+    dump = MerkleDistributor.of([(ONE, 5), (TWO, 3)]).dump()
+    assert MerkleDistributor.load(dump).dump() == dump
+    change(dump)
+    with pytest.raises(HoldMetricsError, match=message):
+        MerkleDistributor.load(dump)
+
+
+def test_a_claim_is_found_by_its_value():
+    claims = [(f"0x{number:040x}", number % 7) for number in range(500)]
+    tree = StandardMerkleTree.of([*claims, claims[3]])
+    for number, leaf in enumerate(claims):
+        assert tree.get_proof(leaf) == tree.get_proof(number)
+        with pytest.raises(HoldMetricsError, match="the tree has no claim of 9 by"):
+            tree.get_proof((leaf[0], 9))
 
 
 def test_addresses_with_a_wrong_checksum():

@@ -1,5 +1,6 @@
 """Files and streams of any length: read in batches that are not kept."""
 
+import datetime as dt
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from poh_holdmetrics import Boost, HoldMetricsError, Holds, score
+from poh_holdmetrics import Boost, HoldMetricsError, Holds, epochs, score
 
 pa = pytest.importorskip("pyarrow", reason="streams are made with it")
 pq = pytest.importorskip("pyarrow.parquet", reason="Parquet files are made with it")
@@ -84,6 +85,20 @@ def test_files_are_as_good_as_a_table(tmp_path, query):
         assert score(path, at=AT, **query).to_pylist() == expected, path.name
     twice = Holds.read(parquet, csv).score(at=AT, **query).to_pylist()
     assert score([parquet, str(csv)], at=AT, **query).to_pylist() == twice
+
+
+@pytest.mark.parametrize("memory", [None, 0])
+@pytest.mark.parametrize("by", ["holder", "token", "both"])
+@pytest.mark.parametrize("overlap", ["sum", "max"])
+def test_epochs_of_files_are_as_good_as_those_of_a_table(tmp_path, memory, by, overlap):
+    path = tmp_path / "a.parquet"
+    pq.write_table(TABLE, path, row_group_size=1_000)
+    first = min(TABLE["start"].to_pylist()).replace(tzinfo=dt.UTC)
+    asked = {"every": "1w", "start": first, "at": AT, "by": by, "overlap": overlap}
+    asked |= {"tz": "Europe/Paris", "finalized_before": AT}
+    table = epochs(TABLE, **asked).to_pylist()
+    assert len(table) > 10
+    assert epochs((path,), memory=memory, **asked).to_pylist() == table
 
 
 def test_columns_that_nobody_asks_for_are_not_read(tmp_path):

@@ -136,6 +136,27 @@ def test_the_scheduler_collects():
     assert tracker.snapshot(at=10) == [("a", 5.0)]
 
 
+def test_the_scheduler_tells_what_failed():
+    tracker = HoldAggregator()
+    far = 4_600_000_000_000
+    for _ in range(3):
+        tracker.record(HoldEvent("t", "whale", -far, far, 9_000_000_000))
+    tried = threading.Event()
+
+    class Watched:
+        def collect(self):
+            try:
+                return tracker.collect(now=far)
+            finally:
+                tried.set()
+
+    with pytest.raises(OverflowError, match="whale"), Scheduler(Watched(), every=0.001):
+        assert tried.wait(30)
+    assert len(tracker) == 3
+    with pytest.raises(ValueError, match="more than zero"):
+        Scheduler(tracker, every=0)
+
+
 def test_state_in_a_file(tmp_path):
     tracker = HoldAggregator()
     tracker.record(HoldEvent("t", "\U0001f40b\n\x00", 0, 5, "1.5"))

@@ -32,7 +32,7 @@ from poh_holdmetrics._native import (
     merge_states,
     read_transfers,
 )
-from poh_holdmetrics._score import score
+from poh_holdmetrics._score import epochs, score
 from poh_holdmetrics._stat import HoldStat
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Table",
     "__version__",
     "build_info",
+    "epochs",
     "from_transfers",
     "merge_states",
     "read_transfers",

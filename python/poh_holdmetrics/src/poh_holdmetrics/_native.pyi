@@ -517,6 +517,16 @@ class MerkleDistributor:
         The proof of the claim with an index.
         """
     @staticmethod
+    def load(data: Json) -> MerkleDistributor:
+        """
+        A tree from what `dump` gave, checked in full.
+
+        Raises
+        ------
+        HoldMetricsError
+            Where a part is of another form, or is not what the claims make.
+        """
+    @staticmethod
     def of(values: Leaves) -> MerkleDistributor:
         """
         A tree of claims: pairs of an address (0x and 40 digits) and a whole amount.
@@ -525,6 +535,10 @@ class MerkleDistributor:
     def root(self, /) -> str:
         """
         The hash that the contract keeps, as 0x and 64 digits.
+        """
+    def verify(self, /, index: SupportsIndex, leaf: Leaf, proof: SupportsGetItem[int, str]) -> bool:
+        """
+        Whether a proof leads from the claim with an index, an (address, amount), to this root.
         """
 
 @final
@@ -790,6 +804,11 @@ def calculate_score(events: Data) -> float:
     >>> from poh_holdmetrics import HoldEvent
     >>> calculate_score([HoldEvent("t", "a", 0, 10), HoldEvent("t", "a", 5, 15)])
     20.0
+    """
+
+def epochs_of_files(paths: "list[object]", *, every: Every, start: Instant, tz: Zone | None = None, at: Instant | None = None, by: By = ..., overlap: Overlap = ..., boost: Boost | None = None, finalized_before: Instant | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, memory: int | None = None, progress: "object" = None) -> Table:
+    """
+    `Holds.epochs` of files, which are read in batches.
     """
 
 def from_transfers(data: Data, *, standard: Standard = ..., lots: Lots = ..., on_negative: OnNegative = ..., decimals: SupportsIndex = 0) -> Holds:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, cast
 
-from poh_holdmetrics._native import Boost, Holds, Scores, score_files, score_stream
+from poh_holdmetrics._native import (
+    Boost,
+    Holds,
+    Scores,
+    Table,
+    epochs_of_files,
+    score_files,
+    score_stream,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poh_holdmetrics.typing import By, Data, Instant, Overlap, Path, Rounding
+    from poh_holdmetrics.typing import By, Data, Every, Instant, Overlap, Path, Rounding, Zone
 
 
 def score(
@@ -118,6 +126,76 @@ def score(
     )
     return holds.score(
         by=by, overlap=overlap, at=at, start=start, end=end, boost=boost, threads=threads
+    )
+
+
+def epochs(
+    data: Data | Holds | Path | list[Path] | tuple[Path, ...],
+    *,
+    every: Every,
+    start: Instant,
+    tz: Zone | None = None,
+    at: Instant | None = None,
+    by: By = "holder",
+    overlap: Overlap = "sum",
+    boost: Boost | None = None,
+    finalized_before: Instant | None = None,
+    scale: int = 9,
+    rounding: Rounding | None = None,
+    memory: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Table:
+    """Scores by epoch: the short form of ``Holds(data).epochs(...)``.
+
+    Files may be larger than memory. Every epoch looks at every hold, so holds are kept, 24 to 56
+    bytes each: past `memory` they go to temporary files, part by part of the holders. Beside them
+    there is the answer, and where rows are tokens 32 bytes for each token and epoch.
+
+    Parameters
+    ----------
+    data, scale, rounding, memory, progress
+        As for `score`.
+    every, start, tz, at, by, overlap, boost, finalized_before
+        As for `Holds.epochs`.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import epochs
+    >>> row = {"holder_id": "alice", "token_id": "t", "start": 0, "end": 90_000}
+    >>> table = epochs([row], every="1d", start=0, at=10**6)
+    >>> [row["total_seconds"] for row in table.to_pylist()]
+    [86400.0, 3600.0]
+    """
+    if paths := _paths(data):
+        return epochs_of_files(
+            paths,
+            every=every,
+            start=start,
+            tz=tz,
+            at=at,
+            by=by,
+            overlap=overlap,
+            boost=boost,
+            finalized_before=finalized_before,
+            scale=scale,
+            rounding=rounding,
+            memory=memory,
+            progress=progress,
+        )
+    holds = (
+        data
+        if isinstance(data, Holds)
+        else Holds(cast("Data", data), scale=scale, rounding=rounding)
+    )
+    return holds.epochs(
+        every=every,
+        start=start,
+        tz=tz,
+        at=at,
+        by=by,
+        overlap=overlap,
+        boost=boost,
+        finalized_before=finalized_before,
     )
 
 

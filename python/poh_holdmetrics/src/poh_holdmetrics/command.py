@@ -27,6 +27,7 @@ from poh_holdmetrics import (
     answer_file,
     bench,
     bundle,
+    epochs,
     progress,
     read_transfers,
     self_check,
@@ -186,9 +187,16 @@ def score(
             )
         answer = answer if top is None else answer.top_n(top)
     else:
-        holds = _read(files, scale, rounding)
-        with progress.working("scoring"):
-            answer = _answer(holds, question)
+        with progress.reading(files) as on_bytes:
+            answer = epochs(
+                [*files],
+                **question["epochs"],
+                by=by.value,
+                overlap=overlap.value,
+                scale=scale,
+                rounding=None if rounding is None else "half-even",
+                progress=on_bytes,
+            )
     _write(answer, chosen, output)
 
 
@@ -398,7 +406,7 @@ def main() -> None:
     except SystemExit as stop:
         # typer takes these two for a wish to end, and forgets which it was.
         if _behind(stop, KeyboardInterrupt):
-            _say("stopped: no file was written")
+            _say("stopped: no part of a file is left")
             sys.exit(130)
         if _behind(stop, BrokenPipeError):
             _leave_pipe()

@@ -68,14 +68,23 @@ class Scheduler:
     tracker
         What to collect.
     every
-        Seconds between collections.
+        Seconds between collections, more than zero.
+
+    Raises
+    ------
+    OverflowError
+        At the end of the block, when a sum did not fit. The holds are kept then.
     """
 
     def __init__(self, tracker: HoldAggregator | AsyncTracker, *, every: float = 60.0) -> None:
+        if not every > 0:
+            message = f"every={every} can't be; give seconds, more than zero"
+            raise ValueError(message)
         self._tracker = tracker.aggregator if isinstance(tracker, AsyncTracker) else tracker
         self._every = every
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="poh_holdmetrics", daemon=True)
+        self._failure: Exception | None = None
         self.collected = 0
 
     def __enter__(self) -> Self:
@@ -90,10 +99,15 @@ class Scheduler:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        if self._failure is not None and error is None:
+            raise self._failure
 
     def _run(self) -> None:
         while not self._stop.wait(self._every):
-            self.collected += self._tracker.collect()
+            try:
+                self.collected += self._tracker.collect()
+            except Exception as failure:  # told where somebody listens
+                self._failure = failure
 
 
 def save(tracker: HoldAggregator | AsyncTracker, path: str | Path) -> None:
