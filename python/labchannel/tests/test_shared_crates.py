@@ -42,9 +42,9 @@ class Environment:
             (prefix / "bin" / f"{TRIPLE}-{name}").unlink()
             (prefix / "bin" / f"{TRIPLE}-{name}").symlink_to(str(LINKER))
 
-    def compiled(self, checkout: Path, **variables: str) -> list[str]:
+    def compiled(self, checkout: Path, *, activations: int = 1, **variables: str) -> list[str]:
         """Build a checkout; the crates that were compiled for it."""
-        scripts = sorted((self.prefix / "etc" / "conda" / "activate.d").iterdir())
+        scripts = sorted((self.prefix / "etc" / "conda" / "activate.d").iterdir()) * activations
         lines = [f'. "{script}"' for script in scripts]
         lines.append("exec cargo build --quiet --offline --message-format json")
         kept = {
@@ -153,3 +153,11 @@ def test_another_compiler_compiles_everything_anew(tmp_path, third_party):
     Environment(tmp_path / "envs" / "older", cache).compiled(sources)
     newer = Environment(tmp_path / "envs" / "newer", cache, zig="0.2")
     assert newer.compiled(sources) == ["third_party", "own_core", "own_program"]
+
+
+def test_a_task_that_a_task_starts_compiles_nothing_anew(tmp_path, third_party):
+    cache = tmp_path / "cache"
+    sources = checkout(tmp_path / "checkout", third_party, 1)
+    environment = Environment(tmp_path / "envs" / "task", cache)
+    environment.compiled(sources)
+    assert environment.compiled(sources, activations=2) == []

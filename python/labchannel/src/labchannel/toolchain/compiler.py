@@ -112,7 +112,11 @@ export RANLIB="{TRIPLE}-ranlib"
 export CC_VERSION="zig-{version}"
 export ZIG_GLOBAL_CACHE_DIR="{cache}/zig"
 export ZIG_LOCAL_CACHE_DIR="{cache}/zig"
-export CFLAGS="${{CFLAGS:-}} -O2 -fPIC -ffile-prefix-map={cache}/cargo-home=/cargo"
+# Once, also in a task that a task starts: other flags would compile every crate anew.
+case "${{CFLAGS:-}}" in
+    *-ffile-prefix-map={cache}/cargo-home=*) ;;
+    *) export CFLAGS="${{CFLAGS:-}} -O2 -fPIC -ffile-prefix-map={cache}/cargo-home=/cargo" ;;
+esac
 """
 
 

@@ -187,7 +187,11 @@ export CARGO_BUILD_TARGET="{target}"
 export CARGO_TARGET_{variable}_LINKER="${{CC:-cc}}"
 # Binaries must not tell where they were built. Paths inside the workspace are relative already,
 # and a flag that named the build folder would compile every crate anew for every recipe.
-export RUSTFLAGS="${{RUSTFLAGS:-}} --remap-path-prefix={cache}/cargo-home=/cargo"
+# Once, also in a task that a task starts: other flags would compile every crate anew.
+case "${{RUSTFLAGS:-}}" in
+    *--remap-path-prefix={cache}/cargo-home=*) ;;
+    *) export RUSTFLAGS="${{RUSTFLAGS:-}} --remap-path-prefix={cache}/cargo-home=/cargo" ;;
+esac
 # cargo tells a workspace's own crates by their places in it and by their files' times, and would
 # take one checkout's for another's. What another wrapper compiled it keeps apart. A recipe's build
 # needs none: its sources are fresh copies, and the wrapper's path would change its bytes.
