@@ -332,11 +332,16 @@ impl Fields {
 
     /// The attributes in the order in which they were set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Value)> {
+        self.stored().map(|(key, value)| (key, value.into()))
+    }
+
+    /// The attributes as they are in the buffer, with nothing copied.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (&str, Stored<'_>)> {
         let mut reader = self.reader();
         std::iter::from_fn(move || {
             let tag = reader.byte()?;
             let key = text(reader.sized()?);
-            Some((key, reader.value(tag)?))
+            Some((key, reader.stored(tag)?))
         })
     }
 
@@ -402,6 +407,31 @@ fn write_value(buffer: &mut Vec<u8>, value: ValueRef<'_>) {
     }
 }
 
+/// A value in the buffer.
+#[derive(Clone, Copy)]
+pub(crate) enum Stored<'a> {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Str(&'a str),
+    Bytes(&'a [u8]),
+    List(Items<'a>),
+}
+
+/// The items of a sequence in the buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct Items<'a>(Reader<'a>);
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Stored<'a>;
+
+    fn next(&mut self) -> Option<Stored<'a>> {
+        let tag = self.0.byte()?;
+        self.0.stored(tag)
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -444,24 +474,30 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    fn value(&mut self, tag: u8) -> Option<Value> {
+    fn stored(&mut self, tag: u8) -> Option<Stored<'a>> {
         Some(match tag {
-            BOOL => Value::Bool(self.byte()? != 0),
-            INT => Value::Int(i64::from_le_bytes(self.eight()?)),
-            FLOAT => Value::Float(f64::from_le_bytes(self.eight()?)),
-            STR => Value::Str(text(self.sized()?).to_owned()),
-            BYTES => Value::Bytes(self.sized()?.to_vec()),
-            _ => {
-                let mut inner = Reader {
-                    rest: self.sized()?,
-                };
-                let mut values = Vec::new();
-                while let Some(tag) = inner.byte() {
-                    values.push(inner.value(tag)?);
-                }
-                Value::List(values)
-            }
+            BOOL => Stored::Bool(self.byte()? != 0),
+            INT => Stored::Int(i64::from_le_bytes(self.eight()?)),
+            FLOAT => Stored::Float(f64::from_le_bytes(self.eight()?)),
+            STR => Stored::Str(text(self.sized()?)),
+            BYTES => Stored::Bytes(self.sized()?),
+            _ => Stored::List(Items(Reader {
+                rest: self.sized()?,
+            })),
         })
+    }
+}
+
+impl From<Stored<'_>> for Value {
+    fn from(stored: Stored<'_>) -> Self {
+        match stored {
+            Stored::Bool(v) => Self::Bool(v),
+            Stored::Int(v) => Self::Int(v),
+            Stored::Float(v) => Self::Float(v),
+            Stored::Str(v) => Self::Str(v.to_owned()),
+            Stored::Bytes(v) => Self::Bytes(v.to_vec()),
+            Stored::List(items) => Self::List(items.map(Self::from).collect()),
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use super::otlp::messages;
 use super::{Exporter, Run};
 use crate::settings::FileSettings;
 use crate::{Error, SpanRecord};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -70,9 +72,11 @@ impl FileExporter {
 
 impl Exporter for FileExporter {
     fn export(&mut self, batch: &[SpanRecord], run: &Run<'_>) -> Result<usize, Error> {
+        let as_json = |error: String| Error::Export(format!("cannot write spans as JSON: {error}"));
         let request = messages::request(batch, run.resource);
-        let mut line = serde_json::to_vec(&request)
-            .map_err(|error| Error::Export(format!("cannot write spans as JSON: {error}")))?;
+        let request = ExportTraceServiceRequest::decode(request.as_slice())
+            .map_err(|error| as_json(error.to_string()))?;
+        let mut line = serde_json::to_vec(&request).map_err(|error| as_json(error.to_string()))?;
         line.push(b'\n');
         let (_, size) = self.open()?;
         if size > 0 && size + line.len() as u64 > self.settings.max_bytes {

@@ -7,7 +7,6 @@ pub(super) mod messages;
 
 use super::{Exporter, Run};
 use crate::{Error, OtlpSettings, Protocol, SpanRecord};
-use prost::Message as _;
 use prost::bytes::Bytes;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -72,8 +71,7 @@ impl OtlpExporter {
 
 impl Exporter for OtlpExporter {
     fn export(&mut self, batch: &[SpanRecord], run: &Run<'_>) -> Result<usize, Error> {
-        let request = messages::request(batch, run.resource).encode_to_vec();
-        let request = Bytes::from(request);
+        let request = Bytes::from(messages::request(batch, run.resource));
         let mut pause = FIRST_PAUSE;
         loop {
             match self.transport.attempt(&request) {
