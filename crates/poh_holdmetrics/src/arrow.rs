@@ -561,27 +561,38 @@ fn first_empty<O: PartialEq>(offsets: &[O]) -> Result<(), (usize, Fault)> {
 #[derive(Debug, Clone)]
 pub(crate) struct Dictionary {
     values: ArrayRef,
-    codes: Arc<[Result<u32, Fault>]>,
+    codes: Arc<[u32]>,
+    /// Whether the code of each entry is its place.
+    in_order: bool,
 }
+
+/// In place of codes: entries that are null or empty, which is a fault only where a row uses them.
+const NULL_ENTRY: u32 = u32::MAX;
+const EMPTY_ENTRY: u32 = u32::MAX - 1;
 
 impl Dictionary {
     fn new(values: &ArrayRef, ids: &mut Ids) -> Self {
         let text = Text::new(values);
-        // A null or empty entry is a fault only where a row uses it.
-        let code = |entry| match values.is_valid(entry).then(|| text.get(entry)) {
-            None => Err(Fault::Missing),
-            Some("") => Err(Fault::EmptyId),
-            Some(id) => Ok(ids.intern(id)),
-        };
+        let mut codes = vec![0; values.len()];
+        if values.null_count() > 0 || text.codes(0, &mut codes, ids).is_err() {
+            for (entry, code) in codes.iter_mut().enumerate() {
+                *code = match values.is_valid(entry).then(|| text.get(entry)) {
+                    None => NULL_ENTRY,
+                    Some("") => EMPTY_ENTRY,
+                    Some(id) => ids.intern(id),
+                };
+            }
+        }
         Dictionary {
             values: Arc::clone(values),
-            codes: (0..values.len()).map(code).collect(),
+            in_order: codes.iter().zip(0..).all(|(&code, entry)| code == entry),
+            codes: codes.into(),
         }
     }
 
     /// Whether these are the same values in the same memory, which is held here.
     fn is_of(&self, values: &ArrayRef) -> bool {
-        self.values.to_data().ptr_eq(&values.to_data())
+        Arc::ptr_eq(&self.values, values) || self.values.to_data().ptr_eq(&values.to_data())
     }
 }
 
@@ -599,15 +610,11 @@ fn dictionary_codes<K: ArrowDictionaryKeyType>(
         return Err((0, wrong_type(array.data_type(), "a dictionary of text")));
     }
     let last = known.take().filter(|known| known.is_of(values));
-    let codes = &known
-        .insert(last.unwrap_or_else(|| Dictionary::new(values, ids)))
-        .codes;
+    let Dictionary {
+        codes, in_order, ..
+    } = &*known.insert(last.unwrap_or_else(|| Dictionary::new(values, ids)));
     let keys = dictionary.keys().values();
-    let same = codes
-        .iter()
-        .enumerate()
-        .all(|(entry, code)| *code == Ok(entry as u32));
-    if same && size_of::<K::Native>() == size_of::<u32>() {
+    if *in_order && size_of::<K::Native>() == size_of::<u32>() {
         // Keys are the codes. One below 0 is beyond any dictionary as an unsigned number.
         let keys = ScalarBuffer::<u32>::new(keys.inner().clone(), 0, keys.len());
         let largest = keys.iter().fold(0, |largest, &key| key.max(largest));
@@ -615,20 +622,19 @@ fn dictionary_codes<K: ArrowDictionaryKeyType>(
             return Ok(keys.into());
         }
     }
-    let code = |(row, key): (usize, &K::Native)| match codes.get(key.as_usize()) {
-        Some(Ok(code)) => Ok(*code),
-        Some(Err(fault)) => Err((row, fault.clone())),
-        None => Err((
-            row,
-            Fault::Type("has a key that its dictionary does not have".into()),
-        )),
-    };
-    Ok(keys
-        .iter()
-        .enumerate()
-        .map(code)
-        .collect::<Result<Vec<u32>, _>>()?
-        .into())
+    let mut rows = Vec::with_capacity(keys.len());
+    for (row, key) in keys.iter().enumerate() {
+        rows.push(match codes.get(key.as_usize()) {
+            Some(&NULL_ENTRY) => return Err((row, Fault::Missing)),
+            Some(&EMPTY_ENTRY) => return Err((row, Fault::EmptyId)),
+            Some(&code) => code,
+            None => {
+                let what = "has a key that its dictionary does not have";
+                return Err((row, Fault::Type(what.into())));
+            }
+        });
+    }
+    Ok(rows.into())
 }
 
 fn instants(array: &ArrayRef, open: bool, naive: &Naive) -> Result<Column<i64>, (usize, Fault)> {

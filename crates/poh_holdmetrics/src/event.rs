@@ -57,6 +57,7 @@ impl HoldEvent {
 }
 
 /// Both times are in range and in order. `end` is [`OPEN`] for a hold without an end.
+#[inline]
 pub(crate) fn check_times(start: i64, end: i64) -> Result<(), (Field, Fault)> {
     in_range(start).map_err(|fault| (Field::Start, fault))?;
     if end != OPEN {

@@ -1,31 +1,36 @@
 //! Scores of holds that come in batches and are not kept: of files and streams of any length.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::BufReader;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::thread;
+use std::{iter, mem, thread};
 
 use arrow_array::RecordBatch;
 
 use crate::arrow::no_column;
 use crate::error::{Field, HoldError};
 use crate::files::{Format, open};
+use crate::groups::share;
 use crate::holds::{Columns, Holds};
+use crate::ids::Ids;
 use crate::parquet_file::ParquetFile;
 use crate::query::{By, Counted, Overlap, Query, Stop};
 use crate::score::{Answer, Halt, Run, merged};
 use crate::scores::Scores;
 use crate::spill::Spill;
-use crate::tally::Tally;
-use crate::threads::threads_for;
+use crate::tally::{Tally, TooLarge};
+use crate::threads::{in_threads_with, threads_for};
 use crate::weight::Rounding;
 
 /// Rows that are worth threads to add them up; fewer are gathered first.
 const ROWS_TO_FOLD: usize = 1 << 20;
+
+/// Rows of a batch that are made ready and added up before the next ones: what is made of them
+/// stays in the second cache.
+const SLICE: usize = 8192;
 
 /// A question whose answer grows with each batch of holds.
 ///
@@ -58,6 +63,13 @@ pub struct Fold {
     folded: Folded,
     /// Which rows are of which file.
     files: Vec<(Range<u64>, PathBuf)>,
+    /// Batches that were not folded yet, and how many rows they have.
+    waiting: (Vec<RecordBatch>, usize),
+    /// What other threads have added up so far, each with ids of its own.
+    others: Vec<Fold>,
+    /// How many ids there were after each time that threads shared rows: with it, the ids of all of
+    /// them can be put in the order of their first row.
+    rounds: Vec<usize>,
 }
 
 /// What has become of the rows so far.
@@ -90,6 +102,9 @@ impl Fold {
         };
         Ok(Fold {
             holds,
+            waiting: (Vec::new(), 0),
+            others: Vec::new(),
+            rounds: Vec::new(),
             folded: Folded {
                 query,
                 memory: Self::MEMORY,
@@ -111,10 +126,12 @@ impl Fold {
 
     /// The number of holds so far.
     pub fn rows(&self) -> u64 {
-        self.folded.rows + self.holds.len() as u64
+        self.folded.rows + (self.holds.len() + self.waiting.1) as u64
     }
 
-    /// Adds the holds of a batch, with the columns of [`Holds::append`].
+    /// Adds the holds of a batch, with the columns of [`Holds::append`]. Small batches wait for
+    /// others, so that what is wrong with one may be told later, at the latest by
+    /// [`finish`](Self::finish).
     ///
     /// # Errors
     /// As [`Holds::append`] and [`score`](crate::score); [`HoldError::File`] when temporary files
@@ -124,9 +141,156 @@ impl Fold {
         if batch.column_by_name(&Field::TokenId.to_string()).is_none() {
             return Err(no_column(Field::TokenId, &batch.schema()));
         }
-        let result = self.holds.append(batch);
-        let result = result.and_then(|()| self.folded.take_if_many(&mut self.holds, stop));
+        if self.folded.query.is_grouped() {
+            let result = self.holds.append(batch);
+            let result = result.and_then(|()| self.folded.take_if_many(&mut self.holds, stop));
+            return result.map_err(|error| error.after(self.folded.rows));
+        }
+        let (batches, rows) = &mut self.waiting;
+        batches.push(batch.clone());
+        *rows += batch.num_rows();
+        if *rows >= ROWS_TO_FOLD {
+            self.fold_waiting(stop)?;
+        }
+        Ok(())
+    }
+
+    /// Threads share the rows that wait.
+    fn fold_waiting(&mut self, stop: &Stop) -> Result<(), HoldError> {
+        let (batches, rows) = mem::take(&mut self.waiting);
+        if rows == 0 {
+            return Ok(());
+        }
+        let threads = threads_for(self.folded.query.threads, rows);
+        let shares = (0..threads).map(|part| share(rows, part, threads));
+        let shares = shares.map(|share| (share.start as u64, share)).collect();
+        self.round(shares, rows as u64, stop, |fold, share: Range<usize>| {
+            let mut first = 0;
+            for batch in &batches {
+                let last = first + batch.num_rows();
+                let (from, to) = (share.start.max(first), share.end.min(last));
+                for at in (from..to.max(from)).step_by(SLICE) {
+                    let rows = (to - at).min(SLICE);
+                    fold.fold_batch(&batch.slice(at - first, rows), stop)?;
+                }
+                first = last;
+            }
+            Ok(())
+        })
+    }
+
+    /// Adds up the rows of text files that were not yet.
+    fn fold_rows(&mut self, stop: &Stop) -> Result<(), HoldError> {
+        let threads = threads_for(self.folded.query.threads, self.holds.len());
+        let result = self.folded.take(&mut self.holds, threads, stop);
         result.map_err(|error| error.after(self.folded.rows))
+    }
+
+    /// Adds up a batch at once, on this thread.
+    fn fold_batch(&mut self, batch: &RecordBatch, stop: &Stop) -> Result<(), HoldError> {
+        let result = self.holds.append(batch);
+        let result = result.and_then(|()| self.folded.take(&mut self.holds, 1, stop));
+        result.map_err(|error| error.after(self.folded.rows))
+    }
+
+    /// Threads do each a share of the next `rows`, which begins after so many of them; this thread
+    /// does the first.
+    fn round<S: Send>(
+        &mut self,
+        shares: Vec<(u64, S)>,
+        rows: u64,
+        stop: &Stop,
+        work: impl Fn(&mut Fold, S) -> Result<(), HoldError> + Sync,
+    ) -> Result<(), HoldError> {
+        self.fold_rows(stop)?;
+        let before = self.folded.rows;
+        while self.others.len() + 1 < shares.len() {
+            let query = self.folded.query.clone();
+            let mut other = Fold::new(query, self.holds.scale, self.holds.rounding)?;
+            other.rounds = vec![0; self.rounds.len()];
+            self.others.push(other);
+        }
+        let mut others = mem::take(&mut self.others);
+        let folds = iter::once(&mut *self).chain(&mut others);
+        let mut parts: Vec<(&mut Fold, Option<S>)> = folds
+            .zip(shares)
+            .map(|(fold, (first, share))| {
+                fold.folded.rows = before + first;
+                (fold, Some(share))
+            })
+            .collect();
+        let results = in_threads_with(&mut parts, |part, (fold, share)| {
+            let result = share.take().map_or(Ok(()), |share| work(fold, share));
+            if part == 0 && result.is_err() {
+                stop.ask(); // nobody will ask for what the others find
+            }
+            result
+        });
+        results.into_iter().collect::<Result<(), _>>()?; // the first fault
+        for fold in iter::once(&mut *self).chain(&mut others) {
+            let ids = fold.ids().len();
+            fold.rounds.push(ids);
+        }
+        self.others = others;
+        self.folded.rows = before + rows;
+        Ok(())
+    }
+
+    /// The ids that slots are of, where rows do not have to meet.
+    fn ids(&self) -> &Arc<Ids> {
+        match self.folded.query.by {
+            By::Token => &self.holds.tokens,
+            By::Holder | By::Both => &self.holds.holders,
+        }
+    }
+
+    /// Puts the sums of all threads into this one's, and all ids in the order of their first row.
+    fn settle(&mut self) -> Result<(), HoldError> {
+        let mut others = mem::take(&mut self.others);
+        let rounds = mem::take(&mut self.rounds);
+        if others.is_empty() {
+            return Ok(());
+        }
+        let most = |digits: u8, fold: &Fold| digits.max(fold.folded.digits);
+        let digits = others.iter().fold(self.folded.digits, most);
+        let mut all = Ids::default();
+        let mut places: Vec<Vec<u32>> = vec![Vec::new(); 1 + others.len()];
+        if rounds.len() == 1 {
+            // Nothing came before this thread's ids.
+            all = Ids::clone(self.ids());
+            places[0] = (0..all.len() as u32).collect();
+        }
+        for round in 0..rounds.len() {
+            let known = [&rounds]
+                .into_iter()
+                .chain(others.iter().map(|other| &other.rounds));
+            let folds = iter::once(&*self).chain(&others);
+            for ((fold, known), places) in folds.zip(known).zip(&mut places) {
+                let (from, to) = (places.len(), known[round]);
+                places.resize(to.max(from), 0);
+                let ids = fold.ids();
+                let new = &mut places[from..];
+                // No id is empty, or it would not be one.
+                let _ = all.intern_all(|place| ids.get((from + place) as u32), new);
+            }
+        }
+        let mut sum = Tally::new(all.len());
+        for (fold, places) in iter::once(&mut *self).chain(&mut others).zip(&places) {
+            fold.folded.use_digits(digits, &fold.holds)?;
+            for tally in mem::take(&mut fold.folded.tallies) {
+                let added = sum.merge(&tally, |slot| places[slot] as usize);
+                added.map_err(|TooLarge(slot)| {
+                    Halt::TooLarge(slot).named(fold.folded.query.by, &all, &all)
+                })?;
+            }
+        }
+        match self.folded.query.by {
+            By::Token => self.holds.tokens = Arc::new(all),
+            By::Holder | By::Both => self.holds.holders = Arc::new(all),
+        }
+        self.holds.dictionaries = [None, None]; // they have the codes of before
+        self.folded.tallies = vec![sum];
+        Ok(())
     }
 
     /// Adds the holds of a file, as [`Holds::read_file`] does.
@@ -149,6 +313,8 @@ impl Fold {
     }
 
     fn read_text(&mut self, format: Format, file: File, stop: &Stop) -> Result<(), HoldError> {
+        self.fold_waiting(stop)?;
+        self.settle()?;
         let Fold { holds, folded, .. } = self;
         let input = Counted { file, stop };
         let part = |holds: &mut Holds| folded.take_if_many(holds, stop);
@@ -170,64 +336,18 @@ impl Fold {
         }
     }
 
-    /// Threads read row groups that follow each other, each into sums of its own, which are put
-    /// together in order. Rows that have to meet are read by one thread while another takes them.
+    /// Threads read row groups that follow each other, each into sums of its own. Rows that have to
+    /// meet are read by one thread while another takes them.
     fn read_parquet(&mut self, path: &Path, stop: &Stop) -> Result<(), HoldError> {
         let file = ParquetFile::open(path, self.holds.columns)?;
-        let threads = threads_for(self.folded.query.threads, file.rows());
         if self.folded.query.is_grouped() {
             return self.read_behind(&file, stop);
         }
-        let mut shares = file.shares(threads).into_iter();
-        let Some((_, first)) = shares.next() else {
-            return Ok(());
-        };
-        let before = self.rows();
-        let mut others = Vec::new();
-        for (row, groups) in shares {
-            let query = self.folded.query.clone();
-            let mut other = Fold::new(query, self.holds.scale, self.holds.rounding)?;
-            other.folded.rows = before + row;
-            others.push((other, groups));
-        }
-        let file = &file;
-        let parts = thread::scope(|scope| {
-            let spawned: Vec<_> = others
-                .into_iter()
-                .map(|(mut other, groups)| {
-                    scope.spawn(move || {
-                        other.read_groups(file, groups, stop)?;
-                        Ok(other)
-                    })
-                })
-                .collect();
-            let mut parts: VecDeque<Result<Fold, HoldError>> = VecDeque::new();
-            let own = self.read_groups(file, first, stop);
-            if own.is_err() {
-                stop.ask(); // nobody will ask for what the others find
-            }
-            for worker in spawned {
-                let part = worker.join();
-                parts.push_back(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            }
-            own.map(|()| parts)
-        })?;
-        parts
-            .into_iter()
-            .try_for_each(|part| self.merge(part?, before))
-    }
-
-    /// Reads row groups into sums, batch by batch, while a batch is in the cache.
-    fn read_groups(
-        &mut self,
-        file: &ParquetFile,
-        groups: Range<usize>,
-        stop: &Stop,
-    ) -> Result<(), HoldError> {
-        file.each_batch(groups, stop, |batch| {
-            let result = self.holds.append(&batch);
-            let result = result.and_then(|()| self.folded.take(&mut self.holds, 1, stop));
-            result.map_err(|error| error.after(self.folded.rows))
+        self.fold_waiting(stop)?;
+        let threads = threads_for(self.folded.query.threads, file.rows());
+        let shares = file.shares(threads);
+        self.round(shares, file.rows() as u64, stop, |fold, groups| {
+            file.each_batch(groups, stop, |batch| fold.fold_batch(&batch, stop))
         })
     }
 
@@ -250,43 +370,13 @@ impl Fold {
         })
     }
 
-    /// Adds what another fold of the same question has, as if its rows came after those of this
-    /// one; its own began at `before`.
-    fn merge(&mut self, mut other: Fold, before: u64) -> Result<(), HoldError> {
-        let by_token = self.folded.query.by == By::Token;
-        let (digits, other_digits) = (self.folded.digits, other.folded.digits);
-        let most = digits.max(other_digits);
-        self.folded.use_digits(most, &self.holds)?;
-        other.folded.use_digits(most, &other.holds)?;
-        let here = match by_token {
-            true => Arc::make_mut(&mut self.holds.tokens),
-            false => Arc::make_mut(&mut self.holds.holders),
-        };
-        let there = if by_token {
-            &other.holds.tokens
-        } else {
-            &other.holds.holders
-        };
-        let place: Vec<usize> = there.iter().map(|id| here.intern(id) as usize).collect();
-        let slots = here.len();
-        let mut sum = merged(std::mem::take(&mut self.folded.tallies));
-        if let Ok(sum) = &mut sum {
-            sum.grow(slots);
-        }
-        for tally in &other.folded.tallies {
-            sum = sum.and_then(|mut sum| sum.merge(tally, |slot| place[slot]).map(|()| sum));
-        }
-        let sum = sum.map_err(|error| self.folded.named(error.into(), &self.holds))?;
-        self.folded.tallies = vec![sum];
-        self.folded.rows = self.folded.rows.max(before).max(other.folded.rows);
-        Ok(())
-    }
-
     /// The scores of all holds.
     ///
     /// # Errors
     /// As [`push`](Self::push).
     pub fn finish(mut self, stop: &Stop) -> Result<Scores, HoldError> {
+        self.fold_waiting(stop)?;
+        self.settle()?;
         let Fold { holds, folded, .. } = &mut self;
         let result = match (folded.query.is_grouped(), &folded.spill) {
             (false, _) => folded.finish_sums(holds, stop),

@@ -3,104 +3,32 @@
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
+
+use crate::prefetch::prefetch;
 
 /// A set of ids, each with a code from 0 upward.
 ///
 /// Ids come from outside, so the hash is seeded at random: nobody can prepare ids that collide.
+///
+/// The table is open addressing, by hand, because a table that is looked into row by row can't be
+/// asked for many places at once. To find an id takes a look at its place and one at its key; to
+/// find one of 8 bytes or more another two, at its end and its text. What is looked at is kept small, so that it
+/// stays in the cache.
 #[derive(Debug, Clone, Default)]
 pub struct Ids {
     text: String,
+    /// Where the text of each code ends.
     ends: Vec<usize>,
-    short: ShortTable,
-    long: HashTable<Long>,
+    /// What [`key_of`] says of each code's id.
+    keys: Vec<u64>,
+    /// Codes by the hash of their key, from 1 on; 0 is a free place. None, or a power of two of
+    /// them, at most half of them in use.
+    places: Vec<u32>,
     hasher: RandomState,
 }
 
-/// Ids of at most 15 bytes by hash, with open addressing, at most a quarter full. To find one takes a look
-/// at its place and one at its key, and none at the text. By hand, because a table that is looked
-/// into row by row can't be asked for many places at once; small, so that it stays in the cache.
-#[derive(Debug, Clone, Default)]
-struct ShortTable {
-    /// Codes, from 1 on; 0 is a free place. None, or a power of two of them.
-    places: Vec<u32>,
-    /// The key of each code; [`NO_KEY`] of a longer id.
-    keys: Vec<[u64; 2]>,
-    used: usize,
-}
-
-/// The key of no short id.
-const NO_KEY: u128 = u128::MAX;
-
-impl ShortTable {
-    #[inline]
-    fn home(&self, hash: u64) -> usize {
-        // The upper half is the better mixed one; 2^32 places are more than codes.
-        (hash >> 32) as usize & self.places.len().wrapping_sub(1)
-    }
-
-    /// What may be the code of an id, at the first place where it may be.
-    #[inline]
-    fn at_home(&self, hash: u64) -> Option<u32> {
-        self.places.get(self.home(hash))?.checked_sub(1)
-    }
-
-    #[inline]
-    fn is(&self, code: u32, key: u128) -> bool {
-        self.keys.get(code as usize) == Some(&halves(key))
-    }
-
-    #[inline]
-    fn find(&self, key: u128, hash: u64) -> Option<u32> {
-        let mut place = self.home(hash);
-        loop {
-            let code = self.places.get(place)?.checked_sub(1)?; // none before the first id
-            if self.is(code, key) {
-                return Some(code);
-            }
-            place = (place + 1) & (self.places.len() - 1);
-        }
-    }
-
-    /// Adds the next id, a short one.
-    fn add(&mut self, key: u128, hash: u64, hash_of: impl Fn(u128) -> u64) {
-        const LEAST: usize = 64;
-        self.keys.push(halves(key));
-        self.used += 1;
-        if self.used * 4 <= self.places.len() {
-            return self.put(self.keys.len() - 1, hash);
-        }
-        self.places = vec![0; (self.places.len() * 2).max(LEAST)];
-        for code in 0..self.keys.len() {
-            let [low, high] = self.keys[code];
-            let key = u128::from(high) << 64 | u128::from(low);
-            if key != NO_KEY {
-                self.put(code, hash_of(key));
-            }
-        }
-    }
-
-    /// Adds the next id, a longer one, which is not found here.
-    fn skip(&mut self) {
-        self.keys.push(halves(NO_KEY));
-    }
-
-    fn put(&mut self, code: usize, hash: u64) {
-        let mut place = self.home(hash);
-        while self.places[place] != 0 {
-            place = (place + 1) & (self.places.len() - 1);
-        }
-        self.places[place] = code as u32 + 1;
-    }
-}
-
-/// Where a longer id lies in the text.
-#[derive(Debug, Clone, Copy)]
-struct Long {
-    from: usize,
-    len: usize,
-    code: u32,
-}
+/// No id has this code: there is no memory for so many.
+const UNKNOWN: u32 = u32::MAX;
 
 impl Ids {
     /// The number of different ids.
@@ -125,28 +53,18 @@ impl Ids {
 
     /// The code of an id that is in the set.
     pub fn code(&self, id: &str) -> Option<u32> {
-        match short_key(id.as_bytes()) {
-            Some(key) => self.short.find(key, hash_key(&self.hasher, key)),
-            None => self.find_long(id, self.hasher.hash_one(id)),
+        if self.is_empty() {
+            return None;
         }
+        let key = key_of(id.as_bytes(), &self.hasher);
+        self.find(id, key, self.home(key)).ok()
     }
 
     /// The code of an id, new or known.
     #[inline]
     pub fn intern(&mut self, id: &str) -> u32 {
-        match short_key(id.as_bytes()) {
-            Some(key) => {
-                let hash = hash_key(&self.hasher, key);
-                self.short
-                    .find(key, hash)
-                    .unwrap_or_else(|| self.add_short(id, key, hash))
-            }
-            None => {
-                let hash = self.hasher.hash_one(id);
-                self.find_long(id, hash)
-                    .unwrap_or_else(|| self.add_long(id, hash))
-            }
-        }
+        let key = key_of(id.as_bytes(), &self.hasher);
+        self.intern_key(id, key)
     }
 
     /// The codes of many ids, new or known; the place of the first one that is empty is an error.
@@ -157,40 +75,60 @@ impl Ids {
     ) -> Result<(), usize> {
         /// Few enough for the first cache.
         const AT_ONCE: usize = 128;
-        /// No id has this code: there is no memory for so many.
-        const UNKNOWN: u32 = u32::MAX;
-        let (mut keys, mut hashes) = ([0u128; AT_ONCE], [0u64; AT_ONCE]);
+        /// Places from home on where an id is looked for together with others.
+        const NEAR: usize = 4;
+        let (mut keys, mut homes) = ([0u64; AT_ONCE], [0usize; AT_ONCE]);
+        let mut away = [0u8; AT_ONCE];
         for (part, codes) in codes.chunks_mut(AT_ONCE).enumerate() {
             let first = part * AT_ONCE;
-            for (place, (key, hash)) in keys.iter_mut().zip(&mut hashes).enumerate() {
-                if place >= codes.len() {
-                    break;
+            let keys = &mut keys[..codes.len()];
+            let homes = &mut homes[..codes.len()];
+            let (mut any_long, mut any_empty) = (false, false);
+            for (place, (key, home)) in keys.iter_mut().zip(&mut *homes).enumerate() {
+                *key = key_of(id(first + place).as_bytes(), &self.hasher);
+                *home = self.home(*key);
+                self.places.get(*home).map(prefetch);
+                any_long |= is_long(*key);
+                any_empty |= *key == EMPTY;
+            }
+            if any_empty {
+                let empty = keys.iter().position(|&key| key == EMPTY);
+                return Err(first + empty.unwrap_or_default());
+            }
+            // One kind of look after the other, so that none waits for another row's. Most ids are
+            // known and at home; those that are not are counted without a branch.
+            for (code, &home) in codes.iter_mut().zip(&*homes) {
+                *code = self.code_at(home);
+                self.keys.get(*code as usize).map(prefetch);
+            }
+            let mut count = 0;
+            for (row, (code, key)) in codes.iter().zip(&*keys).enumerate() {
+                away[count] = row as u8;
+                count += usize::from(self.keys.get(*code as usize) != Some(key));
+            }
+            for step in 1..NEAR {
+                for &row in &away[..count] {
+                    codes[usize::from(row)] = self.code_at(homes[usize::from(row)] + step);
                 }
-                let id = id(first + place);
-                if id.is_empty() {
-                    return Err(first + place);
+                let looked = count;
+                count = 0;
+                for place in 0..looked {
+                    let row = usize::from(away[place]);
+                    away[count] = row as u8;
+                    let key = self.keys.get(codes[row] as usize);
+                    count += usize::from(key != Some(&keys[row]));
                 }
-                *key = short_key(id.as_bytes()).unwrap_or(NO_KEY);
-                *hash = hash_key(&self.hasher, *key);
             }
-            // Two looks each, of which none waits for another row's: they come together. Most ids
-            // are known, and at home.
-            for (code, &hash) in codes.iter_mut().zip(&hashes) {
-                *code = self.short.at_home(hash).unwrap_or(UNKNOWN);
+            for &row in &away[..count] {
+                let row = usize::from(row);
+                codes[row] = self.intern_key(id(first + row), keys[row]);
             }
-            let mut all_known = true;
-            for (code, &key) in codes.iter_mut().zip(&keys) {
-                let known = self.short.is(*code, key) && key != NO_KEY;
-                *code = if known { *code } else { UNKNOWN };
-                all_known &= known;
-            }
-            if all_known {
-                continue;
-            }
-            for (place, code) in codes.iter_mut().enumerate() {
-                if *code == UNKNOWN {
-                    let known = self.short.find(keys[place], hashes[place]);
-                    *code = known.unwrap_or_else(|| self.intern(id(first + place)));
+            if any_long {
+                for (row, (code, &key)) in codes.iter_mut().zip(&*keys).enumerate() {
+                    let id = id(first + row);
+                    if is_long(key) && self.get(*code) != id {
+                        *code = self.intern_key(id, key);
+                    }
                 }
             }
         }
@@ -202,83 +140,104 @@ impl Ids {
         (0..self.len() as u32).map(|code| self.get(code))
     }
 
+    /// Where to look for a key first.
     #[inline]
-    fn find_long(&self, id: &str, hash: u64) -> Option<u32> {
-        let text = self.text.as_bytes();
-        let same = |entry: &Long| {
-            entry.len == id.len() && text[entry.from..entry.from + id.len()] == *id.as_bytes()
-        };
-        self.long.find(hash, same).map(|entry| entry.code)
+    fn home(&self, key: u64) -> usize {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(key);
+        // The upper half is the better mixed one; 2^32 places are more than codes.
+        (hasher.finish() >> 32) as usize & self.places.len().wrapping_sub(1)
+    }
+
+    /// The code at a place, or [`UNKNOWN`].
+    #[inline]
+    fn code_at(&self, place: usize) -> u32 {
+        let place = place & self.places.len().wrapping_sub(1);
+        self.places
+            .get(place)
+            .map_or(UNKNOWN, |at| at.wrapping_sub(1))
+    }
+
+    /// The code of an id, or the free place where it belongs; there are places.
+    #[inline]
+    fn find(&self, id: &str, key: u64, home: usize) -> Result<u32, usize> {
+        let mut place = home;
+        loop {
+            let Some(code) = self.places[place].checked_sub(1) else {
+                return Err(place);
+            };
+            if self.keys[code as usize] == key && (!is_long(key) || self.get(code) == id) {
+                return Ok(code);
+            }
+            place = (place + 1) & (self.places.len() - 1);
+        }
+    }
+
+    #[inline]
+    fn intern_key(&mut self, id: &str, key: u64) -> u32 {
+        if self.ends.len() * 2 >= self.places.len() {
+            self.spread();
+        }
+        match self.find(id, key, self.home(key)) {
+            Ok(code) => code,
+            Err(free) => self.add(id, key, free),
+        }
     }
 
     #[cold]
-    fn add_short(&mut self, id: &str, key: u128, hash: u64) -> u32 {
-        let code = self.add_text(id);
-        let hasher = &self.hasher;
-        self.short.add(key, hash, |key| hash_key(hasher, key));
-        code
-    }
-
-    #[cold]
-    fn add_long(&mut self, id: &str, hash: u64) -> u32 {
-        let from = self.text.len();
-        let code = self.add_text(id);
-        self.short.skip();
-        let entry = Long {
-            from,
-            len: id.len(),
-            code,
-        };
-        let (hasher, text) = (&self.hasher, &self.text);
-        let rehash = |entry: &Long| hasher.hash_one(&text[entry.from..][..entry.len]);
-        self.long.insert_unique(hash, entry, rehash);
-        code
-    }
-
-    fn add_text(&mut self, id: &str) -> u32 {
+    fn add(&mut self, id: &str, key: u64, free: usize) -> u32 {
         // Four thousand million different ids do not fit in memory before this wraps.
         let code = self.ends.len() as u32;
         self.text.push_str(id);
         self.ends.push(self.text.len());
+        self.keys.push(key);
+        self.places[free] = code + 1;
         code
     }
-}
 
-#[inline]
-fn hash_key(hasher: &RandomState, key: u128) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    hasher.write_u128(key);
-    hasher.finish()
-}
-
-#[inline]
-fn halves(key: u128) -> [u64; 2] {
-    [key as u64, (key >> 64) as u64]
-}
-
-/// An id of at most 15 bytes as one number: its bytes, then zeros, then its length.
-///
-/// Two loads that may overlap bring all bytes, without a loop over them.
-#[inline]
-fn short_key(id: &[u8]) -> Option<u128> {
-    let len = id.len();
-    if len == 0 {
-        return None; // zero is a free slot
-    }
-    let bytes = if let (Some(first), Some(last)) = (id.first_chunk(), id.last_chunk()) {
-        if len > 15 {
-            return None;
+    /// Makes room for twice as many ids.
+    #[cold]
+    fn spread(&mut self) {
+        const LEAST: usize = 64;
+        self.places = vec![0; (self.places.len() * 2).max(LEAST)];
+        for code in 0..self.keys.len() {
+            let mut place = self.home(self.keys[code]);
+            while self.places[place] != 0 {
+                place = (place + 1) & (self.places.len() - 1);
+            }
+            self.places[place] = code as u32 + 1;
         }
-        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-        u128::from(first) | u128::from(last) << (8 * (len - 8))
-    } else if let (Some(first), Some(last)) = (id.first_chunk(), id.last_chunk()) {
+    }
+}
+
+/// The key of no id.
+const EMPTY: u64 = 0;
+
+/// An id as one number: one of at most 7 bytes exactly, as its bytes, then zeros, then its length;
+/// a longer one as 56 bits of its hash and a mark, so that of such ids the text has to be compared.
+#[inline]
+fn key_of(id: &[u8], hasher: &RandomState) -> u64 {
+    let len = id.len();
+    if len > 7 {
+        return hasher.hash_one(id) | LONG;
+    }
+    // Two loads that may overlap bring all bytes, without a loop over them.
+    let bytes = if let (Some(first), Some(last)) = (id.first_chunk(), id.last_chunk()) {
         let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
-        u128::from(u64::from(first) | u64::from(last) << (8 * (len - 4)))
+        u64::from(first) | u64::from(last) << (8 * (len - 4))
     } else {
-        let byte = |at: usize| u32::from(id.get(at).copied().unwrap_or_default()) << (8 * at);
-        u128::from(byte(0) | byte(1) | byte(2))
+        let byte = |at: usize| u64::from(id.get(at).copied().unwrap_or_default()) << (8 * at);
+        byte(0) | byte(1) | byte(2)
     };
-    Some(bytes | (len as u128) << 120)
+    bytes | (len as u64) << 56
+}
+
+/// No short id has a length like this.
+const LONG: u64 = 0xff << 56;
+
+#[inline]
+fn is_long(key: u64) -> bool {
+    key >= LONG
 }
 
 #[cfg(test)]
@@ -310,9 +269,11 @@ mod tests {
         }
 
         #[test]
-        fn keys_of_short_ids_differ(left in "[a\0]{0,15}", right in "[a\0]{0,15}") {
-            let (one, other) = (short_key(left.as_bytes()), short_key(right.as_bytes()));
-            prop_assert_eq!(one == other, left == right);
+        fn keys_of_short_ids_differ(left in "[a\0]{0,8}", right in "[a\0]{0,7}") {
+            let hasher = RandomState::default();
+            let key = |id: &str| key_of(id.as_bytes(), &hasher);
+            prop_assert_eq!(key(&left) == key(&right), left == right);
+            prop_assert_eq!(is_long(key(&left)), left.len() > 7);
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod merkle;
 mod overlap;
 mod parquet_file;
 mod partial;
+mod prefetch;
 mod query;
 mod runs;
 mod score;

@@ -13,6 +13,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::basic::Encoding;
 
 use crate::arrow::no_column;
 use crate::error::{Field, HoldError};
@@ -21,12 +22,13 @@ use crate::holds::Columns;
 use crate::query::Stop;
 
 /// Rows that are decoded together; they stay in the second cache.
-const BATCH: usize = 1 << 16;
+const BATCH: usize = 1 << 14;
 
 /// A file whose end, which says what it has, was read.
 #[derive(Debug)]
 pub(crate) struct ParquetFile {
     path: PathBuf,
+    /// As the file's writer saw it.
     metadata: ArrowReaderMetadata,
     mask: ProjectionMask,
     bytes: u64,
@@ -38,20 +40,6 @@ impl ParquetFile {
         let file = File::open(path).map_err(|error| HoldError::File(error.to_string()))?;
         let bytes = file.metadata().map_or(0, |file| file.len());
         let metadata = decoded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))?;
-        // Views point into the pages as they were read, where other text would be copied.
-        let views: Vec<_> = metadata
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| match text_of(field.data_type()) {
-                true => Arc::new(ArrowField::clone(field).with_data_type(DataType::Utf8View)),
-                false => Arc::clone(field),
-            })
-            .collect();
-        let schema = Schema::new_with_metadata(views, metadata.schema().metadata().clone());
-        let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
-        let metadata =
-            decoded(|| ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options))?;
         for field in [Field::HolderId, Field::TokenId, Field::Start] {
             let schema = metadata.schema();
             if schema.field_with_name(&field.to_string()).is_err() {
@@ -113,7 +101,38 @@ impl ParquetFile {
         shares
     }
 
-    /// Hands out the rows of some row groups, batch by batch.
+    /// How a row group is read: text as a dictionary where it is one, so that each entry is looked up
+    /// once and not each row, else as views, which point into the pages as they were read.
+    fn metadata_of(&self, group: usize) -> Result<ArrowReaderMetadata, HoldError> {
+        let columns = self.metadata.metadata().row_group(group).columns();
+        let is_dictionary = |name: &str| {
+            let column = columns
+                .iter()
+                .find(|column| column.column_path().string() == name);
+            let pages = column.and_then(|column| column.page_encoding_stats_mask());
+            pages.is_some_and(|pages| {
+                pages.is_only(Encoding::RLE_DICTIONARY) || pages.is_only(Encoding::PLAIN_DICTIONARY)
+            })
+        };
+        let schema = self.metadata.schema();
+        let fields = schema.fields().iter().map(|field| {
+            let kind = match text_of(field.data_type()) {
+                true if is_dictionary(field.name()) => {
+                    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+                }
+                true => DataType::Utf8View,
+                false => return Arc::clone(field),
+            };
+            Arc::new(ArrowField::clone(field).with_data_type(kind))
+        });
+        let schema =
+            Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone());
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+        let metadata = Arc::clone(self.metadata.metadata());
+        decoded(|| ArrowReaderMetadata::try_new(metadata, options))
+    }
+
+    /// Hands out the rows of some row groups, batch by batch; no batch is of two groups.
     pub(crate) fn each_batch(
         &self,
         groups: Range<usize>,
@@ -122,18 +141,23 @@ impl ParquetFile {
     ) -> Result<(), HoldError> {
         // A file of its own: threads that share one would share its position.
         let file = File::open(&self.path).map_err(|error| HoldError::File(error.to_string()))?;
-        let mut reader = decoded(|| {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-                .with_projection(self.mask.clone())
-                .with_batch_size(BATCH)
-                .with_row_groups(groups.collect())
-                .build()
-        })?;
         let rows = self.rows().max(1) as f64;
-        while let Some(batch) = decoded(|| reader.next().transpose())? {
-            stop.check()?;
-            stop.advance((self.bytes as f64 * batch.num_rows() as f64 / rows) as u64);
-            found(batch)?;
+        for group in groups {
+            let file = file.try_clone();
+            let file = file.map_err(|error| HoldError::File(error.to_string()))?;
+            let metadata = self.metadata_of(group)?;
+            let mut reader = decoded(|| {
+                ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+                    .with_projection(self.mask.clone())
+                    .with_batch_size(BATCH)
+                    .with_row_groups(vec![group])
+                    .build()
+            })?;
+            while let Some(batch) = decoded(|| reader.next().transpose())? {
+                stop.check()?;
+                stop.advance((self.bytes as f64 * batch.num_rows() as f64 / rows) as u64);
+                found(batch)?;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Exact sums by slot: what each holder (token) has so far.
 
 use crate::exact::{Total, U512};
+use crate::prefetch::prefetch;
 use crate::query::ABSENT;
 
 /// Sums of many slots. Most need no more than a cell; what does not fit goes to tables that are
@@ -37,8 +38,8 @@ impl Default for Cell {
     }
 }
 
-/// Rows whose cells stay in the first cache.
-const ROWS_AT_ONCE: usize = 256;
+/// So many rows before it is needed, a cell is asked for.
+const AHEAD: usize = 32;
 
 /// What the hot path knows of some rows.
 #[derive(Debug, Clone, Copy)]
@@ -164,28 +165,23 @@ impl Tally {
         }
         self.bound += gain;
         self.unseen += rows.slots.len();
-        let slots = rows.slots.chunks(ROWS_AT_ONCE);
-        let spans = rows.spans.chunks(ROWS_AT_ONCE);
-        let weights = rows.weights.chunks(ROWS_AT_ONCE);
-        let boundaries = rows.boundaries.chunks(ROWS_AT_ONCE);
-        for (((slots, spans), weights), boundaries) in slots.zip(spans).zip(weights).zip(boundaries)
-        {
-            // To read the cells first is to wait for all of them at once: nothing depends on it, so
-            // the processor asks for many before the first one comes.
-            let cell = |&slot: &u32| self.cells[slot as usize].micros;
-            std::hint::black_box(slots.iter().map(cell).fold(0, |all, micros| all ^ micros));
-            for (((&slot, &span), &weight), &boundary) in
-                slots.iter().zip(spans).zip(weights).zip(boundaries)
-            {
-                let slot = slot as usize;
-                let cell = &mut self.cells[slot];
-                cell.sum += i128::from(weight) * i128::from(span);
-                cell.updated = cell.updated.max(boundary);
-                let carry;
-                (cell.micros, carry) = cell.micros.overflowing_add(span);
-                if carry {
-                    self.carry(slot, 1);
-                }
+        let (slots, boundaries) = (rows.slots, rows.boundaries);
+        for &slot in slots.iter().take(AHEAD) {
+            self.cells.get(slot as usize).map(prefetch);
+        }
+        let rows = slots.iter().zip(rows.spans).zip(rows.weights);
+        for (row, (((&slot, &span), &weight), &boundary)) in rows.zip(boundaries).enumerate() {
+            if let Some(&later) = slots.get(row + AHEAD) {
+                self.cells.get(later as usize).map(prefetch);
+            }
+            let slot = slot as usize;
+            let cell = &mut self.cells[slot];
+            cell.sum += i128::from(weight) * i128::from(span);
+            cell.updated = cell.updated.max(boundary);
+            let carry;
+            (cell.micros, carry) = cell.micros.overflowing_add(span);
+            if carry {
+                self.carry(slot, 1);
             }
         }
         true

@@ -25,6 +25,7 @@ pub enum TimeUnit {
 }
 
 /// Checks that an instant is one that is kept.
+#[inline]
 pub(crate) fn in_range(micros: i64) -> Result<i64, Fault> {
     if (MIN_MICROS..=MAX_MICROS).contains(&micros) {
         Ok(micros)

@@ -1,6 +1,5 @@
 //! The live tracker: holds that are recorded as they happen, and sums that are ready at any time.
 
-use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -41,7 +40,7 @@ struct Account {
     micros: i128,
     weighted: i128,
     /// Closed holds that are kept, in order of arrival.
-    closed: VecDeque<Hold>,
+    closed: Vec<Hold>,
     open: Vec<(Box<str>, Hold)>,
 }
 
@@ -189,7 +188,7 @@ impl Tracker {
     ) -> Result<(), HoldError> {
         check(holder_id, start, end)?;
         let hold = Hold { start, end, units };
-        self.with_account(holder_id, |account| account.closed.push_back(hold));
+        self.with_account(holder_id, |account| account.closed.push(hold));
         Ok(())
     }
 
@@ -221,7 +220,7 @@ impl Tracker {
         let start = account.open[place].1.start;
         check_times(start, at).map_err(|(field, fault)| HoldError::Value { field, fault })?;
         let (_, hold) = account.open.remove(place);
-        account.closed.push_back(Hold { end: at, ..hold });
+        account.closed.push(Hold { end: at, ..hold });
         Ok(())
     }
 
@@ -264,12 +263,12 @@ impl Tracker {
         let mut collected = 0;
         for shard in &self.shards {
             for account in locked(shard).iter_mut() {
-                let mut kept = VecDeque::new();
+                let mut kept = Vec::new();
                 let mut sum = account.weighted;
                 let mut micros = account.micros;
                 for hold in &account.closed {
                     if hold.end > before {
-                        kept.push_back(*hold);
+                        kept.push(*hold);
                         continue;
                     }
                     sum = sum
@@ -352,10 +351,12 @@ impl Tracker {
 }
 
 /// Nothing panics half-way through a change, so a poisoned shard is whole.
+#[inline]
 fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[inline]
 fn check(holder_id: &str, start: i64, end: i64) -> Result<(), HoldError> {
     let wrong = |(field, fault)| HoldError::Value { field, fault };
     if holder_id.is_empty() {

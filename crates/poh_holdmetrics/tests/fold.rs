@@ -181,6 +181,65 @@ fn write_parquet(path: &std::path::Path, batch: &RecordBatch, rows_in_group: usi
 }
 
 #[test]
+fn threads_share_batches_again_and_again() {
+    let stop = Stop::default();
+    let early = many(120_000);
+    // New holders come between the known ones, and in another order.
+    let late: Vec<Row> = many(120_000)
+        .into_iter()
+        .rev()
+        .map(|row| Row {
+            holder: row.holder.wrapping_mul(3) % 200,
+            ..row
+        })
+        .collect();
+    let batches = [
+        table(&early, Weights::Whole, false),
+        table(&late, Weights::Whole, true),
+        table(&late[..1000], Weights::Text, false),
+    ];
+    for by in [By::Holder, By::Token] {
+        let mut query = Query::at(2_000_000_000_000);
+        (query.by, query.threads) = (by, Some(3));
+        let mut holds = Holds::new(9).unwrap();
+        let mut fold = Fold::new(query.clone(), 9, Rounding::Refuse).unwrap();
+        for (batch, times) in batches.iter().zip([9, 9, 1]) {
+            for _ in 0..times {
+                holds.append(batch).unwrap();
+                fold.push(batch, &stop).unwrap();
+            }
+        }
+        assert_eq!(fold.rows(), holds.len() as u64);
+        let (all, folded) = (score(&holds, &query).unwrap(), fold.finish(&stop).unwrap());
+        assert!(facts(&all) == facts(&folded), "{by:?}");
+    }
+}
+
+#[test]
+fn faults_name_the_row_also_where_batches_wait() {
+    let mut rows = many(200_000);
+    rows[123_456].length = Some(-1);
+    let (good, bad) = (
+        table(&rows[..100_000], Weights::Whole, false),
+        table(&rows, Weights::Whole, false),
+    );
+    let stop = Stop::default();
+    let mut query = Query::at(2_000_000_000_000);
+    query.threads = Some(4);
+    let mut fold = Fold::new(query, 9, Rounding::Refuse).unwrap();
+    let mut result = fold.push(&good, &stop);
+    for _ in 0..6 {
+        result = result.and_then(|()| fold.push(&bad, &stop));
+    }
+    match result.and_then(|()| fold.finish(&stop).map(drop)) {
+        Err(HoldError::Row { row, field, .. }) => {
+            assert_eq!((row, field), (223_456, Field::End));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn parquet_by_row_groups_on_any_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("holds.parquet");

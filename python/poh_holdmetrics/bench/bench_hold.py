@@ -2,6 +2,7 @@
 
 Events are generated, the same in every run: 1000 tokens, 100,000 holders, uniform and Zipf 1.1.
 Rounds of all candidates alternate, so that a busy machine slows all of them; the best round counts.
+Beside it is the processor time of all threads, which other programs change little.
 Peers work on their own tables and give Arrow. What is not installed is named and left out.
 
     ./pixiw run bench-hold [--events 10000000] [--rounds 3] [--threads 2] [--only memory]
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -497,7 +498,7 @@ def large(count: int, threads: int) -> None:
     if not peer_of("pyarrow") or not Path("/proc/self/status").exists():
         print("large: needs pyarrow, and a system that tells a process's peak")
         return
-    pq = importlib.import_module("pyarrow.parquet")
+    pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
 
     piece = min(count, 4_000_000)
     with tempfile.TemporaryDirectory() as folder:
@@ -517,6 +518,11 @@ def large(count: int, threads: int) -> None:
                 pass
         disk = rows / (time.perf_counter() - began) / 1e6
         memory_rate = fastest(ours(first, "sum", threads), piece)
+        needed = ["holder_id", "start", "end", "weight"]
+        pa.set_cpu_count(threads)
+        decoded = fastest(
+            lambda: deque(pq.ParquetFile(path).iter_batches(columns=needed), maxlen=0), rows, 1
+        )
         del first, pieces
         tenth = Path(folder) / "tenth.parquet"
         part = pq.ParquetFile(path)
@@ -532,11 +538,12 @@ def large(count: int, threads: int) -> None:
                 f" (a tenth of the events: {small / 1e6:.0f} MB)"
             )
             if overlap == "sum":
-                flat, within = peak / small, min(memory_rate, disk) / rate
+                flat, within = peak / small, min(memory_rate, disk, decoded) / rate
                 print(
                     f"  goal: memory flat: {flat:.2f} x of a tenth's, {met(flat < 1.5)}\n"
-                    f"  goal: within 1.3 x of the in-memory rate ({memory_rate:.0f} M/s)"
-                    f" or the disk's ({disk:.0f} M/s): {within:.2f} x, {met(within <= 1.3)}"
+                    f"  goal: within 1.3 x of the in-memory rate ({memory_rate:.0f} M/s), the"
+                    f" disk's ({disk:.0f} M/s) or that at which pyarrow only decodes"
+                    f" ({decoded:.0f} M/s): {within:.2f} x, {met(within <= 1.3)}"
                 )
         if duckdb := peer_of("duckdb"):
             database = duckdb.connect(config={"threads": threads})
@@ -636,32 +643,38 @@ def report(
     what: str, candidates: Candidates, count: int, rounds: int, goals: dict[str, float]
 ) -> None:
     """Time the candidates in turn; print the best of each, and whether the goals are met."""
-    best = dict.fromkeys(candidates, float("inf"))
+    best = {name: (float("inf"), float("inf")) for name in candidates}
     for _ in range(rounds):
-        for name, seconds in timed(candidates):
-            best[name] = min(best[name], seconds)
+        for name, (seconds, work) in timed(candidates):
+            best[name] = (min(best[name][0], seconds), min(best[name][1], work))
     print(what)
-    for name, seconds in best.items():
-        print(f"  {name:32} {count / seconds / 1e6:9.3f} M/s  {seconds * 1e9 / count:8.1f} ns each")
+    for name, (seconds, work) in best.items():
+        print(
+            f"  {name:32} {count / seconds / 1e6:9.3f} M/s  {seconds * 1e9 / count:8.1f} ns each"
+            f"  {work * 1e9 / count:8.1f} ns of processors"
+        )
     for name, times in goals.items():
         against = best.get(name)
         if against is None:
             against = min(best[peer] for peer in best if peer.startswith("DuckDB"))
-        found = against / best[OURS]
-        print(f"  goal: at least {times:g} x {name}: {found:.1f} x, {met(found >= times)}")
+        found, worked = (theirs / own for theirs, own in zip(against, best[OURS], strict=True))
+        print(
+            f"  goal: at least {times:g} x {name}: {found:.1f} x, {met(found >= times)}"
+            f" ({worked:.1f} x by processor time)"
+        )
 
 
-def timed(candidates: Candidates) -> Iterator[tuple[str, float]]:
-    """Seconds of one round of each."""
+def timed(candidates: Candidates) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Seconds of one round of each, and seconds of all its threads' processors."""
     for name, run in candidates.items():
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         run()
-        yield name, time.perf_counter() - began
+        yield name, (time.perf_counter() - began, time.process_time() - worked)
 
 
 def fastest(run: Callable[[], Any], count: int, rounds: int = 3) -> float:
     """Millions a second of the best round."""
-    return max(count / seconds / 1e6 for _ in range(rounds) for _, seconds in timed({"": run}))
+    return max(count / seconds / 1e6 for _ in range(rounds) for _, (seconds, _) in timed({"": run}))
 
 
 def met(outcome: bool) -> str:
