@@ -11,8 +11,8 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use crate::error::{Fault, Field, HoldError};
-use crate::holds::Holds;
-use crate::parquet_file::each_batch_of;
+use crate::holds::{Columns, Holds};
+use crate::parquet_file::ParquetFile;
 use crate::query::{Counted, Stop};
 use crate::text_file::{self, TextTable};
 use crate::time::{OPEN, micros_from_text_in};
@@ -128,7 +128,8 @@ impl Holds {
     /// [`HoldError::File`] for a file that is no Parquet or damaged, [`HoldError::Row`] for a value
     /// that is not valid.
     pub fn read_parquet(&mut self, file: File, stop: &Stop) -> Result<(), HoldError> {
-        each_batch_of(file, &NAMES, stop, |batch| {
+        let parquet = ParquetFile::of(&file, Columns::ALL)?;
+        parquet.each_batch(&file, parquet.groups(), stop, |batch| {
             self.append(&batch)?;
             // While it is known which file the rows are of.
             self.check_last()

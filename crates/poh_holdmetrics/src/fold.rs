@@ -339,24 +339,32 @@ impl Fold {
     /// Threads read row groups that follow each other, each into sums of its own. Rows that have to
     /// meet are read by one thread while another takes them.
     fn read_parquet(&mut self, path: &Path, stop: &Stop) -> Result<(), HoldError> {
-        let file = ParquetFile::open(path, self.holds.columns)?;
+        let opened = || File::open(path).map_err(|error| HoldError::File(error.to_string()));
+        let file = ParquetFile::of(&opened()?, self.holds.columns)?;
         if self.folded.query.is_grouped() {
-            return self.read_behind(&file, stop);
+            return self.read_behind(&file, &opened()?, stop);
         }
         self.fold_waiting(stop)?;
         let threads = threads_for(self.folded.query.threads, file.rows());
         let shares = file.shares(threads);
         self.round(shares, file.rows() as u64, stop, |fold, groups| {
-            file.each_batch(groups, stop, |batch| fold.fold_batch(&batch, stop))
+            file.each_batch(&opened()?, groups, stop, |batch| {
+                fold.fold_batch(&batch, stop)
+            })
         })
     }
 
-    fn read_behind(&mut self, file: &ParquetFile, stop: &Stop) -> Result<(), HoldError> {
+    fn read_behind(
+        &mut self,
+        file: &ParquetFile,
+        opened: &File,
+        stop: &Stop,
+    ) -> Result<(), HoldError> {
         const BATCHES_AHEAD: usize = 4;
         thread::scope(|scope| {
             let (ahead, batches) = sync_channel(BATCHES_AHEAD);
             let reader = scope.spawn(move || {
-                file.each_batch(file.groups(), stop, |batch| {
+                file.each_batch(opened, file.groups(), stop, |batch| {
                     // Nobody listens any more: what went wrong is told there.
                     ahead.send(batch).map_err(|_| HoldError::Interrupted)
                 })

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::fs::File;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -27,7 +26,6 @@ const BATCH: usize = 1 << 14;
 /// A file whose end, which says what it has, was read.
 #[derive(Debug)]
 pub(crate) struct ParquetFile {
-    path: PathBuf,
     /// As the file's writer saw it.
     metadata: ArrowReaderMetadata,
     mask: ProjectionMask,
@@ -35,11 +33,10 @@ pub(crate) struct ParquetFile {
 }
 
 impl ParquetFile {
-    /// Opens a file, of which only some columns will be read.
-    pub(crate) fn open(path: &Path, columns: Columns) -> Result<Self, HoldError> {
-        let file = File::open(path).map_err(|error| HoldError::File(error.to_string()))?;
+    /// Looks at a file, of which only some columns will be read.
+    pub(crate) fn of(file: &File, columns: Columns) -> Result<Self, HoldError> {
         let bytes = file.metadata().map_or(0, |file| file.len());
-        let metadata = decoded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))?;
+        let metadata = decoded(|| ArrowReaderMetadata::load(file, ArrowReaderOptions::new()))?;
         for field in [Field::HolderId, Field::TokenId, Field::Start] {
             let schema = metadata.schema();
             if schema.field_with_name(&field.to_string()).is_err() {
@@ -58,7 +55,6 @@ impl ParquetFile {
         let mask =
             ProjectionMask::columns(metadata.parquet_schema(), names.iter().map(String::as_str));
         Ok(ParquetFile {
-            path: path.to_owned(),
             metadata,
             mask,
             bytes,
@@ -132,15 +128,15 @@ impl ParquetFile {
         decoded(|| ArrowReaderMetadata::try_new(metadata, options))
     }
 
-    /// Hands out the rows of some row groups, batch by batch; no batch is of two groups.
+    /// Hands out the rows of some row groups, batch by batch; no batch is of two groups. Threads that
+    /// do so at once have each opened the file, for an open file has one position.
     pub(crate) fn each_batch(
         &self,
+        file: &File,
         groups: Range<usize>,
         stop: &Stop,
         mut found: impl FnMut(RecordBatch) -> Result<(), HoldError>,
     ) -> Result<(), HoldError> {
-        // A file of its own: threads that share one would share its position.
-        let file = File::open(&self.path).map_err(|error| HoldError::File(error.to_string()))?;
         let rows = self.rows().max(1) as f64;
         for group in groups {
             let file = file.try_clone();
