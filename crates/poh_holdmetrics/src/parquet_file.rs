@@ -97,11 +97,14 @@ impl ParquetFile {
         shares
     }
 
-    /// How a row group is read: text as a dictionary where it is one, so that each entry is looked up
-    /// once and not each row, else as views, which point into the pages as they were read.
+    /// How a row group is read: ids as a dictionary where they are one, so that each entry is looked up
+    /// once and not each row, other text as views, which point into the pages as they were read.
     fn metadata_of(&self, group: usize) -> Result<ArrowReaderMetadata, HoldError> {
         let columns = self.metadata.metadata().row_group(group).columns();
         let is_dictionary = |name: &str| {
+            if ![Field::HolderId.name(), Field::TokenId.name()].contains(&name) {
+                return false;
+            }
             let column = columns
                 .iter()
                 .find(|column| column.column_path().string() == name);

@@ -138,7 +138,7 @@ def unpacked_sdist(workspace: Workspace, sdist: Path, folder: Path) -> Path:
     cargo goes by times, and those in the archive are the same for every version of a file: it would
     take what it compiled of an older one. So it compiles what it would compile for the checkout.
     """
-    shutil.unpack_archive(sdist, folder)
+    shutil.unpack_archive(sdist, folder, filter="data")
     (root,) = folder.iterdir()
     now = time.time_ns()
     for path in root.rglob("*"):
