@@ -17,6 +17,10 @@ import threading
 
 from rvh_trace import _native
 
+# The compiled module asks it in the middle of a span. If it were imported there, a fork at that
+# moment would leave its import locked in the child, for good: spans import nothing.
+from rvh_trace import generator_names as _generator_names  # noqa: F401
+
 TYPE_CHECKING = False  # as type checkers know it; see current.py
 if TYPE_CHECKING:
     from types import FrameType
