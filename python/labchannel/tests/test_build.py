@@ -667,6 +667,27 @@ def test_the_closure_of_another_system_is_its_own(crossing, make_package):
     assert builds == [["unix_0"], ["unix_0", "win_0"]]
 
 
+def test_a_noarch_package_of_the_channel_is_served_where_others_are_built_for(
+    crossing, make_package
+):
+    """The channel offers it to every system, so what it needs there has to be in it."""
+    publish(
+        crossing.toolchain,
+        [
+            *(make_package("python", f"3.{minor}.1") for minor in (12, 13, 14)),
+            make_package("pip"),
+            make_package("lib", build="unix_0", depends=["__unix"]),
+            make_package("lib", build="win_0", depends=["__win"]),
+        ],
+    )
+    crossing.recipe("alpha", run=["lib"])
+    crossing.recipe("beta")
+    crossing.build(closure=True)
+    crossing.build("beta", closure=True, platform="win-64")
+    builds = {record.build for record in Channel.read(crossing.channel) if record.name == "lib"}
+    assert builds == {"unix_0", "win_0"}
+
+
 def test_there_is_no_cross_build_to_a_system_without_a_toolchain(checkout):
     checkout.write("pixi.toml", MANIFEST_OF_MANY)
     checkout.recipe("alpha")

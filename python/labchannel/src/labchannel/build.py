@@ -123,7 +123,8 @@ def build(
             toolchain = upstreams[platform].toolchain
             if closure and toolchain is not None:
                 with progress.stage("run-time closure", len(SERVED_PYTHONS)) as step:
-                    extra = _closure(recipes, packages, target, toolchain.path, platform, step)
+                    served = _served(_buildable(workspace, platform), recipes, target)
+                    extra = _closure(served, packages, target, toolchain.path, platform, step)
             with progress.stage("publish") as step:
                 report = publish(target, [*packages, *extra], on_step=step)
             published = report.added
@@ -394,6 +395,14 @@ def _with_own_packages(
 def test_specs(recipes: Iterable[Recipe]) -> list[str]:
     """What the recipes' own tests need beside the packages, sorted."""
     return sorted({spec for recipe in recipes for spec in recipe.needs_to_test})
+
+
+def _served(known: Sequence[Recipe], recipes: Sequence[Recipe], target: Path) -> list[Recipe]:
+    """`recipes`, and the noarch ones that the channel holds: it offers these to every platform."""
+    names = {recipe.name for recipe in recipes}
+    if (target / NOARCH / "repodata.json").is_file():
+        names |= {record.name for record in Channel.read(target) if record.subdir == NOARCH}
+    return [recipe for recipe in known if recipe.name in names]
 
 
 def _closure(
