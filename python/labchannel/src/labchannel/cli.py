@@ -698,11 +698,20 @@ def lint_types() -> None:
 
 
 @app.command()
-def bench(as_json: Json = False) -> None:
-    """Time builds, solves and installs, and measure the packages."""
+def bench(
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Leave out the build with an empty cache and the matrix."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Time builds, solves and installs, and measure the packages.
+
+    The whole takes up to an hour; nothing in the caches is lost by it.
+    """
     from labchannel.bench import bench as run
 
-    figures = run(find_workspace(), Progressor())
+    figures = run(find_workspace(), Progressor(), quick=quick)
     if as_json:
         _print_json([asdict(figure) for figure in figures])
     else:

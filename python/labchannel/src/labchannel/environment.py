@@ -148,8 +148,9 @@ def solve(
     try:
         return sorted(_ask(run()), key=lambda record: record.name.normalized)
     except rattler.exceptions.SolverError as error:
+        reasons = str(error).strip().rstrip(".")
         raise LabchannelError(
-            f"no environment on {platform} can hold {', '.join(specs)}:\n{str(error).strip()}",
+            f"no environment on {platform} can hold {', '.join(specs)}:\n{reasons}",
             _mend_for(channels, platform),
         ) from error
     except rattler.exceptions.InvalidMatchSpecError as error:
