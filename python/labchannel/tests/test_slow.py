@@ -24,7 +24,9 @@ def ran(checkout, monkeypatch):
 
 def test_what_has_passed_is_not_run_again_unless_asked(checkout, ran, capsys):
     assert slow.test_slow(checkout.workspace, force=False) == 0
-    assert ran == [[sys.executable, "-m", "pytest", "-m", "slow", "tests", "python"]]
+    (command,) = ran
+    assert command[:3] == [sys.executable, "-m", "pytest"]
+    assert command[-4:] == ["-m", "slow", "tests", "python"]
     assert slow.test_slow(checkout.workspace, force=False) == 0
     assert len(ran) == 1
     assert "have passed on this machine; skipped" in capsys.readouterr().out

@@ -46,8 +46,11 @@ def test_slow(workspace: Workspace, *, force: bool) -> int:
         print(f"test-slow: these inputs ({digest[:12]}) have passed on this machine; skipped")
         return 0
     print(f"test-slow: inputs {digest[:12]}", flush=True)
+    # Two files at a time: much of a slow test is waiting for its peer. What a file starts (an
+    # image, a Windows, a collector) it starts once.
+    together = ["-n", "2", "--dist", "loadfile"]
     code = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "slow", "tests", "python"],
+        [sys.executable, "-m", "pytest", *together, "-m", "slow", "tests", "python"],
         check=False,
         cwd=workspace.root,
     ).returncode
