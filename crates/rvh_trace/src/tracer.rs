@@ -11,11 +11,12 @@ use crate::{
     Error, Fields, Kind, Level, Limits, Settings, SpanContext, SpanRecord, Stats, Status, Value,
     ValueRef, ids, sampler,
 };
+use arc_swap::ArcSwapOption;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,8 +27,21 @@ static LEAST_LEVEL: AtomicU8 = AtomicU8::new(Level::Off as u8);
 /// `ROOT_BOUND` is what they compare the trace id to: no need to look at the pipeline.
 static ROOT_RATIO_KNOWN: AtomicBool = AtomicBool::new(false);
 static ROOT_BOUND: AtomicU64 = AtomicU64::new(0);
-/// Held while the pipeline is exchanged, never on the way of a span.
-static SET_UP: Mutex<()> = Mutex::new(());
+/// Held while the pipeline is exchanged, never on the way of a span. The child of a fork has a new
+/// one: another thread may have held the parent's, and is not there to let it go.
+static SET_UP: ArcSwapOption<Mutex<()>> = ArcSwapOption::const_empty();
+
+/// Calls a function while nobody else exchanges the pipeline.
+fn alone<T>(function: impl FnOnce() -> T) -> T {
+    let lock = loop {
+        if let Some(lock) = SET_UP.load_full() {
+            break lock;
+        }
+        SET_UP.compare_and_swap(&None::<Arc<_>>, Some(Arc::default()));
+    };
+    let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+    function()
+}
 
 /// Whether spans of this level are recorded.
 #[inline]
@@ -94,7 +108,10 @@ pub fn init(settings: Settings) -> Result<Guard, Error> {
 /// Like [`init`], without a guard, and with the choice to replace what was set up before (which is
 /// flushed first).
 pub fn install(settings: Settings, reconfigure: bool) -> Result<(), Error> {
-    let _held = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
+    alone(|| install_alone(settings, reconfigure))
+}
+
+fn install_alone(settings: Settings, reconfigure: bool) -> Result<(), Error> {
     if shared::joined().is_some() {
         return Err(Error::Shared);
     }
@@ -125,13 +142,14 @@ pub fn install(settings: Settings, reconfigure: bool) -> Result<(), Error> {
 
 /// Calls a function unless there is a pipeline, and while none can be set up.
 pub(crate) fn unless_set_up(function: impl FnOnce()) -> Result<(), Error> {
-    let _held = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
-    if installed::get().is_some() {
-        let cause = "this module has set up a pipeline of its own before";
-        return Err(Error::NotShared(cause.to_owned()));
-    }
-    function();
-    Ok(())
+    alone(|| {
+        if installed::get().is_some() {
+            let cause = "this module has set up a pipeline of its own before";
+            return Err(Error::NotShared(cause.to_owned()));
+        }
+        function();
+        Ok(())
+    })
 }
 
 fn differing(current: &Settings, wanted: &Settings) -> String {
@@ -195,9 +213,10 @@ pub(crate) fn flush_here(timeout: Duration) -> bool {
 /// Flushes and ends tracing; spans are no-ops afterwards, until the next [`init`].
 /// False when it takes longer than `timeout`.
 pub fn shutdown(timeout: Duration) -> bool {
-    let _held = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
-    LEAST_LEVEL.store(Level::Off as u8, Ordering::Release);
-    installed::replace(None).is_none_or(|pipeline| pipeline.shutdown(timeout))
+    alone(|| {
+        LEAST_LEVEL.store(Level::Off as u8, Ordering::Release);
+        installed::replace(None).is_none_or(|pipeline| pipeline.shutdown(timeout))
+    })
 }
 
 /// What the memory exporter kept, oldest first, after a flush; nothing with another exporter.
@@ -235,6 +254,7 @@ pub(crate) fn stats_here() -> Stats {
 /// thread is not there, and what its queue held is the parent's to send.
 pub fn after_fork_in_child() {
     ids::reseed_after_fork();
+    std::mem::forget(SET_UP.swap(None));
     let Some(old) = installed::get() else {
         return;
     };
@@ -256,16 +276,16 @@ pub fn after_fork_in_child() {
 /// Reads the caller's span from another language's context, if this thread is in it.
 pub type ForeignContext = fn() -> Option<SpanContext>;
 
-static FOREIGN: Mutex<Option<ForeignContext>> = Mutex::new(None);
+static FOREIGN: OnceLock<ForeignContext> = OnceLock::new();
 
-/// Lets Rust spans find their parent in another language's context (the Python binding's).
+/// Lets Rust spans find their parent in another language's context (the Python binding's). Only the
+/// first one counts.
 pub fn set_foreign_context(read: ForeignContext) {
-    *FOREIGN.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+    let _ = FOREIGN.set(read);
 }
 
 fn foreign_context() -> Option<SpanContext> {
-    let read = *FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
-    read.and_then(|read| read())
+    FOREIGN.get().and_then(|read| read())
 }
 
 /// A Rust span that is entered, and what the foreign context was then.

@@ -15,11 +15,25 @@ impl Log for ToStderr {
         if self.enabled(record.metadata()) {
             let level = record.level().as_str().to_lowercase();
             // A closed standard error is no reason to fail.
-            let _ = writeln!(std::io::stderr(), "rvh_trace: {level}: {}", record.args());
+            let _ = write(&format!("rvh_trace: {level}: {}\n", record.args()));
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Past the lock of Rust's standard error: the exporting thread may hold that at a fork, and in the
+/// child it would never be let go.
+#[cfg(unix)]
+fn write(text: &str) -> std::io::Result<()> {
+    use std::os::fd::AsFd as _;
+    let stderr = std::io::stderr().as_fd().try_clone_to_owned()?;
+    std::fs::File::from(stderr).write_all(text.as_bytes())
+}
+
+#[cfg(not(unix))]
+fn write(text: &str) -> std::io::Result<()> {
+    std::io::stderr().write_all(text.as_bytes())
 }
 
 pub(crate) fn install() {

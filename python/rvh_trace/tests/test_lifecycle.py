@@ -97,6 +97,36 @@ def test_many_forks_while_threads_record(collector):
 
 
 @needs_fork
+def test_a_fork_while_another_thread_shuts_down(collector):
+    """What that thread holds is never let go in the child, where the thread is not."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        result = run(
+            f"""
+            import os, threading, rvh_trace
+            from rvh_trace import _native
+            rvh_trace.init_tracing(endpoint="http://127.0.0.1:{silent.getsockname()[1]}")
+            with rvh_trace.span("parent"):
+                pass
+            threading.Thread(target=rvh_trace.shutdown, args=(50,), daemon=True).start()
+            while _native.is_set_up():
+                pass
+            pid = os.fork()
+            if pid == 0:
+                rvh_trace.shutdown(0.1)
+                rvh_trace.init_tracing(exporter="memory")
+                with rvh_trace.span("child"):
+                    pass
+                names = [span.name for span in rvh_trace.finished_spans()]
+                os._exit(0 if names == ["child"] else 1)
+            print(os.waitpid(pid, 0)[1], flush=True)
+            os._exit(0)
+            """,
+            collector,
+        )
+    assert result.stdout == "0\n"
+
+
+@needs_fork
 def test_prefork_workers_lose_nothing_and_send_nothing_twice(collector):
     """A parent that sets up and forks, as gunicorn does: workers serve, end, and are replaced."""
     result = run(
