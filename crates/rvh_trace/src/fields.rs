@@ -502,11 +502,12 @@ impl From<Stored<'_>> for Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn any_value() -> impl Strategy<Value = Value> {
+    /// Values of all kinds, lists in lists as well.
+    pub(crate) fn any_value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             any::<bool>().prop_map(Value::Bool),
             any::<i64>().prop_map(Value::Int),

@@ -134,19 +134,18 @@ impl ApiTracer {
         record_exception: bool,
         set_status_on_exception: bool,
     ) -> PyResult<Bound<'py, Span>> {
-        let arguments = Arguments {
+        let span = self.start_as_current_span(
             name,
             context,
-            kind: kind.map_or(Kind::Internal, kind_of),
+            kind,
             attributes,
             links,
             start_time,
-            rules: ApiRules {
-                record_exception,
-                set_status: set_status_on_exception,
-            },
-        };
-        self.0.start(py, &arguments, false)
+            record_exception,
+            set_status_on_exception,
+            true,
+        );
+        self.0.start(py, &span.arguments, false)
     }
 
     /// Start a span and make it current, for a ``with`` block or as a decorator.

@@ -32,6 +32,17 @@ def test_with_and_without_parentheses(memory):
     assert any(name.endswith("empty") for name in spans)
 
 
+def test_the_alias(memory):
+    assert rvh_trace.trace_sync is trace
+
+    @rvh_trace.trace_sync("named", a=1)
+    def function(*args, **kwargs):
+        return args, kwargs
+
+    assert function(1, b=2) == ((1,), {"b": 2})
+    assert memory()["named"].attributes == {"a": 1}
+
+
 def test_a_coroutine_stays_one(memory):
     @trace("c")
     async def coroutine():

@@ -95,3 +95,73 @@ impl Exporter for FileExporter {
         Ok(batch.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Fields, Level, Resource};
+    use std::time::{Duration, Instant};
+
+    fn write(exporter: &mut FileExporter, name: &str) -> Result<usize, Error> {
+        let run = Run {
+            resource: &Resource::default(),
+            deadline: Instant::now() + Duration::from_secs(60),
+            noted: &|_| (),
+            interrupted: &|_| None,
+        };
+        let span = SpanRecord::unstarted(Fields::new(name, Vec::new()), Level::Info);
+        exporter.export(&[span], &run)
+    }
+
+    #[test]
+    fn a_full_file_is_moved_and_the_oldest_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spans.jsonl");
+        let mut settings = FileSettings::new(&path);
+        (settings.max_bytes, settings.keep) = (100, 2);
+        for round in 0..2 {
+            // A file that is there already is gone on with, or moved when it is full.
+            let mut exporter = FileExporter::new(&settings).expect("it can be written");
+            for number in 0..3 {
+                let name = format!("span {round} {number}");
+                assert_eq!(write(&mut exporter, &name), Ok(1));
+            }
+        }
+        for (suffix, name) in [("", "span 1 2"), (".1", "span 1 1"), (".2", "span 1 0")] {
+            let text = std::fs::read_to_string(folder.path().join(format!("spans.jsonl{suffix}")));
+            let text = text.expect("it is there");
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.contains(name), "{text}");
+        }
+        assert_eq!(
+            std::fs::read_dir(folder.path()).map(Iterator::count).ok(),
+            Some(3)
+        );
+    }
+
+    #[test]
+    fn none_is_kept_where_none_is_wanted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut settings = FileSettings::new(folder.path().join("spans.jsonl"));
+        (settings.max_bytes, settings.keep) = (1, 0);
+        let mut exporter = FileExporter::new(&settings).expect("it can be written");
+        for name in ["first", "second"] {
+            assert_eq!(write(&mut exporter, name), Ok(1));
+        }
+        let text = std::fs::read_to_string(&settings.path).expect("it is there");
+        assert!(text.contains("second") && !text.contains("first"), "{text}");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).map(Iterator::count).ok(),
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_written_is_told_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = FileSettings::new(folder.path());
+        let refused = FileExporter::new(&settings).map(drop);
+        let refused = refused.expect_err("a folder is no file").to_string();
+        assert!(refused.contains("may this user write there"), "{refused}");
+    }
+}

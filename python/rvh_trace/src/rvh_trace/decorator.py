@@ -78,11 +78,12 @@ def around_function[**P, R, S](
 
     ``leave`` is given the exception as well when there is one.
     """
+    call: Callable[..., R] = function
 
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         entered = enter()
         try:
-            result = function(*args, **kwargs) if kwargs else function(*args)  # type: ignore[call-arg]
+            result = call(*args, **kwargs) if kwargs else call(*args)
         except BaseException as error:
             leave(entered, error)
             raise
@@ -96,13 +97,12 @@ def around_coroutine[**P, R, S](
     function: Callable[P, Awaitable[R]], enter: Callable[[], S], leave: Callable[..., None]
 ) -> Callable[P, Awaitable[R]]:
     """Do the same for a coroutine function."""
+    call: Callable[..., Awaitable[R]] = function
 
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         entered = enter()
         try:
-            result = await (
-                function(*args, **kwargs) if kwargs else function(*args)  # type: ignore[call-arg]
-            )
+            result = await (call(*args, **kwargs) if kwargs else call(*args))
         except BaseException as error:
             leave(entered, error)
             raise
@@ -148,7 +148,8 @@ def _generator[**P, R](
                 with step:
                     item = go_on(argument)
             except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
+                result: R = stop.value
+                return result
             try:
                 go_on, argument = steps.send, (yield item)
             except BaseException as error:

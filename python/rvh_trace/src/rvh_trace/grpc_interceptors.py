@@ -19,6 +19,7 @@ import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
+# grpc has no types: what is imported from it, and what is derived from its classes, is Any.
 import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
 

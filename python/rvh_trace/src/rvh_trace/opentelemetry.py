@@ -48,6 +48,7 @@ def _decorated(
     return functools.wraps(function)(wrapper)
 
 
+# A type checker does not know that a span of ours is registered as one of the API's.
 class Tracer(_native.ApiTracer, trace_api.Tracer):  # type: ignore[misc]
     """Makes spans for one instrumentation library.
 
@@ -66,6 +67,7 @@ class Tracer(_native.ApiTracer, trace_api.Tracer):  # type: ignore[misc]
 class TracerBesideContext(Tracer):
     """The same where OpenTelemetry keeps its context itself."""
 
+    # The arguments are the base class's, which names them.
     def start_as_current_span(  # type: ignore[override]
         self, *arguments: Any, **named: Any
     ) -> CurrentSpan:

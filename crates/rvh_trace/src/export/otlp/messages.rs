@@ -229,6 +229,7 @@ fn put_flags(to: &mut Vec<u8>, field: u64, flags: u8, remote: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fields::tests::any_value;
     use crate::{Kind, Level, Limits, SpanContext, SpanId, Status, TraceId, Value};
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::common::v1::any_value::Value as Proto;
@@ -236,20 +237,6 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
     use std::sync::Arc;
-
-    fn any_value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            any::<bool>().prop_map(Value::Bool),
-            any::<i64>().prop_map(Value::Int),
-            // Compared by `==`, to which NaN is another one.
-            any::<i32>().prop_map(|number| Value::Float(f64::from(number) / 8.0)),
-            any::<String>().prop_map(Value::Str),
-            any::<Vec<u8>>().prop_map(Value::Bytes),
-        ];
-        leaf.prop_recursive(2, 16, 4, |inner| {
-            proptest::collection::vec(inner, 0..4).prop_map(Value::List)
-        })
-    }
 
     fn pairs() -> impl Strategy<Value = Vec<(String, Value)>> {
         let keys = prop_oneof!["[a-z]{1,3}", "[a-z]{120,140}"];
