@@ -154,6 +154,42 @@ def test_context_baggage_and_propagation():
     )
 
 
+def test_baggage_is_that_of_both_apis():
+    run(
+        """
+        header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        token = context.attach(baggage.set_baggage("theirs", "1"))
+        assert rvh_trace.get_baggage() == {"theirs": "1"}
+        with rvh_trace.span("outer") as outer, rvh_trace.baggage(ours="2"):
+            assert rvh_trace.current_span() is trace.get_current_span() is outer
+            rvh_trace.record("a", 1)
+            assert dict(baggage.get_all()) == {"theirs": "1", "ours": "2"}
+            for sent in (rvh_trace.inject({}), {}):
+                propagate.inject(sent)
+                assert sorted(sent["baggage"].split(",")) == ["ours=2", "theirs=1"]
+                assert sent["traceparent"].split("-")[2] == outer.span_id
+            with tracer.start_as_current_span("inner"):
+                # Who takes it away before a call to strangers does it for both.
+                without = context.attach(baggage.clear())
+                assert "baggage" not in rvh_trace.inject({})
+                context.detach(without)
+            with rvh_trace.extract({"traceparent": header, "baggage": "ours=3"}):
+                assert dict(baggage.get_all()) == {"theirs": "1", "ours": "3"}
+                remote = trace.get_current_span().get_span_context()
+                assert remote.is_remote and remote.span_id == 0xb7ad6b7169203331
+                with rvh_trace.span("of another trace"):
+                    pass
+            assert rvh_trace.get_baggage() == {"theirs": "1", "ours": "2"}
+        assert rvh_trace.get_baggage() == {"theirs": "1"}
+        context.detach(token)
+        assert rvh_trace.get_baggage() == {}
+        assert spans()["outer"].attributes == {"a": 1}
+        assert spans()["inner"].parent_span_id == outer.span_id
+        assert spans()["of another trace"].trace_id == header.split("-")[1]
+        """
+    )
+
+
 def test_decorators_and_tasks():
     run(
         """

@@ -13,6 +13,7 @@ from opentelemetry.context.context import Context, _RuntimeContext
 from rvh_trace import _native
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextvars import Token
 
     from opentelemetry import trace as trace_api
@@ -58,6 +59,27 @@ def parent_in(span: Any) -> object:
     return context if context.is_valid else None
 
 
+def attach_remote(span: _native.SpanContext | None, baggage: Mapping[str, str]) -> object:
+    """Make current in both contexts what came from another process; ``detach`` takes it back."""
+    from opentelemetry import baggage as baggage_api
+    from opentelemetry import context as context_api
+    from opentelemetry import trace
+
+    context = context_api.get_current()
+    if span is not None:
+        context = trace.set_span_in_context(trace.NonRecordingSpan(_to_api(span)), context)
+    for key, value in baggage.items():
+        context = baggage_api.set_baggage(key, value, context)
+    return context_api.attach(context)
+
+
+def current_baggage() -> dict[str, str]:
+    """Return the baggage of OpenTelemetry's context."""
+    from opentelemetry import baggage as baggage_api
+
+    return {key: str(value) for key, value in baggage_api.get_all().items()}
+
+
 class RuntimeContext(_RuntimeContext):
     """Keeps OpenTelemetry's context and ours in the same place."""
 
@@ -73,8 +95,9 @@ class RuntimeContext(_RuntimeContext):
         from opentelemetry import trace
 
         parent = parent_in(trace.get_current_span(context))
-        token: Any = _native.attach(_native.ForeignContext(context, parent))
-        return token  # type: ignore[no-any-return]
+        attached: Any = _native.attach(_native.ForeignContext(context, parent))
+        token: Token[Context] = attached
+        return token
 
     def get_current(self) -> Context:
         """Return what is current: the attached context, with the span of ours above it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
+import sys
 
 from rvh_trace import _native
 from rvh_trace.propagators import named
@@ -16,7 +17,7 @@ from rvh_trace.propagators import named
 TYPE_CHECKING = False  # as type checkers know it; see current.py
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
-    from types import TracebackType
+    from types import ModuleType, TracebackType
 
     from rvh_trace._native import SpanContext
     from rvh_trace.propagators import Propagator
@@ -30,8 +31,21 @@ def _chosen() -> tuple[Propagator, ...]:
     return named(os.environ.get("OTEL_PROPAGATORS", "").strip() or "tracecontext,baggage")
 
 
+def _opentelemetry() -> ModuleType | None:
+    """Return what knows OpenTelemetry's context, where that is kept in the same place as ours.
+
+    Its baggage is then ours, too.
+    """
+    module = sys.modules.get("rvh_trace.opentelemetry_context")
+    return module if module is not None and module.RuntimeContext.is_active() else None
+
+
 def get_baggage() -> dict[str, str]:
     """Return the baggage that is current here, as a copy."""
+    shared = _opentelemetry()
+    if shared is not None:
+        found: dict[str, str] = shared.current_baggage()
+        return found
     return dict(_baggage.get() or {})
 
 
@@ -49,6 +63,10 @@ class RemoteContext:
         self._tokens: list[tuple[object, contextvars.Token[dict[str, str] | None] | None]] = []
 
     def __enter__(self) -> RemoteContext:
+        shared = _opentelemetry()
+        if shared is not None and (self.span_context or self.baggage):
+            self._tokens.append((shared.attach_remote(self.span_context, self.baggage), None))
+            return self
         parent = None if self.span_context is None else _native.attach(self.span_context)
         merged = {**(_baggage.get() or {}), **self.baggage} if self.baggage else None
         self._tokens.append((parent, None if merged is None else _baggage.set(merged)))
@@ -94,7 +112,7 @@ def inject[M: MutableMapping[str, str]](carrier: M) -> M:
     True
     """
     context = _native.current_context()
-    members = _baggage.get() or {}
+    members = get_baggage()
     for propagator in _chosen():
         propagator.write(carrier, context, members)
     return carrier
