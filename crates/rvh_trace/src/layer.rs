@@ -25,21 +25,29 @@ use std::fmt::{self, Write as _};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 /// A layer for `tracing_subscriber` that records in this pipeline. A span's parent is the one that
 /// `tracing` says; a span without one is a child of the innermost span of this crate, or of the
-/// Python code that called.
-#[derive(Debug, Default)]
-pub struct Layer {
-    _made_by: (),
+/// Python code that called. Events become events of their span; one outside of all spans of
+/// `tracing` has none, and is not recorded.
+///
+/// Below the level of [`crate::Settings`] nothing comes here; other layers have what they want.
+pub fn layer<S>() -> impl tracing_subscriber::Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    // Asked each time, because the level may change; and for this layer only, which its own
+    // `enabled` would not be.
+    Layer.with_filter(dynamic_filter_fn(|metadata, _| {
+        tracer::enabled(level_of(metadata))
+    }))
 }
 
-/// A new [`Layer`].
-pub fn layer() -> Layer {
-    Layer::default()
-}
+struct Layer;
 
 fn level_of(metadata: &Metadata<'_>) -> Level {
     match *metadata.level() {
@@ -100,10 +108,6 @@ impl<S> tracing_subscriber::Layer<S> for Layer
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
-        tracer::enabled(level_of(metadata))
-    }
-
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(entry) = context.span(id) else {
             return;

@@ -20,6 +20,7 @@
 //! ```
 
 mod context;
+mod detectors;
 mod error;
 pub mod exception;
 pub mod export;
@@ -48,7 +49,7 @@ pub use fields::{Fields, Value, ValueRef};
 pub use ids::{SpanId, TraceId};
 pub use installed::{PipelineRef, pipeline};
 #[cfg(feature = "layer")]
-pub use layer::{Layer, layer};
+pub use layer::layer;
 pub use level::Level;
 pub use limits::Limits;
 pub use pipeline::Pipeline;
@@ -56,8 +57,8 @@ pub use redaction::Redaction;
 pub use resource::Resource;
 pub use sampler::{RateLimit, Rule, Sampler};
 pub use settings::{
-    Batch, CustomExporter, ExporterSettings, FileSettings, FromEnv, OtlpSettings, Protocol,
-    Settings,
+    Batch, CustomExporter, ExporterChoice, ExporterSettings, FileSettings, FromEnv, OtlpSettings,
+    Protocol, Settings,
 };
 pub use span::{Event, Extra, Kind, Link, SpanRecord, Status, copy_within, now_ns, set_new};
 pub use stats::Stats;

@@ -1,5 +1,6 @@
 //! Everything that can be set, and the standard `OTEL_*` variables that set it.
 
+use crate::detectors;
 use crate::export::Exporter;
 use crate::{Error, Level, Limits, Redaction, Resource, Sampler, Tail, Value};
 use std::fmt;
@@ -147,16 +148,12 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The protocol of a name of `OTEL_EXPORTER_OTLP_PROTOCOL`.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
+    /// The protocol of a name of `OTEL_EXPORTER_OTLP_PROTOCOL`, or of another setting.
+    fn from_name(setting: &str, name: &str) -> Result<Self, Error> {
         match name.trim() {
             "http/protobuf" => Ok(Self::HttpProtobuf),
             "grpc" => Ok(Self::Grpc),
-            other => Err(Error::setting(
-                "OTEL_EXPORTER_OTLP_PROTOCOL",
-                other,
-                "use grpc or http/protobuf",
-            )),
+            other => Err(Error::setting(setting, other, "use grpc or http/protobuf")),
         }
     }
 }
@@ -214,7 +211,7 @@ impl fmt::Debug for OtlpSettings {
 
 impl OtlpSettings {
     /// Where a protocol is expected when nobody says.
-    pub fn default_endpoint(protocol: Protocol) -> &'static str {
+    fn default_endpoint(protocol: Protocol) -> &'static str {
         match protocol {
             Protocol::HttpProtobuf => "http://localhost:4318/v1/traces",
             Protocol::Grpc => "http://localhost:4317",
@@ -223,7 +220,7 @@ impl OtlpSettings {
 
     /// The URL for an endpoint as people write it. For HTTP a bare `http://host:4318` gets the
     /// standard path, and anything with a path is taken as it is; for gRPC there is no path.
-    pub fn url(endpoint: &str, protocol: Protocol) -> Result<String, Error> {
+    fn url(endpoint: &str, protocol: Protocol) -> Result<String, Error> {
         let endpoint = endpoint.trim();
         let example = match protocol {
             Protocol::HttpProtobuf => "http://localhost:4318",
@@ -288,65 +285,147 @@ pub struct FromEnv {
     pub warnings: Vec<Error>,
 }
 
+/// What a call, or a command line, says of where finished spans go. What it leaves open is as the
+/// environment says.
+#[derive(Clone, Default)]
+pub struct ExporterChoice {
+    /// otlp, console, file, memory or none.
+    pub exporter: Option<String>,
+    /// The collector's URL.
+    pub endpoint: Option<String>,
+    /// `http/protobuf` or `grpc`.
+    pub protocol: Option<String>,
+    /// Sent with every request, in place of those of the environment.
+    pub headers: Option<Vec<(String, String)>>,
+    /// Seconds that one request may take.
+    pub timeout: Option<f64>,
+    /// The file of the exporter "file", which it implies where nobody names another.
+    pub file: Option<PathBuf>,
+}
+
+impl ExporterChoice {
+    /// The settings of the process environment, with this in place of what that says.
+    ///
+    /// ```
+    /// use rvh_trace::{ExporterChoice, ExporterSettings};
+    /// let choice = ExporterChoice { exporter: Some("console".into()), ..Default::default() };
+    /// let from_env = choice.over_env()?;
+    /// assert_eq!(from_env.settings.exporter, ExporterSettings::Console);
+    /// # Ok::<(), rvh_trace::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When something in it cannot be used.
+    pub fn over_env(&self) -> Result<FromEnv, Error> {
+        let mut from_env = self.over_variables(|name| std::env::var(name).ok())?;
+        detectors::add_to(&mut from_env.settings.resource);
+        Ok(from_env)
+    }
+
+    fn over_variables(&self, get: impl Fn(&str) -> Option<String>) -> Result<FromEnv, Error> {
+        let protocol = match &self.protocol {
+            Some(name) => Some(Protocol::from_name("protocol", name)?),
+            None => None,
+        };
+        let mut reader = Variables {
+            get: &get,
+            warnings: Vec::new(),
+        };
+        // The variables of the endpoint mean another one for each protocol.
+        let mut otlp = reader.otlp(protocol);
+        if let Some(endpoint) = &self.endpoint {
+            otlp.endpoint = OtlpSettings::url(endpoint, otlp.protocol)?;
+        }
+        if let Some(headers) = &self.headers {
+            otlp.headers.clone_from(headers);
+        }
+        if let Some(timeout) = self.timeout {
+            otlp.timeout = above_zero("timeout", timeout)?;
+        }
+        let file = self.file.clone();
+        let file = file.or_else(|| reader.text("RVH_TRACE_FILE").map(PathBuf::from));
+        let file = FileSettings::new(file.unwrap_or_else(|| "rvh_trace.jsonl".into()));
+        let variable = reader.text("OTEL_TRACES_EXPORTER");
+        let exporter = match (&self.exporter, variable, &self.file) {
+            (Some(name), _, _) => ExporterSettings::named("exporter", name, otlp, file)?,
+            (None, Some(name), _) => {
+                ExporterSettings::named("OTEL_TRACES_EXPORTER", &name, otlp.clone(), file)
+                    .unwrap_or_else(|error| {
+                        reader.warnings.push(error);
+                        ExporterSettings::Otlp(otlp)
+                    })
+            }
+            (None, None, Some(_)) => ExporterSettings::File(file),
+            (None, None, None) => ExporterSettings::Otlp(otlp),
+        };
+        if let (Some(named), Some(path)) = (&self.exporter, &self.file)
+            && !matches!(exporter, ExporterSettings::File(_))
+        {
+            let mend = format!("the exporter {named} writes none; use the exporter file");
+            return Err(Error::setting("file", path.to_string_lossy(), mend));
+        }
+        Ok(reader.settings(exporter))
+    }
+}
+
+fn above_zero(name: &str, seconds: f64) -> Result<Duration, Error> {
+    // Beyond it the end has no `Instant`.
+    const LONGEST: f64 = 1e9;
+    Duration::try_from_secs_f64(seconds.min(LONGEST))
+        .ok()
+        .filter(|time| !time.is_zero() && !seconds.is_nan())
+        .ok_or_else(|| Error::setting(name, seconds.to_string(), "give seconds, more than 0"))
+}
+
+impl ExporterSettings {
+    /// The exporter of a name; the collector and the file are for those that need one.
+    fn named(
+        setting: &str,
+        name: &str,
+        otlp: OtlpSettings,
+        file: FileSettings,
+    ) -> Result<Self, Error> {
+        Ok(match name.trim() {
+            "otlp" => Self::Otlp(otlp),
+            "console" => Self::Console,
+            "file" => Self::File(file),
+            "memory" => Self::Memory,
+            "none" => Self::None,
+            other => {
+                let mend = "use otlp, console, file, memory or none";
+                return Err(Error::setting(setting, other, mend));
+            }
+        })
+    }
+
+    /// What it is called in metrics: `otel.component.type` of OpenTelemetry's conventions.
+    pub fn component_type(&self) -> &'static str {
+        match self {
+            Self::Otlp(otlp) if otlp.protocol == Protocol::Grpc => "otlp_grpc_span_exporter",
+            Self::Otlp(_) => "otlp_http_span_exporter",
+            Self::Console => "rvh_trace.console",
+            Self::File(_) => "rvh_trace.file",
+            Self::Memory => "rvh_trace.memory",
+            Self::None => "rvh_trace.none",
+            Self::Custom(_) => "rvh_trace.custom",
+        }
+    }
+}
+
 impl Settings {
-    /// The settings of the process environment.
+    /// The settings of the process environment, and what is found out about the process.
     pub fn from_env() -> FromEnv {
-        Self::from_variables(|name| std::env::var(name).ok())
+        let mut from_env = Self::from_variables(|name| std::env::var(name).ok());
+        detectors::add_to(&mut from_env.settings.resource);
+        from_env
     }
 
     /// The settings of these variables. An empty one is as good as unset, and one that cannot be
     /// used is ignored with a warning, as the OpenTelemetry specification asks.
     pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> FromEnv {
-        let mut reader = Variables {
-            get: &get,
-            warnings: Vec::new(),
-        };
-        let mut settings = Self::default();
-        for (key, value) in reader.pairs("OTEL_RESOURCE_ATTRIBUTES") {
-            settings.resource.set(key, Value::Str(value));
-        }
-        if let Some(name) = reader.text("OTEL_SERVICE_NAME") {
-            settings.resource.set("service.name", Value::Str(name));
-        }
-        if let Some(level) = reader.parsed("RVH_TRACE_LEVEL", str::parse) {
-            settings.level = level;
-        }
-        let argument = reader.text("OTEL_TRACES_SAMPLER_ARG");
-        if let Some(sampler) = reader.parsed("OTEL_TRACES_SAMPLER", |name| {
-            Sampler::from_name(name, argument.as_deref())
-        }) {
-            settings.sampler = sampler;
-        } else if let Some(name) = reader.text("OTEL_TRACES_SAMPLER") {
-            // An argument that cannot be used is as good as none.
-            settings.sampler = Sampler::from_name(&name, None).unwrap_or(settings.sampler);
-        }
-        let otlp = reader.otlp();
-        settings.exporter = match reader.text("OTEL_TRACES_EXPORTER").as_deref() {
-            None | Some("otlp") => ExporterSettings::Otlp(otlp),
-            Some("console") => ExporterSettings::Console,
-            Some("memory") => ExporterSettings::Memory,
-            Some("file") => ExporterSettings::File(FileSettings::new(
-                reader
-                    .text("RVH_TRACE_FILE")
-                    .unwrap_or_else(|| "rvh_trace.jsonl".to_owned()),
-            )),
-            Some("none") => ExporterSettings::None,
-            Some(other) => {
-                reader.warnings.push(Error::setting(
-                    "OTEL_TRACES_EXPORTER",
-                    other,
-                    "use otlp, console, file, memory or none",
-                ));
-                ExporterSettings::Otlp(otlp)
-            }
-        };
-        settings.batch = reader.batch();
-        settings.limits = reader.limits();
-        let disabled = reader.flag("OTEL_SDK_DISABLED");
-        FromEnv {
-            settings,
-            disabled,
-            warnings: reader.warnings,
+        match ExporterChoice::default().over_variables(get) {
+            Ok(from_env) => from_env,
+            Err(_) => unreachable!("nothing was chosen that could be wrong"),
         }
     }
 }
@@ -357,6 +436,40 @@ struct Variables<'a> {
 }
 
 impl Variables<'_> {
+    /// All settings but the exporter's.
+    fn settings(mut self, exporter: ExporterSettings) -> FromEnv {
+        let mut settings = Settings {
+            exporter,
+            ..Settings::default()
+        };
+        for (key, value) in self.pairs("OTEL_RESOURCE_ATTRIBUTES") {
+            settings.resource.set(key, Value::Str(value));
+        }
+        if let Some(name) = self.text("OTEL_SERVICE_NAME") {
+            settings.resource.set("service.name", Value::Str(name));
+        }
+        if let Some(level) = self.parsed("RVH_TRACE_LEVEL", str::parse) {
+            settings.level = level;
+        }
+        let argument = self.text("OTEL_TRACES_SAMPLER_ARG");
+        if let Some(sampler) = self.parsed("OTEL_TRACES_SAMPLER", |name| {
+            Sampler::from_name(name, argument.as_deref())
+        }) {
+            settings.sampler = sampler;
+        } else if let Some(name) = self.text("OTEL_TRACES_SAMPLER") {
+            // An argument that cannot be used is as good as none.
+            settings.sampler = Sampler::from_name(&name, None).unwrap_or(settings.sampler);
+        }
+        settings.batch = self.batch();
+        settings.limits = self.limits();
+        let disabled = self.flag("OTEL_SDK_DISABLED");
+        FromEnv {
+            settings,
+            disabled,
+            warnings: self.warnings,
+        }
+    }
+
     fn text(&self, name: &str) -> Option<String> {
         (self.get)(name)
             .map(|value| value.trim().to_owned())
@@ -412,24 +525,33 @@ impl Variables<'_> {
             .or_else(|| self.text(&format!("OTEL_EXPORTER_OTLP_{suffix}")))
     }
 
-    fn otlp(&mut self) -> OtlpSettings {
+    /// The collector, for a protocol that counts more than the variable's.
+    fn otlp(&mut self, protocol: Option<Protocol>) -> OtlpSettings {
         let mut otlp = OtlpSettings::default();
         if let Some(name) = self.otlp_text("PROTOCOL") {
-            match Protocol::from_name(&name) {
+            match Protocol::from_name("OTEL_EXPORTER_OTLP_PROTOCOL", &name) {
                 Ok(protocol) => otlp.protocol = protocol,
                 Err(error) => self.warnings.push(error),
             }
         }
+        otlp.protocol = protocol.unwrap_or(otlp.protocol);
         OtlpSettings::default_endpoint(otlp.protocol).clone_into(&mut otlp.endpoint);
         let of_traces = self.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
         let of_all = self.text("OTEL_EXPORTER_OTLP_ENDPOINT");
         if let Some(endpoint) = of_traces.as_ref().or(of_all.as_ref()) {
-            match OtlpSettings::url(endpoint, otlp.protocol) {
+            let mut endpoint = endpoint.clone();
+            if otlp.protocol == Protocol::Grpc && !endpoint.contains("://") {
+                // As gRPC writes it; a variable of its own then says whether it is TLS.
+                let insecure = self.otlp_text("INSECURE");
+                let plain = insecure.is_some_and(|text| text.eq_ignore_ascii_case("true"));
+                endpoint.insert_str(0, if plain { "http://" } else { "https://" });
+            }
+            match OtlpSettings::url(&endpoint, otlp.protocol) {
                 Ok(_) if of_traces.is_none() && otlp.protocol == Protocol::HttpProtobuf => {
                     // A base: the path of the signal is appended, whatever it has already.
                     otlp.endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
                 }
-                Ok(_) => endpoint.clone_into(&mut otlp.endpoint),
+                Ok(_) => otlp.endpoint = endpoint,
                 Err(error) => self.warnings.push(error),
             }
         }
@@ -602,6 +724,138 @@ mod tests {
             (otlp.timeout, otlp.gzip),
             (Duration::from_millis(250), true)
         );
+    }
+
+    fn chosen(choice: &ExporterChoice, variables: &[(&str, &str)]) -> Result<FromEnv, Error> {
+        choice.over_variables(|name| {
+            let found = variables.iter().find(|(k, _)| *k == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn collector(from_env: FromEnv) -> OtlpSettings {
+        match from_env.settings.exporter {
+            ExporterSettings::Otlp(otlp) => otlp,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_endpoint_as_grpc_writes_it() {
+        let endpoint = |protocol, insecure| {
+            let from_env = read(&[
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+                ("OTEL_EXPORTER_OTLP_INSECURE", insecure),
+            ]);
+            let warnings = from_env.warnings.len();
+            (collector(from_env).endpoint, warnings)
+        };
+        assert_eq!(
+            endpoint("grpc", "True"),
+            ("http://collector:4317".into(), 0)
+        );
+        assert_eq!(endpoint("grpc", ""), ("https://collector:4317".into(), 0));
+        let refused = ("http://localhost:4318/v1/traces".into(), 1);
+        assert_eq!(endpoint("http/protobuf", "true"), refused);
+    }
+
+    #[test]
+    fn what_is_chosen_counts_more_than_the_variables_and_the_rest_stays() {
+        let variables = [
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:1234"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"),
+            ("RVH_TRACE_FILE", "of the variable"),
+        ];
+        let none = ExporterChoice::default();
+        let exporter = chosen(&none, &variables).map(|from_env| from_env.settings.exporter);
+        assert_eq!(exporter, Ok(ExporterSettings::None));
+
+        let choice = ExporterChoice {
+            exporter: Some("otlp".into()),
+            protocol: Some("grpc".into()),
+            timeout: Some(0.5),
+            ..none.clone()
+        };
+        let otlp = collector(chosen(&choice, &variables).expect("it can be used"));
+        assert_eq!(otlp.protocol, Protocol::Grpc);
+        assert_eq!(otlp.endpoint, "http://collector:1234");
+        assert_eq!(otlp.headers, [("a".into(), "1".into())]);
+        assert_eq!(otlp.timeout, Duration::from_millis(500));
+
+        let file = |choice: &ExporterChoice, variables: &[(&str, &str)]| {
+            chosen(choice, variables).map(|from_env| match from_env.settings.exporter {
+                ExporterSettings::File(file) => Some(file.path),
+                _ => None,
+            })
+        };
+        let named = ExporterChoice {
+            exporter: Some("file".into()),
+            ..none.clone()
+        };
+        assert_eq!(file(&named, &variables), Ok(Some("of the variable".into())));
+        let path = ExporterChoice {
+            file: Some("chosen".into()),
+            ..none
+        };
+        // It implies the exporter, unless the variable names another one.
+        assert_eq!(file(&path, &variables), Ok(None));
+        assert_eq!(file(&path, &variables[1..]), Ok(Some("chosen".into())));
+    }
+
+    #[test]
+    fn a_choice_that_cannot_be_used_is_refused() {
+        let none = ExporterChoice::default;
+        let text = |text: &str| Some(text.to_owned());
+        for (choice, name) in [
+            (
+                ExporterChoice {
+                    exporter: text("post"),
+                    ..none()
+                },
+                "exporter",
+            ),
+            (
+                ExporterChoice {
+                    protocol: text("smoke"),
+                    ..none()
+                },
+                "protocol",
+            ),
+            (
+                ExporterChoice {
+                    endpoint: text("collector"),
+                    ..none()
+                },
+                "endpoint",
+            ),
+            (
+                ExporterChoice {
+                    timeout: Some(-1.0),
+                    ..none()
+                },
+                "timeout",
+            ),
+            (
+                ExporterChoice {
+                    timeout: Some(f64::NAN),
+                    ..none()
+                },
+                "timeout",
+            ),
+            (
+                ExporterChoice {
+                    exporter: text("console"),
+                    file: Some("spans".into()),
+                    ..none()
+                },
+                "file",
+            ),
+        ] {
+            let refused = chosen(&choice, &[]).expect_err(name).to_string();
+            assert!(refused.starts_with(&format!("{name} = ")), "{refused}");
+        }
     }
 
     #[test]

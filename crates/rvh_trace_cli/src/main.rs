@@ -1,11 +1,15 @@
 //! `main_trace`: send a test span, check the way to the collector.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use rvh_trace::{Error, ExporterSettings, Level, OtlpSettings, Settings};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, Parser, Subcommand};
+use rvh_trace::{Error, ExporterChoice, Level, SpanContext, Value};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// Send a test span, or check the way to the collector.
+///
+/// What no option says comes from the OTEL_* variables.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -16,19 +20,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Record one span and send it.
+    ///
+    /// It continues the trace of TRACEPARENT in the environment, if there is one.
     Emit {
-        /// The span's name.
-        #[arg(long, default_value = "main_trace emit")]
-        name: String,
-        /// The span's level: trace, debug, info, warn or error.
-        #[arg(long, default_value = "info")]
-        level: Level,
-        /// Where it goes; by the OTEL_* variables unless given.
-        #[arg(long)]
-        exporter: Option<Exporter>,
-        /// An attribute of the span; may be repeated.
-        #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-        attribute: Vec<(String, String)>,
+        #[command(flatten)]
+        emitted: Emitted,
         #[command(flatten)]
         common: Common,
     },
@@ -39,21 +35,50 @@ enum Command {
     },
 }
 
+/// The span, and where it goes.
+#[derive(Args)]
+struct Emitted {
+    /// The span's name.
+    #[arg(long, default_value = "main_trace emit")]
+    name: String,
+    /// The span's level.
+    #[arg(long, default_value = "info", value_parser = level())]
+    level: Level,
+    /// An attribute of the span; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    attribute: Vec<(String, String)>,
+    /// What the backend shows the span under.
+    #[arg(long, value_name = "NAME")]
+    service_name: Option<String>,
+    /// An attribute of who records; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    resource: Vec<(String, String)>,
+    /// Where it goes.
+    #[arg(long, value_parser = ["otlp", "console", "file", "none"])]
+    exporter: Option<String>,
+    /// The file of the exporter file, which it implies.
+    #[arg(long)]
+    file: Option<PathBuf>,
+}
+
 #[derive(Args)]
 struct Common {
-    /// The collector's URL; by the OTEL_* variables unless given.
-    #[arg(long)]
+    /// The collector's URL.
+    #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
+    /// How to talk to it.
+    #[arg(long, value_parser = ["http/protobuf", "grpc"])]
+    protocol: Option<String>,
+    /// Sent with the request; may be repeated. Others see it in the list of processes: a secret
+    /// belongs into OTEL_EXPORTER_OTLP_HEADERS.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    header: Vec<(String, String)>,
+    /// How long the request may take.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<f64>,
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Exporter {
-    Otlp,
-    Console,
-    None,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -61,22 +86,27 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// Levels that a span may have, which `off` is none of.
+fn level() -> impl clap::builder::TypedValueParser<Value = Level> {
+    PossibleValuesParser::new(["trace", "debug", "info", "warn", "error"])
+        .try_map(|name| name.parse::<Level>())
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Emit {
-            name,
-            level,
-            exporter,
-            attribute,
-            common,
-        } => send(&name, level, exporter, &attribute, &common),
-        Command::Doctor { common } => send(
-            "main_trace doctor",
-            Level::Info,
-            Some(Exporter::Otlp),
-            &[],
-            &common,
-        ),
+        Command::Emit { emitted, common } => send(emitted, common),
+        Command::Doctor { common } => {
+            let emitted = Emitted {
+                name: "main_trace doctor".to_owned(),
+                level: Level::Info,
+                attribute: Vec::new(),
+                service_name: None,
+                resource: Vec::new(),
+                exporter: Some("otlp".to_owned()),
+                file: None,
+            };
+            send(emitted, common)
+        }
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("main_trace: {error}");
@@ -84,46 +114,50 @@ fn main() -> ExitCode {
     })
 }
 
-fn send(
-    name: &str,
-    level: Level,
-    exporter: Option<Exporter>,
-    attributes: &[(String, String)],
-    common: &Common,
-) -> Result<ExitCode, Error> {
-    let from_env = Settings::from_env();
+fn send(emitted: Emitted, common: Common) -> Result<ExitCode, Error> {
+    let choice = ExporterChoice {
+        exporter: (emitted.exporter).or_else(|| emitted.file.as_ref().map(|_| "file".to_owned())),
+        endpoint: common.endpoint,
+        protocol: common.protocol,
+        headers: (!common.header.is_empty()).then_some(common.header),
+        timeout: common.timeout,
+        file: emitted.file,
+    };
+    let from_env = choice.over_env()?;
     for warning in &from_env.warnings {
         eprintln!("main_trace: ignored: {warning}");
     }
     let mut settings = from_env.settings;
-    settings.level = Level::Trace;
-    let mut otlp = match &settings.exporter {
-        ExporterSettings::Otlp(otlp) => otlp.clone(),
-        _ => OtlpSettings::default(),
-    };
-    if let Some(endpoint) = &common.endpoint {
-        otlp.endpoint = OtlpSettings::url(endpoint, otlp.protocol)?;
+    for (key, value) in emitted.resource {
+        settings.resource.set(key, Value::Str(value));
     }
-    match exporter {
-        Some(Exporter::Otlp) => settings.exporter = ExporterSettings::Otlp(otlp),
-        Some(Exporter::Console) => settings.exporter = ExporterSettings::Console,
-        Some(Exporter::None) => settings.exporter = ExporterSettings::None,
-        None if matches!(settings.exporter, ExporterSettings::Otlp(_)) => {
-            settings.exporter = ExporterSettings::Otlp(otlp);
-        }
-        None => {}
+    if let Some(name) = emitted.service_name {
+        settings.resource.set("service.name", Value::Str(name));
+    }
+    // What is asked for is recorded; a program's own level is no matter here.
+    settings.level = Level::Trace;
+    if from_env.disabled {
+        settings.level = Level::Off;
     }
     let mut guard = rvh_trace::init(settings)?;
-    let mut span = rvh_trace::new_span_at(name, level);
-    for (key, value) in attributes {
+    let parent = std::env::var("TRACEPARENT").ok();
+    let parent = parent.and_then(|header| SpanContext::from_traceparent(&header));
+    let state = std::env::var("TRACESTATE").unwrap_or_default();
+    let parent = parent.map(|parent| parent.with_tracestate(&state));
+    let mut span = rvh_trace::child_of(&emitted.name, emitted.level, parent.as_ref());
+    for (key, value) in &emitted.attribute {
         span.record(key, value);
     }
     let trace_id = span.context().map(|context| context.trace_id.to_string());
     span.end();
     // The first answer counts, good or bad: a person waits, so no retries.
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let patience = common.timeout.map_or(5.0, |timeout| timeout + 1.0);
+    let started = Instant::now();
     let mut flushed = false;
-    while !flushed && Instant::now() < deadline && rvh_trace::stats().last_error.is_none() {
+    while !flushed
+        && started.elapsed().as_secs_f64() < patience
+        && rvh_trace::stats().last_error.is_none()
+    {
         flushed = rvh_trace::flush(Duration::from_millis(100));
     }
     let stats = rvh_trace::stats();
@@ -131,9 +165,10 @@ fn send(
     let delivered = flushed && stats.exported == 1;
     let cause = match (stats.last_error, flushed) {
         _ if delivered => None,
+        _ if from_env.disabled => Some("OTEL_SDK_DISABLED turns tracing off".to_owned()),
         (Some(error), _) => Some(error),
         (None, true) => Some("the span was not sampled".to_owned()),
-        (None, false) => Some("no answer within 5 seconds".to_owned()),
+        (None, false) => Some(format!("no answer within {patience} seconds")),
     };
     if common.json {
         let outcome = serde_json::json!({

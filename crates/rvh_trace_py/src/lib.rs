@@ -63,8 +63,8 @@ mod _native {
     use super::live::{LiveSpan, live_spans};
     #[pymodule_export]
     use super::setup::{
-        after_fork_in_child, build_info, call_in_rust_span, finished_spans, flush, install,
-        is_set_up, shutdown, stats,
+        after_fork_in_child, build_info, call_in_rust_span, exporter_and_capacity, finished_spans,
+        flush, install, is_set_up, shutdown, stats,
     };
     #[pymodule_export]
     use super::span::{Ready, Span, current_context, current_span};

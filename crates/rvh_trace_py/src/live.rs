@@ -186,6 +186,14 @@ pub(crate) fn live_spans(py: Python<'_>, thread_names: HashMap<c_ulong, String>)
     live
 }
 
+/// How many there are.
+pub(crate) fn count(_py: Python<'_>) -> usize {
+    // SAFETY: attached; nothing below calls back.
+    let slots = unsafe { &*LIVE.0.get() };
+    let alive = |entry: &&Entry| !entry.span.is_null();
+    slots.entries.iter().filter(alive).count()
+}
+
 /// In the child of a fork: the other threads are not there, and their spans never end.
 pub(crate) fn forget_other_threads(_py: Python<'_>) {
     // SAFETY: attached; nothing below calls back.

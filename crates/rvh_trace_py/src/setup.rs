@@ -8,8 +8,8 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rvh_trace::{
-    CustomExporter, Error, ExporterSettings, FileSettings, OtlpSettings, Protocol, RateLimit,
-    Redaction, Rule, Sampler, Settings, Tail, Value,
+    CustomExporter, Error, ExporterChoice, ExporterSettings, RateLimit, Redaction, Rule, Sampler,
+    Tail, Value,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,7 +35,7 @@ type RuleArguments = (Option<String>, Vec<(String, String)>, f64);
 #[pyfunction]
 #[pyo3(signature = (*, level, service_name, exporter, exporter_object, endpoint, protocol, headers,
                     timeout, file, sampler, sampler_argument, sampling_rules, rate_limit, tail_ratio,
-                    tail_slower_than, detected, resource, redact_defaults,
+                    tail_slower_than, runtime, resource, redact_defaults,
                     redact_keys, redact_values, reconfigure))]
 #[allow(
     clippy::too_many_arguments,
@@ -45,10 +45,10 @@ pub(crate) fn install(
     py: Python<'_>,
     level: Option<&str>,
     service_name: Option<String>,
-    exporter: Option<&str>,
+    exporter: Option<String>,
     exporter_object: Option<Py<PyAny>>,
-    endpoint: Option<&str>,
-    protocol: Option<&str>,
+    endpoint: Option<String>,
+    protocol: Option<String>,
     headers: Option<Vec<(String, String)>>,
     timeout: Option<f64>,
     file: Option<PathBuf>,
@@ -58,14 +58,22 @@ pub(crate) fn install(
     rate_limit: Option<f64>,
     tail_ratio: Option<f64>,
     tail_slower_than: Option<f64>,
-    detected: &Bound<'_, PyAny>,
+    runtime: &Bound<'_, PyAny>,
     resource: Option<&Bound<'_, PyAny>>,
     redact_defaults: bool,
     redact_keys: Vec<String>,
     redact_values: Vec<String>,
     reconfigure: bool,
 ) -> PyResult<Vec<String>> {
-    let from_env = Settings::from_env();
+    let choice = ExporterChoice {
+        exporter,
+        endpoint,
+        protocol,
+        headers,
+        timeout,
+        file,
+    };
+    let from_env = choice.over_env().map_err(to_py_err)?;
     let mut settings = from_env.settings;
     if let Some(level) = level {
         settings.level = level.parse().map_err(to_py_err)?;
@@ -73,7 +81,7 @@ pub(crate) fn install(
     settings
         .resource
         .set("telemetry.sdk.language", Value::Str("python".to_owned()));
-    let (pairs, _) = attributes(Some(detected));
+    let (pairs, _) = attributes(Some(runtime));
     for (key, value) in pairs {
         // What the environment says counts more than what was found out.
         if settings.resource.get(&key).is_none() {
@@ -86,47 +94,6 @@ pub(crate) fn install(
     }
     if let Some(name) = service_name {
         settings.resource.set("service.name", Value::Str(name));
-    }
-    let mut otlp = match &settings.exporter {
-        ExporterSettings::Otlp(otlp) => otlp.clone(),
-        _ => OtlpSettings::default(),
-    };
-    if let Some(protocol) = protocol {
-        let protocol = Protocol::from_name(protocol).map_err(to_py_err)?;
-        if protocol != otlp.protocol {
-            otlp.protocol = protocol;
-            OtlpSettings::default_endpoint(protocol).clone_into(&mut otlp.endpoint);
-        }
-    }
-    if let Some(endpoint) = endpoint {
-        otlp.endpoint = OtlpSettings::url(endpoint, otlp.protocol).map_err(to_py_err)?;
-    }
-    if let Some(headers) = headers {
-        otlp.headers = headers;
-    }
-    if let Some(timeout) = timeout {
-        otlp.timeout = seconds(timeout);
-    }
-    match exporter {
-        Some("otlp") => settings.exporter = ExporterSettings::Otlp(otlp),
-        Some("console") => settings.exporter = ExporterSettings::Console,
-        Some("memory") => settings.exporter = ExporterSettings::Memory,
-        Some("file") => {
-            let of_env = match settings.exporter {
-                ExporterSettings::File(file) => file,
-                _ => FileSettings::new("rvh_trace.jsonl"),
-            };
-            settings.exporter = ExporterSettings::File(file.map_or(of_env, FileSettings::new));
-        }
-        Some("none") => settings.exporter = ExporterSettings::None,
-        Some(other) => {
-            let mend = "use otlp, console, file, memory, none, or an object with export(spans)";
-            return Err(to_py_err(Error::setting("exporter", other, mend)));
-        }
-        None if matches!(settings.exporter, ExporterSettings::Otlp(_)) => {
-            settings.exporter = ExporterSettings::Otlp(otlp);
-        }
-        None => {}
     }
     settings.redaction =
         Redaction::new(redact_defaults, &redact_keys, &redact_values).map_err(to_py_err)?;
@@ -152,6 +119,16 @@ pub(crate) fn install(
         }
         let limit = RateLimit::new(per_second, settings.sampler);
         settings.sampler = Sampler::RateLimited(Box::new(limit));
+    }
+    if let Some(slow) = tail_slower_than
+        && (slow.is_nan() || slow < 0.0)
+    {
+        let mend = "give seconds, 0 or more";
+        return Err(to_py_err(Error::setting(
+            "tail_slower_than",
+            slow.to_string(),
+            mend,
+        )));
     }
     if tail_ratio.is_some() || tail_slower_than.is_some() {
         let ratio = tail_ratio.unwrap_or(0.0);
@@ -214,6 +191,16 @@ pub(crate) fn finished_spans(py: Python<'_>) -> Vec<FinishedSpan> {
         .collect()
 }
 
+/// What the exporter is called in metrics, and how many spans may wait for it; ``None`` where
+/// tracing is not set up.
+#[pyfunction]
+pub(crate) fn exporter_and_capacity() -> Option<(&'static str, usize)> {
+    rvh_trace::pipeline().map(|pipeline| {
+        let settings = &pipeline.settings;
+        (settings.exporter.component_type(), settings.batch.queue)
+    })
+}
+
 /// What the pipeline has done since it was set up.
 #[pyfunction]
 pub(crate) fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -226,6 +213,7 @@ pub(crate) fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     dict.set_item("sampled_out", stats.sampled_out)?;
     dict.set_item("coerced", stats.coerced)?;
     dict.set_item("queue_depth", stats.queue_depth)?;
+    dict.set_item("live", live::count(py))?;
     dict.set_item("last_error", stats.last_error)?;
     Ok(dict)
 }

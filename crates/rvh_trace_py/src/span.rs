@@ -423,7 +423,9 @@ impl Span {
     fn set_kind(&self, kind: &str) {
         match Kind::from_name(&kind.to_ascii_lowercase()) {
             Some(kind) => {
-                if let Ok(mut span) = self.try_borrow_mut() {
+                if let Ok(mut span) = self.try_borrow_mut()
+                    && span.recording
+                {
                     span.record.kind = kind;
                 }
             }

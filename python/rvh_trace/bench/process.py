@@ -21,7 +21,7 @@ def resident():
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 os.environ["OTEL_BSP_MAX_QUEUE_SIZE"] = "{QUEUED}"
-from rvh_trace import span, detectors, lifecycle, log_records
+from rvh_trace import span, lifecycle, log_records
 before = resident()
 rvh_trace.init_tracing()
 for number in range({QUEUED}):

@@ -137,6 +137,22 @@ def test_settings_of_the_environment_are_those_of_the_arguments(monkeypatch, tmp
     assert '"a b"' in text
 
 
+def test_a_file_implies_its_exporter(monkeypatch, tmp_path):
+    path = tmp_path / "spans.jsonl"
+    rvh_trace.init_tracing(file=path)
+    with span("s"):
+        pass
+    assert rvh_trace.shutdown()
+    assert path.stat().st_size > 0
+    # It may be turned off, as another exporter can be.
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    rvh_trace.init_tracing(file=tmp_path / "other.jsonl")
+    with span("s"):
+        pass
+    assert rvh_trace.shutdown()
+    assert not (tmp_path / "other.jsonl").exists()
+
+
 def test_a_small_batch_is_sent_when_its_time_has_come(monkeypatch, collector):
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.endpoint}/custom")

@@ -28,6 +28,13 @@ def test_an_open_span_is_seen_as_it_is(memory):
     assert names() == []
 
 
+def test_they_are_counted(memory):
+    assert rvh_trace.stats()["live"] == 0
+    with span("a"), span("b"):
+        assert rvh_trace.stats()["live"] == 2
+    assert rvh_trace.stats()["live"] == 0
+
+
 def test_what_is_not_entered_or_not_recorded_is_not_live():
     waiting = span("before init")
     with waiting:

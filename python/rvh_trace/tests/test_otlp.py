@@ -58,6 +58,8 @@ def test_the_resource_says_who_records(collector, monkeypatch):
     resource = collector.resources[0]
     assert resource["process.pid"] == os.getpid()
     assert resource["process.runtime.name"] == sys.implementation.name
+    assert resource["process.runtime.version"].startswith("3.")
+    assert resource["process.executable.name"].startswith("python")
     assert (resource["host.name"], resource["team"]) == ("mine", "c")
     assert (resource["service.name"], resource["telemetry.sdk.language"]) == ("shop", "python")
 
@@ -324,14 +326,38 @@ def test_a_certificate_that_cannot_be_read_is_a_clear_error(monkeypatch, tmp_pat
         rvh_trace.init_tracing(endpoint="https://localhost:1")
 
 
-def test_doctor_says_what_is_wrong_at_once(collector):
-    collector.answers = [(503, {}, b"")] * 50
-    result = subprocess.run(
-        [sys.executable, "-m", "rvh_trace", "doctor", "--endpoint", collector.endpoint],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 1
-    assert "HTTP 503" in result.stderr
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_headers_are_in_no_error(protocol):
+    secret = {"authorization": "hunter2"}
+    rvh_trace.init_tracing(protocol=protocol, headers=secret)
+    with pytest.raises(RuntimeError) as differing:
+        rvh_trace.init_tracing(protocol=protocol, headers={"authorization": "hunter3"})
+    with pytest.raises(ValueError) as not_sent:
+        rvh_trace.init_tracing(
+            protocol=protocol, headers={"authorization": "hunter2\nx"}, reconfigure=True
+        )
+    assert "authorization" in str(not_sent.value)
+    for error in (differing, not_sent):
+        assert "hunter" not in str(error.value)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("half", ["CERTIFICATE", "KEY"])
+def test_half_of_a_client_certificate_is_a_clear_error(monkeypatch, protocol, half):
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_CLIENT_{half}", "client.pem")
+    with pytest.raises(ValueError, match="give both"):
+        rvh_trace.init_tracing(endpoint="https://localhost:1", protocol=protocol)
+
+
+def test_an_endpoint_of_the_environment_holds_for_a_protocol_that_is_given(monkeypatch):
+    with GrpcCollector() as collector:
+        address = collector.endpoint.removeprefix("http://")
+        monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_INSECURE", "true")
+        rvh_trace.init_tracing(exporter="otlp", protocol="grpc")
+        with span("s"):
+            pass
+        assert rvh_trace.flush(20.0)
+        assert rvh_trace.stats()["exported"] == 1, rvh_trace.stats()
+    assert len(collector.calls) == 1

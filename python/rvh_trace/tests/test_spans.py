@@ -2,6 +2,7 @@ import asyncio
 import math
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -133,6 +134,38 @@ def test_limits_leave_out_and_count(monkeypatch):
     assert finished.dropped_events == 1
 
 
+def test_what_is_said_of_the_current_span(memory):
+    with span("other") as other:
+        pass
+    with span("s"):
+        rvh_trace.set_attributes({"a": 1}, b=2)
+        rvh_trace.add_event("e", {"c": 3})
+        rvh_trace.add_link(other, {"d": 4})
+        rvh_trace.record_exception(ValueError("bad"), {"e": 5})
+        rvh_trace.set_status("error", "why")
+    finished = memory()["s"]
+    assert finished.attributes == {"a": 1, "b": 2}
+    assert [event.name for event in finished.events] == ["e", "exception"]
+    assert finished.events[1].attributes["e"] == 5
+    assert finished.links[0].context.span_id == other.span_id
+    assert (finished.status, finished.status_description) == ("error", "why")
+    # Outside of all spans it is nobody's.
+    rvh_trace.set_attributes({"a": 1})
+    rvh_trace.add_link(other)
+    rvh_trace.record_exception(ValueError("bad"))
+
+
+def test_the_span_that_records_nothing_stays_as_it_is():
+    with span("s") as opened:
+        opened.set_kind("server")
+        opened.update_name("other")
+        opened.record("a", 1)
+    with span("t") as opened:
+        assert (opened.name, opened.attributes) == ("", {})
+        # A name, or a kind of OpenTelemetry where that is in use.
+        assert str(opened.kind).lower().endswith("internal")
+
+
 def test_events_and_links(memory):
     with span("first") as first:
         first.add_event("e", {"a": 1}, timestamp=5, b=2)
@@ -222,6 +255,12 @@ def test_equal_settings_again_are_fine_and_others_are_refused():
         {"sampler": "x"},
         {"sampler": 2.0},
         {"endpoint": "x"},
+        {"protocol": "smoke"},
+        {"timeout": 0},
+        {"timeout": math.nan},
+        {"tail_slower_than": math.nan},
+        {"tail_slower_than": -1},
+        {"exporter": "memory", "file": "spans.jsonl"},
     ],
 )
 def test_a_bad_setting_is_a_clear_error(settings):
@@ -320,6 +359,46 @@ def test_a_full_queue_drops_and_counts(monkeypatch):
     assert stats["recorded"] + stats["dropped"] == 20
     assert rvh_trace.flush(5.0)
     assert rvh_trace.stats()["exported"] == stats["recorded"]
+
+
+def test_a_full_queue_is_one_warning():
+    code = """
+        import os, rvh_trace
+        os.environ["OTEL_BSP_MAX_QUEUE_SIZE"] = "2"
+        import threading
+        gate = threading.Event()
+        class Slow:
+            def export(self, spans):
+                gate.wait(20)
+        rvh_trace.init_tracing(exporter=Slow())
+        for _ in range(100):
+            with rvh_trace.span("s"):
+                pass
+        assert rvh_trace.stats()["dropped"] > 90
+        gate.set()
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert len(result.stderr.splitlines()) == 1
+    assert "the queue of 2 spans is full" in result.stderr
+
+
+def test_an_exporter_that_traces_and_asks_does_not_wait_for_itself():
+    asked = []
+
+    class Asking:
+        def export(self, spans):
+            with span("below the exporter", at=len(asked)):
+                asked.append(rvh_trace.stats()["exported"])
+            if len(asked) < 3:
+                asked.append(rvh_trace.flush(0.01))
+
+    rvh_trace.init_tracing(exporter=Asking())
+    with span("s"):
+        pass
+    assert rvh_trace.flush(20.0)
+    assert asked[:2] == [0, False]
 
 
 def test_what_is_queued_is_sent_at_exit():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 
 from rvh_trace import _native
@@ -62,7 +63,8 @@ def init_tracing(
         Seconds that one request may take.
     file
         Where the exporter ``"file"`` writes: OTLP JSON, a line a batch, which ``rvh_trace view``
-        shows. At 64 MiB it is moved to ``FILE.1``, and three old ones are kept.
+        shows. At 64 MiB it is moved to ``FILE.1``, and three old ones are kept. It implies this
+        exporter where neither ``exporter`` nor ``OTEL_TRACES_EXPORTER`` names another.
     sampler
         A name as in ``OTEL_TRACES_SAMPLER``, or the part of the traces to record, 0.0 to 1.0.
     sampling_rules
@@ -100,7 +102,7 @@ def init_tracing(
     >>> import rvh_trace
     >>> rvh_trace.init_tracing("debug", exporter="memory", service_name="shop", reconfigure=True)
     """
-    from rvh_trace import detectors, lifecycle, log_records
+    from rvh_trace import lifecycle, log_records
 
     name, argument = _sampler(sampler)
     ignored = _native.install(
@@ -119,7 +121,10 @@ def init_tracing(
         rate_limit=rate_limit,
         tail_ratio=tail_ratio,
         tail_slower_than=tail_slower_than,
-        detected=detectors.detected(),
+        runtime={
+            "process.runtime.name": sys.implementation.name,
+            "process.runtime.version": ".".join(map(str, sys.implementation.version[:3])),
+        },
         resource=resource,
         redact_defaults=redact_defaults,
         redact_keys=list(redact_keys),
@@ -131,6 +136,23 @@ def init_tracing(
     for sentence in ignored:
         warnings.warn(sentence, RuntimeWarning, stacklevel=2)
     lifecycle.register()
+    # OpenTelemetry's own SDK for Python asks the same variable.
+    if os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "").strip().lower() == "true":
+        _register_metrics()
+
+
+def _register_metrics() -> None:
+    try:
+        from rvh_trace import opentelemetry_metrics
+    except ImportError as error:
+        warnings.warn(
+            "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED = true is ignored: it needs the package "
+            f"opentelemetry-api ({error})",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    else:
+        opentelemetry_metrics.register()
 
 
 def init_from_environment() -> None:
@@ -206,6 +228,7 @@ def stats() -> dict[str, int | str | None]:
 
     ``recorded``, ``exported``, ``dropped`` (the queue was full), ``failed`` (the exporter could not
     deliver), ``sampled_out`` (not kept by the tail rules), ``coerced`` (values recorded as text),
-    ``queue_depth`` and ``last_error``.
+    ``queue_depth``, ``live`` (spans of Python code that have begun and not ended) and
+    ``last_error``. The same as metrics: ``rvh_trace.opentelemetry_metrics``.
     """
     return _native.stats()

@@ -3,7 +3,7 @@
 //! Not by the generated client: that takes a message that it may keep, so each request and each
 //! retry would be copied, span by span, and encoded again.
 
-use super::{Attempt, Transport, read_pem};
+use super::{Attempt, Transport, read_pem, without_credentials};
 use crate::{Error, OtlpSettings};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
@@ -28,7 +28,8 @@ pub(super) struct GrpcTransport {
 impl GrpcTransport {
     pub(super) fn new(settings: &OtlpSettings) -> Result<Self, Error> {
         let bad_endpoint = |error: tonic::transport::Error| {
-            Error::setting("endpoint", &settings.endpoint, error.to_string())
+            let shown = without_credentials(&settings.endpoint);
+            Error::setting("endpoint", shown, error.to_string())
         };
         let mut metadata = MetadataMap::new();
         for (name, value) in &settings.headers {

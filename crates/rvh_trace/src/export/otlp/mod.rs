@@ -43,6 +43,14 @@ pub struct OtlpExporter {
 impl OtlpExporter {
     /// Makes the client; nothing is sent yet.
     pub fn new(settings: &OtlpSettings) -> Result<Self, Error> {
+        let pair = (&settings.client_certificate, &settings.client_key);
+        if let (Some(path), None) | (None, Some(path)) = pair {
+            return Err(Error::setting(
+                "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE or _KEY",
+                path.to_string_lossy(),
+                "give both, the certificate and its key",
+            ));
+        }
         let transport: Box<dyn Transport> = match settings.protocol {
             Protocol::HttpProtobuf => Box::new(http::HttpTransport::new(settings)?),
             #[cfg(feature = "grpc")]
