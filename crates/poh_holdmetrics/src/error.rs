@@ -76,7 +76,10 @@ pub enum Fault {
     #[error("{0:?} is not an instant; give RFC 3339 (2024-05-01T12:00:00Z) or epoch seconds")]
     NotAnInstant(String),
     /// An instant without a time zone, where these are refused.
-    #[error("names no time zone; give one that does, or say its zone with tz=")]
+    #[error(
+        "names no time zone; give one that does, or say in which zone such times are \
+         (tz=, of epochs data_tz=, of the command --data-tz)"
+    )]
     NoZone,
     /// An instant outside the range that is kept.
     #[error("is out of range; times reach about 146,000 years to either side of 1970")]

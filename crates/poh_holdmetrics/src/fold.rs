@@ -23,6 +23,7 @@ use crate::scores::Scores;
 use crate::spill::Spill;
 use crate::tally::{Tally, TooLarge};
 use crate::threads::{in_threads_with, threads_for};
+use crate::time::Naive;
 use crate::weight::Rounding;
 
 /// Rows that are worth threads to add them up; fewer are gathered first.
@@ -124,6 +125,14 @@ impl Fold {
         self
     }
 
+    /// How instants that name no time zone are read in what is added from now on.
+    pub fn read_naive(&mut self, naive: Naive) {
+        for other in &mut self.others {
+            other.holds.read_naive(naive.clone());
+        }
+        self.holds.read_naive(naive);
+    }
+
     /// The number of holds so far.
     pub fn rows(&self) -> u64 {
         self.folded.rows + (self.holds.len() + self.waiting.1) as u64
@@ -207,6 +216,7 @@ impl Fold {
         while self.others.len() + 1 < shares.len() {
             let query = self.folded.query.clone();
             let mut other = Fold::new(query, self.holds.scale, self.holds.rounding)?;
+            other.holds.read_naive(self.holds.naive.clone());
             other.rounds = vec![0; self.rounds.len()];
             self.others.push(other);
         }

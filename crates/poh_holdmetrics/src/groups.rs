@@ -1,4 +1,7 @@
 //! Rows that belong together: all of one holder and one token, in order of their start.
+//!
+//! Groups come in order of holder, then token. Where the source is turned they come in order of
+//! token, then holder, and what is said of holders here is said of tokens.
 
 use std::ops::Range;
 
@@ -14,6 +17,8 @@ pub(crate) struct Source<'a> {
     /// Codes of holders and of tokens are below these.
     pub(crate) holders: usize,
     pub(crate) tokens: usize,
+    /// Whether tokens and holders change places when rows are grouped.
+    pub(crate) turned: bool,
 }
 
 impl Source<'_> {
@@ -21,6 +26,22 @@ impl Source<'_> {
         self.chunks
             .last()
             .map_or(0, |last| last.first_row + last.len())
+    }
+
+    /// How many codes there are of what groups are in order of first, and of the other.
+    fn sizes(&self) -> (usize, usize) {
+        match self.turned {
+            false => (self.holders, self.tokens),
+            true => (self.tokens, self.holders),
+        }
+    }
+
+    /// The codes of what groups are in order of first, and of the other.
+    fn codes<'c>(&self, chunk: &'c Chunk) -> (&'c [u32], &'c [u32]) {
+        match self.turned {
+            false => (&chunk.holder, &chunk.token),
+            true => (&chunk.token, &chunk.holder),
+        }
     }
 }
 
@@ -109,9 +130,10 @@ impl Layout {
         /// More streams than this are too many to write to at once.
         const MOST_BUCKETS: usize = 1024;
         let rows = source.rows();
+        let (holders, tokens) = source.sizes();
         let wanted = (rows / ROWS_IN_BUCKET).clamp(1, MOST_BUCKETS);
-        let holder_bits = bits_below(source.holders.div_ceil(wanted));
-        let buckets = source.holders.div_ceil(1 << holder_bits).max(1);
+        let holder_bits = bits_below(holders.div_ceil(wanted));
+        let buckets = holders.div_ceil(1 << holder_bits).max(1);
         let parts = in_threads(threads, |part| -> Result<_, HoldError> {
             let mut counts = vec![0usize; buckets];
             let (mut earliest, mut latest) = (i64::MAX, i64::MIN);
@@ -122,7 +144,7 @@ impl Layout {
                     earliest = earliest.min(start);
                     latest = latest.max(start);
                 }
-                for &holder in &block.chunk.holder[block.rows] {
+                for &holder in &source.codes(block.chunk).0[block.rows] {
                     counts[holder as usize >> holder_bits] += 1;
                 }
             }
@@ -136,11 +158,7 @@ impl Layout {
         }
         Ok(Layout {
             holder_bits,
-            token_bits: if by_token {
-                bits_below(source.tokens)
-            } else {
-                0
-            },
+            token_bits: if by_token { bits_below(tokens) } else { 0 },
             start_bits: bits_of(latest.abs_diff(earliest)),
             earliest,
             buckets,
@@ -202,8 +220,9 @@ impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
             for block in blocks(source.chunks, share(rows, part, threads)) {
                 stop.check()?;
                 let chunk = block.chunk;
-                let holders = &chunk.holder[block.rows.clone()];
-                let tokens = (layout.token_bits > 0).then(|| &chunk.token[block.rows.clone()]);
+                let (holders, tokens) = source.codes(chunk);
+                let holders = &holders[block.rows.clone()];
+                let tokens = (layout.token_bits > 0).then(|| &tokens[block.rows.clone()]);
                 let starts = &chunk.start[block.rows.clone()];
                 let row_ends = &chunk.end[block.rows.clone()];
                 for (place, &holder) in holders.iter().enumerate() {

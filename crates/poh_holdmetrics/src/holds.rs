@@ -507,6 +507,7 @@ impl Holds {
             chunks: &self.chunks,
             holders: self.holders.len(),
             tokens: self.tokens.len(),
+            turned: false,
         }
     }
 

@@ -21,6 +21,7 @@ mod arrow;
 mod boost;
 mod column;
 mod epoch_fold;
+mod epoch_sums;
 mod epochs;
 mod error;
 mod event;
@@ -54,6 +55,7 @@ pub use arrow::{batch, runs_to_batch};
 pub use boost::{Boost, BoostParts};
 
 pub use epoch_fold::EpochFold;
+pub use epoch_sums::score_epochs;
 pub use epochs::{Every, epoch_boundaries};
 pub use error::{Fault, Field, HoldError};
 pub use event::{HoldEvent, HoldStat};
@@ -63,7 +65,7 @@ pub use fold::Fold;
 pub use holds::Holds;
 pub use ids::Ids;
 pub use parquet_file::decodes_parquet;
-pub use partial::{merge_states, state_schema};
+pub use partial::{finish, merge, partial, state_schema};
 pub use query::{By, Overlap, Query, Stop};
 pub use ruint::aliases::U256;
 pub use runs::{Run, holders_over_time, longest_holds};
@@ -72,7 +74,7 @@ pub use scores::Scores;
 pub use share::share;
 pub use time::{
     MAX_MICROS, MIN_MICROS, Naive, OPEN, TimeUnit, micros_from_seconds, micros_from_text,
-    micros_from_unit,
+    micros_from_text_in, micros_from_unit,
 };
 pub use tracker::{Tracked, Tracker};
 pub use transfers::{

@@ -13,7 +13,7 @@ use crate::holds::{BLOCK, Block, Chunk, Holds, Weights, blocks};
 use crate::ids::Ids;
 use crate::overlap::{Piece, Span, heaviest, runs};
 use crate::query::{ABSENT, By, Overlap, Query, Stop, Window};
-use crate::scores::{Key, Scores, Sums};
+use crate::scores::{Key, Scores};
 use crate::tally::{BlockRows, Tally, TooLarge};
 use crate::threads::{in_threads, in_threads_with, threads_for};
 use crate::time::OPEN;
@@ -116,25 +116,9 @@ impl Answer {
                 token: None,
             },
         };
-        let sums = present.iter().map(|&slot| tally.sum(slot));
-        Scores {
-            keys: present.iter().map(key).collect(),
-            micros: present.iter().map(|&slot| tally.micros(slot)).collect(),
-            weighted: if tally.is_narrow() {
-                let narrow = |sum| match sum {
-                    Total::Narrow(sum) => sum,
-                    Total::Wide(_) => i128::MAX, // there is none in a narrow tally
-                };
-                Sums::Narrow(sums.map(narrow).collect())
-            } else {
-                Sums::Wide(sums.map(Total::widened).collect())
-            },
-            updated: present.iter().map(|&slot| tally.updated(slot)).collect(),
-            digits: u32::from(digits) + 6 + query.boost.as_ref().map_or(0, Boost::digits),
-            at: query.at,
-            holders,
-            tokens,
-        }
+        let updated = present.iter().map(|&slot| tally.updated(slot)).collect();
+        let keys = present.iter().map(key).collect();
+        Scores::of(tally, &present, keys, updated, query, (holders, tokens), digits)
     }
 }
 
@@ -323,7 +307,7 @@ impl<'a> Run<'a> {
 
     /// `None` when it does not fit in 512 bits.
     #[inline]
-    fn accrued<A: Amount>(&self, weight: A, held: Held) -> Option<Total> {
+    pub(crate) fn accrued<A: Amount>(&self, weight: A, held: Held) -> Option<Total> {
         let Some(boost) = self.boost else {
             return Some(A::total(weight.times(held.from.abs_diff(held.to))));
         };
@@ -342,14 +326,21 @@ impl<'a> Run<'a> {
     /// Rows meet within their holder and token.
     pub(crate) fn groups(&self, source: Source<'_>, threads: usize) -> Result<Answer, Halt> {
         let layout = Layout::survey(source, true, threads, self.stop)?;
-        if self.overlap == Overlap::Union {
-            // Weights do not matter, so they are not carried along.
-            let one = self.one();
-            return match self.boost {
-                None => self.with_key(source, layout, &PlainUnion { one }, &|_, _| ()),
-                Some(_) => self.with_key(source, layout, &Union { one }, &|_, _| ()),
-            };
+        let totals = Totals { run: self };
+        if self.overlap == Overlap::Union && self.boost.is_none() {
+            let union = PlainUnion { one: self.one() };
+            return self.with_key(source, layout, &totals, &union, &|_, _| ());
         }
+        self.with_lane(source, layout, &totals)
+    }
+
+    /// Lets `work` have the groups, with weights as narrow as they allow.
+    pub(crate) fn with_lane<G: GroupWork>(
+        &self,
+        source: Source<'_>,
+        layout: Layout,
+        work: &G,
+    ) -> Result<G::Answer, Halt> {
         let one = self.one();
         let narrow = |number: usize, row: usize| match &source.chunks[number].weights {
             Weights::Narrow(column) => column[row],
@@ -358,101 +349,59 @@ impl<'a> Run<'a> {
         let wide = |number: usize, row: usize| source.chunks[number].weights.get(row, one);
         let is_wide = |chunk: &Chunk| matches!(chunk.weights, Weights::Wide(_));
         match (self.overlap, source.chunks.iter().any(is_wide)) {
-            (Overlap::Max, false) => self.with_key(source, layout, &Max, &narrow),
-            (Overlap::Max, true) => self.with_key(source, layout, &Max, &wide),
-            (_, false) => self.with_key(source, layout, &Lots, &narrow),
-            (_, true) => self.with_key(source, layout, &Lots, &wide),
+            // Weights do not matter, so they are not carried along.
+            (Overlap::Union, _) => {
+                self.with_key(source, layout, work, &Union { one }, &|_, _| ())
+            }
+            (Overlap::Max, false) => self.with_key(source, layout, work, &Max, &narrow),
+            (Overlap::Max, true) => self.with_key(source, layout, work, &Max, &wide),
+            (Overlap::Sum, false) => self.with_key(source, layout, work, &Lots, &narrow),
+            (Overlap::Sum, true) => self.with_key(source, layout, work, &Lots, &wide),
         }
     }
 
-    fn with_key<M: Meeting<W>, W: Copy + Default + Send + Sync>(
+    fn with_key<G: GroupWork, M: Meeting<W>, W: Copy + Default + Send + Sync>(
         &self,
         source: Source<'_>,
         layout: Layout,
+        work: &G,
         meeting: &M,
         weight: &(impl Fn(usize, usize) -> W + Sync),
-    ) -> Result<Answer, Halt> {
+    ) -> Result<G::Answer, Halt> {
         if layout.is_narrow() {
             let groups = Groups::<u64, W>::new(source, layout, weight, self.stop)?;
-            self.meet(source, &groups, meeting)
+            work.meet(source, &groups, meeting)
         } else {
             let groups = Groups::<u128, W>::new(source, layout, weight, self.stop)?;
-            self.meet(source, &groups, meeting)
+            work.meet(source, &groups, meeting)
         }
     }
 
-    /// Threads take bucket after bucket, so that one with much work does not hold up the others.
-    fn meet<K: Packed, M: Meeting<W>, W: Copy + Default + Send + Sync>(
+    /// Threads take bucket after bucket, so that one with much work does not hold up the others;
+    /// each has a state of its own.
+    pub(crate) fn each_bucket<S: Send>(
         &self,
-        source: Source<'_>,
-        groups: &Groups<K, W>,
-        meeting: &M,
-    ) -> Result<Answer, Halt> {
+        (buckets, threads): (usize, usize),
+        state: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, usize) -> Result<(), Halt> + Sync,
+    ) -> Result<Vec<S>, Halt> {
         let next = AtomicUsize::new(0);
-        let parts = in_threads(groups.threads(), |_| -> Result<_, Halt> {
-            let mut room = Room::default();
-            let mut sums = Tally::new(match self.by {
-                By::Holder => source.holders,
-                By::Token => source.tokens,
-                By::Both => 0,
-            });
-            let mut pairs: Vec<BucketPairs> = Vec::new();
+        let states = in_threads(threads, |_| -> Result<S, Halt> {
+            let mut state = state();
             loop {
                 let bucket = next.fetch_add(1, Ordering::Relaxed);
-                if bucket >= groups.buckets() {
-                    return Ok((sums, pairs));
+                if bucket >= buckets {
+                    return Ok(state);
                 }
                 self.stop.check()?;
-                let mut here = BucketPairs {
-                    bucket,
-                    pairs: Vec::new(),
-                    sums: Tally::default(),
-                };
-                let mut add = |holder: u32, token: u32, rows: GroupRows<'_, K, W>| {
-                    let (sums, slot) = match self.by {
-                        By::Holder => (&mut sums, holder as usize),
-                        By::Token => (&mut sums, token as usize),
-                        By::Both => {
-                            here.pairs.push((holder, token));
-                            here.sums.grow(here.pairs.len());
-                            (&mut here.sums, here.pairs.len() - 1)
-                        }
-                    };
-                    meeting.add_group(self, sums, slot, rows)
-                };
-                let added = groups.each_group(bucket, &mut room, &mut add);
-                added.map_err(|TooLarge(slot)| match self.by {
-                    By::Both => Halt::TooLarge(here.pairs[slot].0 as usize),
-                    By::Holder | By::Token => Halt::TooLarge(slot),
-                })?;
-                if self.by == By::Both {
-                    pairs.push(here);
-                }
+                work(&mut state, bucket)?;
             }
         });
-        let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if self.by != By::Both {
-            return Ok(Answer::Slots(merged(
-                parts.into_iter().map(|(sums, _)| sums).collect(),
-            )?));
-        }
-        let mut buckets: Vec<BucketPairs> =
-            parts.into_iter().flat_map(|(_, pairs)| pairs).collect();
-        buckets.sort_unstable_by_key(|here| here.bucket);
-        let mut pairs = Vec::with_capacity(buckets.iter().map(|here| here.pairs.len()).sum());
-        let mut sums = Tally::new(pairs.capacity());
-        for here in buckets {
-            let first = pairs.len();
-            let holder = |TooLarge(slot)| Halt::TooLarge(here.pairs[slot - first].0 as usize);
-            sums.merge(&here.sums, |slot| first + slot)
-                .map_err(holder)?;
-            pairs.extend(here.pairs);
-        }
-        Ok(Answer::Pairs(pairs, sums))
+        states.into_iter().collect()
     }
 
     /// Adds one holder's rows of one token to a slot, piece by piece.
-    fn add_pieces<K: Packed, M: Pieces<W>, W: Copy>(
+    fn add_pieces<K: Packed, M: Meeting<W>, W: Copy>(
         &self,
         sums: &mut Tally,
         slot: usize,
@@ -486,6 +435,88 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What is done with rows in groups.
+pub(crate) trait GroupWork {
+    type Answer;
+
+    fn meet<K: Packed, M: Meeting<W>, W: Copy + Default + Send + Sync>(
+        &self,
+        source: Source<'_>,
+        groups: &Groups<K, W>,
+        meeting: &M,
+    ) -> Result<Self::Answer, Halt>;
+}
+
+/// The totals of a run.
+struct Totals<'a> {
+    run: &'a Run<'a>,
+}
+
+impl GroupWork for Totals<'_> {
+    type Answer = Answer;
+
+    fn meet<K: Packed, M: Meeting<W>, W: Copy + Default + Send + Sync>(
+        &self,
+        source: Source<'_>,
+        groups: &Groups<K, W>,
+        meeting: &M,
+    ) -> Result<Answer, Halt> {
+        let run = self.run;
+        let slots = match run.by {
+            By::Holder => source.holders,
+            By::Token => source.tokens,
+            By::Both => 0,
+        };
+        let state = || (Room::default(), Tally::new(slots), Vec::new());
+        let sizes = (groups.buckets(), groups.threads());
+        let parts = run.each_bucket(sizes, state, |(room, sums, pairs), bucket| {
+            let mut here = BucketPairs {
+                bucket,
+                pairs: Vec::new(),
+                sums: Tally::default(),
+            };
+            let mut add = |holder: u32, token: u32, rows: GroupRows<'_, K, W>| {
+                let (sums, slot) = match run.by {
+                    By::Holder => (&mut *sums, holder as usize),
+                    By::Token => (&mut *sums, token as usize),
+                    By::Both => {
+                        here.pairs.push((holder, token));
+                        here.sums.grow(here.pairs.len());
+                        (&mut here.sums, here.pairs.len() - 1)
+                    }
+                };
+                meeting.add_group(run, sums, slot, rows)
+            };
+            let added = groups.each_group(bucket, room, &mut add);
+            added.map_err(|TooLarge(slot)| match run.by {
+                By::Both => Halt::TooLarge(here.pairs[slot].0 as usize),
+                By::Holder | By::Token => Halt::TooLarge(slot),
+            })?;
+            if run.by == By::Both {
+                pairs.push(here);
+            }
+            Ok(())
+        })?;
+        if run.by != By::Both {
+            let sums = parts.into_iter().map(|(_, sums, _)| sums);
+            return Ok(Answer::Slots(merged(sums.collect())?));
+        }
+        let mut buckets: Vec<BucketPairs> =
+            parts.into_iter().flat_map(|(_, _, pairs)| pairs).collect();
+        buckets.sort_unstable_by_key(|here| here.bucket);
+        let mut pairs = Vec::with_capacity(buckets.iter().map(|here| here.pairs.len()).sum());
+        let mut sums = Tally::new(pairs.capacity());
+        for here in buckets {
+            let first = pairs.len();
+            let holder = |TooLarge(slot)| Halt::TooLarge(here.pairs[slot - first].0 as usize);
+            sums.merge(&here.sums, |slot| first + slot)
+                .map_err(holder)?;
+            pairs.extend(here.pairs);
+        }
+        Ok(Answer::Pairs(pairs, sums))
+    }
+}
+
 /// The pairs of one bucket, and their sums.
 struct BucketPairs {
     bucket: usize,
@@ -494,19 +525,7 @@ struct BucketPairs {
 }
 
 /// What rows of one holder and token that meet count.
-trait Meeting<W>: Sync {
-    /// Adds them to a slot.
-    fn add_group<K: Packed>(
-        &self,
-        run: &Run<'_>,
-        sums: &mut Tally,
-        slot: usize,
-        rows: GroupRows<'_, K, W>,
-    ) -> Result<(), TooLarge>;
-}
-
-/// Rows that count by pieces of time.
-trait Pieces<W>: Sync {
+pub(crate) trait Meeting<W: Copy>: Sync {
     type Amount: Amount;
 
     /// Calls `found` with each stretch of time before `until` that counts; `lots` come in order of
@@ -517,16 +536,18 @@ trait Pieces<W>: Sync {
         until: i64,
         found: impl FnMut(Piece<Self::Amount>) -> Result<(), TooLarge>,
     ) -> Result<(), TooLarge>;
-}
 
-impl<W: Copy, P: Pieces<W>> Meeting<W> for P {
+    /// Adds them to a slot.
     fn add_group<K: Packed>(
         &self,
         run: &Run<'_>,
         sums: &mut Tally,
         slot: usize,
         rows: GroupRows<'_, K, W>,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<(), TooLarge>
+    where
+        Self: Sized,
+    {
         run.add_pieces(sums, slot, rows, self)
     }
 }
@@ -538,6 +559,17 @@ struct PlainUnion {
 }
 
 impl Meeting<()> for PlainUnion {
+    type Amount = i64;
+
+    fn pieces(
+        &self,
+        lots: impl Iterator<Item = Lot<()>>,
+        until: i64,
+        found: impl FnMut(Piece<i64>) -> Result<(), TooLarge>,
+    ) -> Result<(), TooLarge> {
+        Union { one: self.one }.pieces(lots, until, found)
+    }
+
     #[inline]
     fn add_group<K: Packed>(
         &self,
@@ -566,7 +598,7 @@ struct Union {
     one: i64,
 }
 
-impl Pieces<()> for Union {
+impl Meeting<()> for Union {
     type Amount = i64;
 
     #[inline]
@@ -587,7 +619,7 @@ impl Pieces<()> for Union {
 /// An instant counts once, with the heaviest weight.
 struct Max;
 
-impl<A: Amount> Pieces<A> for Max {
+impl<A: Amount> Meeting<A> for Max {
     type Amount = A;
 
     fn pieces(
@@ -608,7 +640,7 @@ impl<A: Amount> Pieces<A> for Max {
 /// Lots add up.
 struct Lots;
 
-impl<A: Amount> Pieces<A> for Lots {
+impl<A: Amount> Meeting<A> for Lots {
     type Amount = A;
 
     fn pieces(

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use ruint::Uint;
 use ruint::aliases::U256;
 
+use crate::boost::Boost;
 use crate::error::HoldError;
 use crate::event::HoldStat;
 use crate::exact::{Total, U512, ratio_to_f64};
 use crate::ids::Ids;
-use crate::query::NEVER;
+use crate::query::{NEVER, Query};
+use crate::tally::Tally;
 use crate::weight::Weight;
 
 /// A table with one row for each holder (token, pair) that has a hold, in the order of the table's
@@ -55,6 +57,37 @@ impl Sums {
 }
 
 impl Scores {
+    /// Some slots of a tally, as the answer to a question to weights of so many digits.
+    pub(crate) fn of(
+        tally: &Tally,
+        slots: &[usize],
+        keys: Vec<Key>,
+        updated: Vec<i64>,
+        query: &Query,
+        (holders, tokens): (Arc<Ids>, Arc<Ids>),
+        digits: u8,
+    ) -> Self {
+        let sums = slots.iter().map(|&slot| tally.sum(slot));
+        Scores {
+            keys,
+            micros: slots.iter().map(|&slot| tally.micros(slot)).collect(),
+            weighted: if tally.is_narrow() {
+                let narrow = |sum| match sum {
+                    Total::Narrow(sum) => sum,
+                    Total::Wide(_) => i128::MAX, // there is none in a narrow tally
+                };
+                Sums::Narrow(sums.map(narrow).collect())
+            } else {
+                Sums::Wide(sums.map(Total::widened).collect())
+            },
+            updated,
+            digits: u32::from(digits) + 6 + query.boost.as_ref().map_or(0, Boost::digits),
+            at: query.at,
+            holders,
+            tokens,
+        }
+    }
+
     /// The number of rows.
     pub fn len(&self) -> usize {
         self.updated.len()

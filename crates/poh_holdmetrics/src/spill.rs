@@ -72,6 +72,7 @@ impl Spill {
                 .saturating_sub(part)
                 .div_ceil(Self::PARTS),
             tokens: holds.tokens.len(),
+            turned: false,
         }
     }
 

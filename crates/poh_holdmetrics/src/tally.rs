@@ -225,6 +225,26 @@ impl Tally {
         Ok(())
     }
 
+    /// Moves the sums of one slot to a slot of another tally, and leaves it as one that no row uses.
+    pub(crate) fn move_slot(
+        &mut self,
+        slot: usize,
+        other: &mut Tally,
+        place: usize,
+    ) -> Result<(), TooLarge> {
+        let cell = std::mem::take(&mut self.cells[slot]);
+        other.see(place, cell.updated);
+        other.add_micros(place, cell.micros);
+        other.add(place, Total::Narrow(cell.sum))?;
+        if let Some(wide) = self.wide.get_mut(slot).filter(|wide| **wide != U512::ZERO) {
+            other.add_wide(place, std::mem::take(wide))?;
+        }
+        if let Some(high) = self.high.get_mut(slot).filter(|high| **high > 0) {
+            other.carry(place, std::mem::take(high));
+        }
+        Ok(())
+    }
+
     /// Multiplies all sums: from now on they count smaller units.
     pub(crate) fn scale(&mut self, factor: u64) -> Result<(), TooLarge> {
         self.bound = 0;

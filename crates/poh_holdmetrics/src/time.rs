@@ -76,7 +76,10 @@ pub fn micros_from_text(text: &str) -> Result<i64, Fault> {
 }
 
 /// As [`micros_from_text`], with another way to read what names no zone.
-pub(crate) fn micros_from_text_in(text: &str, naive: &Naive) -> Result<i64, Fault> {
+///
+/// # Errors
+/// As [`micros_from_text`] and [`Naive::instant`].
+pub fn micros_from_text_in(text: &str, naive: &Naive) -> Result<i64, Fault> {
     if let Ok(seconds) = text.parse::<i64>() {
         return micros_from_unit(seconds, TimeUnit::Second);
     }

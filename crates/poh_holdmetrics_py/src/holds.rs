@@ -3,21 +3,16 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
-    UInt64Array,
-};
-use arrow_schema::{Field as ArrowField, Schema};
+use arrow_array::{ArrayRef, Float64Array, TimestampMicrosecondArray, UInt64Array};
 use poh_holdmetrics::{
-    By, Every, Field, HoldError, Overlap, Query, Rounding, batch, epoch_boundaries, excerpt,
-    holders_over_time, longest_holds, runs_to_batch, score_until,
+    By, Field, HoldError, Overlap, Query, Rounding, batch, holders_over_time, longest_holds,
+    runs_to_batch, score_epochs, score_until,
 };
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
-use crate::arguments::{Data, Id, Instant, Length, Shares, Zone};
+use crate::arguments::{Data, Id, Instant, Length, Progress, Shares, Zone};
 use crate::boost::Boost;
+use crate::epochs::Epochs;
 use crate::errors::{Place, Refusal, to_py};
 use crate::event::HoldEvent;
 use crate::input::{push_all, some_paths};
@@ -25,7 +20,7 @@ use crate::interrupt::{detached, watched};
 use crate::options::{ByWord, Count, OverlapWord, RoundingWord, Threads, digits};
 use crate::scores::Scores;
 use crate::table::Table;
-use crate::values::{self, Clock, WideInt, duration, id};
+use crate::values::{self, Clock, WideInt, id};
 
 /// A table of holds, read once and asked many times.
 ///
@@ -76,13 +71,10 @@ impl Holds {
         tz: Option<Zone<'_>>,
         strict: bool,
     ) -> PyResult<Self> {
-        let py = data.0.py();
-        let mut holds = poh_holdmetrics::Holds::new(digits(py, "scale", scale)?)
-            .map_err(|error| to_py(py, error))?
-            .with_rounding(rounding.map_or(Rounding::Refuse, |word| word.0));
+        let scale = digits(data.0.py(), "scale", scale)?;
+        let rounding = rounding.map_or(Rounding::Refuse, |word| word.0);
         let clock = Clock::new(tz.as_ref().map(|zone| &zone.0), strict)?;
-        push_all(&mut holds, &data.0, &clock)?;
-        Ok(Holds::of(holds, 0))
+        Holds::from_data(&data.0, scale, rounding, &clock)
     }
 
     /// The holds of files: CSV with a header, JSON lines (.jsonl, .ndjson) or Parquet.
@@ -94,8 +86,9 @@ impl Holds {
     ///     Instants are RFC 3339 text, epoch seconds or, in Parquet, timestamps. In text files an
     ///     empty end is an open hold and an empty weight is 1. Numbers of JSON are read digit by
     ///     digit.
-    /// scale, rounding
-    ///     As for `Holds`.
+    /// scale, rounding, tz, strict
+    ///     As for `Holds`; an instant of text without an offset and a timestamp of Parquet without a
+    ///     zone name no zone.
     /// progress
     ///     Called with the number of bytes read so far, every so often.
     ///
@@ -105,19 +98,24 @@ impl Holds {
     ///     With the file, and the row and field or the line that is not valid.
     #[staticmethod]
     #[pyo3(signature = (
-        *paths: "object", scale: "int"=9, rounding: "str | None"=None, progress: "object"=None
+        *paths: "object", scale: "int"=9, rounding: "Rounding | None"=None, tz: "Zone | None"=None,
+        strict: "bool"=false, progress: "Progress | None"=None
     ))]
     fn read(
         py: Python<'_>,
         paths: Vec<PathBuf>,
         scale: i64,
         rounding: Option<RoundingWord>,
-        progress: Option<Bound<'_, PyAny>>,
+        tz: Option<Zone<'_>>,
+        strict: bool,
+        progress: Option<Progress<'_>>,
     ) -> PyResult<Self> {
-        let holds = poh_holdmetrics::Holds::new(digits(py, "scale", scale)?)
+        let mut holds = poh_holdmetrics::Holds::new(digits(py, "scale", scale)?)
             .map_err(|error| to_py(py, error))?
             .with_rounding(rounding.map_or(Rounding::Refuse, |word| word.0));
+        holds.read_naive(Clock::new(tz.as_ref().map(|zone| &zone.0), strict)?.naive(py)?);
         some_paths(py, &paths)?;
+        let progress = progress.map(|progress| progress.0);
         let holds = watched(py, progress.as_ref(), |stop| {
             let mut holds = holds;
             paths
@@ -270,10 +268,9 @@ impl Holds {
         boost: Option<&Bound<'_, Boost>>,
         threads: Option<Threads>,
     ) -> PyResult<Scores> {
-        let query = question(by, overlap, at, start, end, boost, threads)?;
-        let holds = self.now();
-        let scores = detached(py, holds.len(), |stop| score_until(&holds, &query, stop))?;
-        Ok(Scores::with_source(scores, holds, query))
+        let zone = (None, false);
+        let query = question(by, overlap, [at, start, end], boost, threads, zone)?;
+        self.answer(py, query)
     }
 
     /// The scores as of one instant: `score` with an `at` that must be named.
@@ -390,7 +387,8 @@ impl Holds {
     /// start
     ///     Where the first epoch starts.
     /// tz
-    ///     The time zone of calendar lengths, an IANA name or a ZoneInfo; None is UTC.
+    ///     The time zone of calendar lengths, and of instants here that name none: an IANA name or a
+    ///     ZoneInfo; None is UTC.
     /// at
     ///     The instant of the answer; None reads the clock once. The last epoch may reach past it
     ///     and has no later time yet.
@@ -420,32 +418,9 @@ impl Holds {
         boost: Option<&Bound<'_, Boost>>,
         finalized_before: Option<Instant<'_>>,
     ) -> PyResult<Table> {
-        let every = length(&every.0)?;
-        let tz = tz.map_or(Ok("UTC".to_owned()), |tz| name_of_zone(&tz.0))?;
-        let at = moment(at)?.map_or_else(clock, Ok)?;
-        let Some(start) = moment(Some(start))? else {
-            return Err(PyValueError::new_err("start"));
-        };
-        let finalized = moment(finalized_before)?.unwrap_or(i64::MIN);
-        let boost = boost.map(|boost| boost.get().boost.clone());
-        let holds = self.now();
-        let table = detached(py, holds.len(), |stop| {
-            let boundaries = epoch_boundaries(every, start, at, &tz)?;
-            let scores = boundaries.windows(2).map(|window| {
-                let query = Query {
-                    by: by.0,
-                    overlap: overlap.0,
-                    at,
-                    start: Some(window[0]),
-                    end: Some(window[1]),
-                    boost: boost.clone(),
-                    threads: None,
-                };
-                Ok(score_until(&holds, &query, stop)?.held())
-            });
-            by_epoch(&boundaries, scores, finalized)
-        })?;
-        Ok(Table::as_of(table, at))
+        let asked = Epochs::new(every, start, tz, at, finalized_before)?;
+        let query = asked.query(by, overlap, boost, None);
+        self.epochs_of(py, &asked, &query)
     }
 
     /// The time-weighted average of what each holder (token, pair) held within [start, end).
@@ -471,17 +446,20 @@ impl Holds {
         by: ByWord,
         overlap: OverlapWord,
     ) -> PyResult<Table> {
-        let (from, to) = (moment(Some(start))?, moment(Some(end))?);
-        let window = from
-            .zip(to)
-            .and_then(|(from, to)| u64::try_from(to.checked_sub(from)?).ok());
+        let zone = (None, false);
+        let (from, to) = (moment(&start, zone)?, moment(&end, zone)?);
+        let window = to.checked_sub(from).and_then(|window| u64::try_from(window).ok());
         let Some(micros) = window.filter(|&micros| micros > 0) else {
             let error =
                 HoldError::Argument("an average needs a window that ends after it starts".into());
             return Err(to_py(py, error));
         };
-        let mut query = Query::at(to.unwrap_or_default());
-        (query.by, query.overlap, query.start) = (by.0, overlap.0, from);
+        let query = Query {
+            by: by.0,
+            overlap: overlap.0,
+            start: Some(from),
+            ..Query::at(to)
+        };
         let holds = self.now();
         let table = detached(py, holds.len(), |stop| {
             let scores = score_until(&holds, &query, stop)?;
@@ -509,7 +487,7 @@ impl Holds {
     ///     weight of 0 is not holding.
     #[pyo3(signature = (*, at=None))]
     fn holders_over_time(&self, py: Python<'_>, at: Option<Instant<'_>>) -> PyResult<Table> {
-        let at = moment(at)?.map_or_else(clock, Ok)?;
+        let at = moment_or_now(at)?;
         let holds = self.now();
         let table = detached(py, holds.len(), |_stop| {
             let (instants, counts): (Vec<i64>, Vec<u64>) =
@@ -532,7 +510,7 @@ impl Holds {
     ///     `holder_id`, `token_id`, `start`, `end` and `seconds`, for each holder that held anything.
     #[pyo3(signature = (*, at=None))]
     fn longest_hold(&self, py: Python<'_>, at: Option<Instant<'_>>) -> PyResult<Table> {
-        let at = moment(at)?.map_or_else(clock, Ok)?;
+        let at = moment_or_now(at)?;
         let holds = self.now();
         let table = detached(py, holds.len(), |_stop| {
             runs_to_batch(&holds, &longest_holds(&holds, at)?)
@@ -542,6 +520,40 @@ impl Holds {
 }
 
 impl Holds {
+    /// Reads rows, columns or Arrow.
+    pub(crate) fn from_data(
+        data: &Bound<'_, PyAny>,
+        scale: u8,
+        rounding: Rounding,
+        clock: &Clock,
+    ) -> PyResult<Self> {
+        let holds = poh_holdmetrics::Holds::new(scale);
+        let mut holds = holds
+            .map_err(|error| to_py(data.py(), error))?
+            .with_rounding(rounding);
+        push_all(&mut holds, data, clock)?;
+        Ok(Holds::of(holds, 0))
+    }
+
+    pub(crate) fn answer(&self, py: Python<'_>, query: Query) -> PyResult<Scores> {
+        let holds = self.now();
+        let scores = detached(py, holds.len(), |stop| score_until(&holds, &query, stop))?;
+        Ok(Scores::with_source(scores, holds, query))
+    }
+
+    pub(crate) fn epochs_of(
+        &self,
+        py: Python<'_>,
+        asked: &Epochs,
+        query: &Query,
+    ) -> PyResult<Table> {
+        let holds = self.now();
+        let table = detached(py, holds.len(), |stop| {
+            asked.table(|boundaries| score_epochs(&holds, query, boundaries, stop))
+        })?;
+        Ok(Table::as_of(table, asked.at()))
+    }
+
     pub(crate) fn of(holds: poh_holdmetrics::Holds, clipped: u64) -> Self {
         Holds {
             holds: RwLock::new(Arc::new(holds)),
@@ -568,128 +580,42 @@ impl Holds {
     }
 }
 
-/// What `score` asks; no `at` is the clock, read once.
+/// What `score` asks as of the first of three instants, within the others; no first one is the clock,
+/// read once.
 pub(crate) fn question(
     by: ByWord,
     overlap: OverlapWord,
-    at: Option<Instant<'_>>,
-    start: Option<Instant<'_>>,
-    end: Option<Instant<'_>>,
+    instants: [Option<Instant<'_>>; 3],
     boost: Option<&Bound<'_, Boost>>,
     threads: Option<Threads>,
+    zone: (Option<&Zone<'_>>, bool),
 ) -> PyResult<Query> {
+    let moments = instants.map(|instant| instant.map(|instant| moment(&instant, zone)).transpose());
+    let [at, start, end] = moments;
     Ok(Query {
         by: by.0,
         overlap: overlap.0,
-        at: moment(at)?.map_or_else(clock, Ok)?,
-        start: moment(start)?,
-        end: moment(end)?,
+        at: at?.map_or_else(clock, Ok)?,
+        start: start?,
+        end: end?,
         boost: boost.map(|boost| boost.get().boost.clone()),
         threads: threads.map(|threads| threads.0),
     })
 }
 
-pub(crate) fn name_of_zone(tz: &Bound<'_, PyAny>) -> PyResult<String> {
-    let name = match tz.cast::<PyString>() {
-        Ok(name) => Some(name.to_string()),
-        Err(_) => values::zone_name(tz)?,
-    };
-    name.ok_or_else(|| {
-        let shown = excerpt(&tz.to_string());
-        let what = format!("tz={shown} has no name of a time zone; give one, as \"Europe/Paris\"");
-        to_py(tz.py(), HoldError::Argument(what))
-    })
+/// An instant that is an argument; where it names no zone it is in `tz`, or refused if that is strict.
+pub(crate) fn moment(
+    value: &Instant<'_>,
+    (tz, strict): (Option<&Zone<'_>>, bool),
+) -> Result<i64, Refusal> {
+    values::moment(&value.0, tz.map(|tz| &tz.0), strict)
 }
 
-pub(crate) fn moment(value: Option<Instant<'_>>) -> Result<Option<i64>, Refusal> {
-    value.map(|value| values::moment(&value.0)).transpose()
-}
-
-/// `"1d"`, `"2w"`, `"3mo"`, a number of seconds or a timedelta.
-pub(crate) fn length(value: &Bound<'_, PyAny>) -> PyResult<Every> {
-    let wrong = || {
-        let shown = excerpt(&value.to_string());
-        let what = format!(
-            "every={shown} is no length; give seconds, a timedelta, or \"1d\", \"2w\", \"3mo\""
-        );
-        to_py(value.py(), HoldError::Argument(what))
-    };
-    if let Ok(text) = value.cast::<PyString>() {
-        let text = text.to_string();
-        let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
-        let count = text[..text.len() - unit.len()]
-            .parse()
-            .map_err(|_| wrong())?;
-        return match unit {
-            "d" => Ok(Every::Days(count)),
-            "w" => Ok(Every::Weeks(count)),
-            "mo" => Ok(Every::Months(count)),
-            _ => Err(wrong()),
-        };
+fn moment_or_now(value: Option<Instant<'_>>) -> PyResult<i64> {
+    match value {
+        Some(value) => Ok(moment(&value, (None, false))?),
+        None => clock(),
     }
-    duration(value, "every", "seconds").map(Every::Micros)
-}
-
-/// One table of the scores of all epochs.
-pub(crate) fn by_epoch(
-    boundaries: &[i64],
-    scores: impl Iterator<Item = Result<poh_holdmetrics::Scores, HoldError>>,
-    finalized: i64,
-) -> Result<RecordBatch, HoldError> {
-    let mut parts = Vec::new();
-    for (epoch, (window, scores)) in boundaries.windows(2).zip(scores).enumerate() {
-        let (from, to) = (window[0], window[1]);
-        let rows = scores?.to_batch()?;
-        parts.push(with_epoch(&rows, epoch as i64, from, to, to <= finalized)?);
-    }
-    joined(parts)
-}
-
-fn with_epoch(
-    rows: &RecordBatch,
-    epoch: i64,
-    from: i64,
-    to: i64,
-    is_final: bool,
-) -> Result<RecordBatch, HoldError> {
-    let len = rows.num_rows();
-    let instant = |at: i64| -> ArrayRef {
-        Arc::new(TimestampMicrosecondArray::from(vec![at; len]).with_timezone("UTC"))
-    };
-    let of_epoch: [(&str, ArrayRef); 4] = [
-        ("epoch", Arc::new(Int64Array::from(vec![epoch; len]))),
-        ("epoch_start", instant(from)),
-        ("epoch_end", instant(to)),
-        ("final", Arc::new(BooleanArray::from(vec![is_final; len]))),
-    ];
-    let (mut fields, mut columns) = (Vec::new(), Vec::new());
-    for (name, column) in of_epoch {
-        fields.push(Arc::new(ArrowField::new(
-            name,
-            column.data_type().clone(),
-            false,
-        )));
-        columns.push(column);
-    }
-    fields.extend(rows.schema().fields().iter().cloned());
-    columns.extend(rows.columns().iter().cloned());
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-        .map_err(|error| HoldError::Argument(error.to_string()))
-}
-
-fn joined(parts: Vec<RecordBatch>) -> Result<RecordBatch, HoldError> {
-    let Some(first) = parts
-        .iter()
-        .find(|part| part.num_rows() > 0)
-        .or(parts.first())
-    else {
-        return Err(HoldError::Argument(
-            "there is no epoch: `start` is not before `at`".into(),
-        ));
-    };
-    let parts: Vec<&RecordBatch> = parts.iter().filter(|part| part.num_rows() > 0).collect();
-    arrow_select::concat::concat_batches(&first.schema(), parts)
-        .map_err(|error| HoldError::Argument(error.to_string()))
 }
 
 /// The clock, read once.

@@ -11,6 +11,7 @@ mod boost;
 mod bundle;
 mod calculator;
 mod columns;
+mod epochs;
 mod errors;
 mod event;
 mod holds;
@@ -19,8 +20,8 @@ mod interrupt;
 mod merkle;
 mod options;
 mod partial;
+mod score;
 mod scores;
-mod stream;
 mod table;
 mod transfers;
 mod values;
@@ -46,15 +47,17 @@ mod native {
     #[pymodule_export]
     use crate::merkle::{MerkleDistributor, StandardMerkleTree};
     #[pymodule_export]
-    use crate::partial::merge;
+    use crate::partial::{finish, merge};
+    #[pymodule_export]
+    use crate::score::{epochs, partial, score};
     #[pymodule_export]
     use crate::scores::Scores;
-    #[pymodule_export]
-    use crate::stream::{epochs_of_files, score_files, score_stream};
     #[pymodule_export]
     use crate::table::Table;
     #[pymodule_export]
     use crate::transfers::{from_transfers, read_transfers};
+    #[pymodule_export]
+    use crate::values::parse_instant;
 
     /// A damaged Parquet file is told as an exception: that the library of Parquet panicked at it is
     /// not for the user's terminal.

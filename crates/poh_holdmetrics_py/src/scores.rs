@@ -59,6 +59,14 @@ impl Scores {
         })
     }
 
+    /// The exact sums, to be added to those of other parts of the holds.
+    pub(crate) fn state(&self, py: Python<'_>) -> PyResult<Table> {
+        let state = py
+            .detach(|| self.scores.state())
+            .map_err(|error| to_py(py, error))?;
+        Ok(Table::as_of(state, self.scores.at()))
+    }
+
     /// The id of a row that stands for a holder or a token, and not for a pair of them.
     fn only_id(&self, row: usize) -> PyResult<&str> {
         match (self.scores.holder_id(row), self.scores.token_id(row)) {
@@ -278,14 +286,6 @@ impl Scores {
             .detach(|| self.scores.to_batch())
             .map_err(|error| to_py(py, error))?;
         capsule(py, batch, requested_schema)
-    }
-
-    /// The exact sums as a table that `merge_states` adds to those of other parts of the holds.
-    fn to_state(&self, py: Python<'_>) -> PyResult<Table> {
-        let state = py
-            .detach(|| self.scores.to_state())
-            .map_err(|error| to_py(py, error))?;
-        Ok(Table::new(state))
     }
 
     /// Write the rows as a Parquet file, which is there whole or not at all.

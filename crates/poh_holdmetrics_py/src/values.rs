@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use poh_holdmetrics::{
     Fault, Field, HoldError, Naive, TimeUnit, U256, Weight, excerpt, micros_from_seconds,
-    micros_from_text, micros_from_unit,
+    micros_from_text, micros_from_text_in, micros_from_unit,
 };
 use pyo3::exceptions::{PyOverflowError, PyUserWarning, PyValueError};
 use pyo3::inspect::PyStaticExpr;
@@ -13,11 +13,16 @@ use pyo3::sync::PyOnceLock;
 use pyo3::type_hint_identifier;
 use pyo3::types::{PyBool, PyBytes, PyDateTime, PyFloat, PyInt, PyString, PyType, PyTzInfo};
 
+use crate::arguments::Instant;
 use crate::errors::{Place, Refusal, of_argument, to_py, wrong_type};
+use crate::table::instant;
 
 /// How naive datetimes are read; warns once for each table.
 pub(crate) struct Clock {
+    /// A zone's name or a `tzinfo`.
     tz: Option<Py<PyAny>>,
+    /// The `tzinfo`, once a datetime of Python needed it.
+    zone: PyOnceLock<Py<PyAny>>,
     strict: bool,
     warned: Cell<bool>,
 }
@@ -25,31 +30,38 @@ pub(crate) struct Clock {
 impl Clock {
     /// `tz` is a zone's name or a `tzinfo`.
     pub(crate) fn new(tz: Option<&Bound<'_, PyAny>>, strict: bool) -> PyResult<Self> {
-        let tz = match tz {
-            // Everywhere, also where Python has no zones (Windows without the package tzdata).
-            Some(name) if name.is_instance_of::<PyString>() && name.eq("UTC")? => {
-                Some(PyTzInfo::utc(name.py())?.to_owned().into_any())
-            }
-            Some(name) if name.is_instance_of::<PyString>() => {
-                let zone = name
-                    .py()
-                    .import("zoneinfo")?
-                    .getattr("ZoneInfo")?
-                    .call1((name,));
-                Some(zone.map_err(|_| {
-                    PyValueError::new_err(format!(
-                        "no time zone named {name}; give an IANA name such as 'Europe/Paris' \
-                         (Python has none at all on Windows without the package tzdata)"
-                    ))
-                })?)
-            }
-            other => other.cloned(),
-        };
+        if let Some(name) = tz.filter(|tz| tz.is_instance_of::<PyString>()) {
+            Naive::zone(&name.to_string()).map_err(|error| to_py(name.py(), error))?;
+        }
         Ok(Clock {
-            tz: tz.map(Bound::unbind),
+            tz: tz.map(|tz| tz.clone().unbind()),
+            zone: PyOnceLock::new(),
             strict,
             warned: Cell::new(false),
         })
+    }
+
+    /// A zone as Python knows it. It is looked up only for a datetime without one: Python may know
+    /// no zones at all.
+    fn zone<'py>(&self, tz: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = tz.py();
+        if !tz.is_instance_of::<PyString>() {
+            return Ok(tz.clone());
+        }
+        let zone = self.zone.get_or_try_init(py, || {
+            if tz.eq("UTC")? {
+                return Ok(PyTzInfo::utc(py)?.to_owned().into_any().unbind());
+            }
+            let zones = py.import("zoneinfo")?.getattr("ZoneInfo")?;
+            let zone = zones.call1((tz,)).map(Bound::unbind);
+            zone.map_err(|_| {
+                PyValueError::new_err(format!(
+                    "Python knows no time zone {tz}; install the package tzdata, or give datetimes \
+                     that have a zone"
+                ))
+            })
+        })?;
+        Ok(zone.bind(py).clone())
     }
 
     /// The same for the core, which reads columns of Arrow and text itself.
@@ -125,7 +137,7 @@ impl Clock {
         let py = value.py();
         let aware = if value.call_method0("utcoffset")?.is_none() {
             let zone = match &self.tz {
-                Some(tz) => tz.bind(py).clone(),
+                Some(tz) => self.zone(tz.bind(py))?,
                 None if self.strict => {
                     return Err(place
                         .error(Fault::Type(format!(
@@ -173,10 +185,31 @@ impl Clock {
     }
 }
 
-/// An instant that is an argument and no field of a row.
-pub(crate) fn moment(value: &Bound<'_, PyAny>) -> Result<i64, Refusal> {
-    let micros = Clock::new(None, false)?.micros(value, Place::alone(Field::Start));
+/// An instant that is an argument and no field of a row; where it names no zone it is in `tz`.
+pub(crate) fn moment(
+    value: &Bound<'_, PyAny>,
+    tz: Option<&Bound<'_, PyAny>>,
+    strict: bool,
+) -> Result<i64, Refusal> {
+    let micros = Clock::new(tz, strict)?.micros(value, Place::alone(Field::Start));
     micros.map_err(|refusal| of_argument("the instant", refusal))
+}
+
+/// An instant as the command takes it: RFC 3339 or epoch seconds; where it names no zone it is in `tz`.
+#[pyfunction]
+#[pyo3(signature = (text, *, tz))]
+pub(crate) fn parse_instant<'py>(py: Python<'py>, text: &str, tz: &str) -> PyResult<Instant<'py>> {
+    let naive = Naive::zone(tz).map_err(|error| to_py(py, error))?;
+    let micros = micros_from_text_in(text, &naive).map_err(|fault| {
+        to_py(
+            py,
+            HoldError::Argument(match fault {
+                Fault::NotAnInstant(_) => fault.to_string(),
+                fault => format!("the instant {:?} {fault}", excerpt(text)),
+            }),
+        )
+    })?;
+    instant(py, micros).map(Instant)
 }
 
 /// A weight that is an argument (a unit, a multiplier, a cap) and no field of a row.
@@ -184,8 +217,11 @@ pub(crate) fn number(value: &Bound<'_, PyAny>, name: &str) -> Result<Weight, Ref
     weight(value, Place::alone(Field::Weight)).map_err(|refusal| of_argument(name, refusal))
 }
 
-/// The name of a zone that has one.
+/// The name of a zone that has one, or is one.
 pub(crate) fn zone_name(tz: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if let Ok(name) = tz.cast::<PyString>() {
+        return Ok(Some(name.to_string()));
+    }
     if tz.eq(PyTzInfo::utc(tz.py())?)? {
         return Ok(Some("UTC".to_owned()));
     }

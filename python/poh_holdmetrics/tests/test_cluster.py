@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poh_holdmetrics import Boost, HoldEvent, HoldMetricsError, Holds, merge_states, score
+from poh_holdmetrics import Boost, HoldEvent, HoldMetricsError, Holds, finish, merge, partial, score
 
 QUERIES = [
     {"by": "holder", "overlap": "sum"},
@@ -53,22 +53,66 @@ def test_parts_add_up_to_the_whole(rows, query, parts, chance):
             chance.randrange(parts) if query["overlap"] == "sum" else ord(event.holder_id) % parts
         )
         piles[pile].append(event)
-    states = [score(pile, at=100, **query).to_state() for pile in piles]
+    states = [partial(pile, at=100, **query) for pile in piles]
     chance.shuffle(states)
-    merged = merge_states(states, at=100)
+    merged = finish(merge(states), at=100)
     assert keyed(merged) == keyed(score(rows, at=100, **query))
-    again = merge_states([merge_states(states[:2], at=100).to_state(), *states[2:]], at=100)
+    again = finish(merge([merge(states[:2]), *states[2:]]), at=100)
     assert again.to_pylist() == merged.to_pylist()
 
 
 def test_what_is_no_state():
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     with pytest.raises(HoldMetricsError, match="not a state"):
-        merge_states([pa.table({"x": [1]})], at=1)
-    state = pa.table(score([HoldEvent("t", "a", 0, 1)], at=1).to_state())
-    cut = state.set_column(2, "micros", pa.array([b"short"]))
-    with pytest.raises(HoldMetricsError, match="not a state"):
-        merge_states([cut], at=1)
+        merge([pa.table({"x": [1]})])
+    state = pa.table(partial([HoldEvent("t", "a", 0, 1)], at=1))
+    for column, value in (
+        ("micros", pa.array([b"short"])),
+        ("digits", pa.array([2**32 - 1])),
+        ("digits", pa.array([-1])),
+        ("at_us", pa.array(["now"])),
+    ):
+        place = state.column_names.index(column)
+        with pytest.raises(HoldMetricsError, match="not a state"):
+            finish(state.set_column(place, column, value))
+
+
+def test_a_state_knows_its_instant():
+    rows = [HoldEvent("t", "a", 0)]
+    early, late = partial(rows, at=10), partial(rows, at=datetime.fromtimestamp(20, UTC))
+    assert finish(late).at == datetime.fromtimestamp(20, UTC)
+    assert finish(late).to_pylist() == score(rows, at=20).to_pylist()
+    with pytest.raises(HoldMetricsError, match="different instants.*00:00:10Z.*00:00:20Z"):
+        merge([early, late])
+    with pytest.raises(HoldMetricsError, match="different instants"):
+        finish(late, at=10)
+    nothing = partial([], at=10)
+    assert finish(merge([nothing, late])).at == datetime.fromtimestamp(20, UTC)
+    assert finish(nothing, at=10).to_pylist() == []
+    with pytest.raises(HoldMetricsError, match="give at="):
+        finish(nothing)
+
+
+def test_pieces_of_a_state_add_up():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    states = [pa.table(partial([HoldEvent("t", "a", n, n + 2)], at=9)) for n in range(3)]
+    assert finish(pa.concat_tables(states)).to_pylist() == finish(merge(states)).to_pylist()
+    assert finish(merge(states))[0]["weighted_score_exact"] == "6"
+
+
+def test_a_part_may_be_a_file(tmp_path):
+    path = tmp_path / "part.csv"
+    path.write_text("holder_id,token_id,start,end\na,t,0,5\nb,t,2,\n", "utf-8")
+    for overlap in ("sum", "union"):
+        found = finish(merge([partial(path, at=9, overlap=overlap)]))
+        assert keyed(found) == keyed(score(path, at=9, overlap=overlap))
+
+
+def test_the_columns_that_spark_declares_are_those_of_a_state():
+    from poh_holdmetrics.spark import STATE
+
+    declared = [column.split()[0] for column in STATE.split(", ")]
+    assert declared == partial([], at=1).columns
 
 
 def frame_of(pandas, count=4000):

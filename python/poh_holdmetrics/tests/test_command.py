@@ -118,7 +118,7 @@ def test_merkle_and_verify(folder):
     ("arguments", "says"),
     [
         (("score", "nowhere.csv"), "nowhere.csv"),
-        (("score", "holds.csv", "--at", "soon"), "'soon' is not an instant"),
+        (("score", "holds.csv", "--at", "soon"), '"soon" is not an instant'),
         (("score", "holds.csv", "--every", "1d"), "--every needs --from"),
         (("score", "holds.csv", "--boost", "x"), "--boost x"),
         (("score", "holds.csv", "--format", "parquet"), "give a file"),

@@ -28,11 +28,14 @@ from poh_holdmetrics._native import (
     StandardMerkleTree,
     Table,
     build_info,
+    epochs,
+    finish,
     from_transfers,
-    merge_states,
+    merge,
+    partial,
     read_transfers,
+    score,
 )
-from poh_holdmetrics._score import epochs, score
 from poh_holdmetrics._stat import HoldStat
 
 __all__ = [
@@ -49,8 +52,10 @@ __all__ = [
     "__version__",
     "build_info",
     "epochs",
+    "finish",
     "from_transfers",
-    "merge_states",
+    "merge",
+    "partial",
     "read_transfers",
     "score",
 ]

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import random
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
-from poh_holdmetrics._native import HoldAggregator, HoldEvent, Holds, StandardMerkleTree
+from poh_holdmetrics._native import (
+    HoldAggregator,
+    HoldEvent,
+    Holds,
+    StandardMerkleTree,
+    finish,
+    merge,
+    partial,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,10 +53,14 @@ def measure(events: int, holders: int, threads: int | None) -> Iterator[tuple[st
     holds = Holds(rows)
     yield "take in columns of Python values", "event", (time.perf_counter() - began) * 1e9 / events
     for overlap in OVERLAPS:
-        spent = _best(partial(holds.score, at=AT, overlap=overlap, threads=threads))
+        spent = _best(lambda overlap=overlap: holds.score(at=AT, overlap=overlap, threads=threads))
         yield f"score with overlap {overlap!r}", "event", spent / events
-    scores = holds.score(at=AT)
-    yield "state of a part (to_state)", "holder", _best(scores.to_state) / len(scores)
+    state = partial(holds, at=AT)
+    spent = _best(lambda: merge([state, state]))
+    yield "merge of two states", "row of a state", spent / (2 * len(state))
+    yield "finish of a state", "row of a state", _best(lambda: finish(state)) / len(state)
+    spent = _best(lambda: holds.epochs(every=30 * 86_400, start=FIRST, at=LAST))
+    yield "epochs of 30 days, 39 of them", "event", spent / events
     few = min(events, 200_000)
     tracker = HoldAggregator()
     recorded = [HoldEvent(*row) for row in zip(token[:few], holder[:few], start[:few], strict=True)]

@@ -1,7 +1,7 @@
 """What Dask and Spark have in common: the question that each part of the holds answers.
 
-A part answers with a state: its exact sums, as an Arrow table. States add up in any order, to the
-same bits as one machine has. With overlap "union" and "max" all holds of a holder must be in one
+A part answers with a state (`partial`): its exact sums, as an Arrow table. States add up in any order
+(`merge`), and come to the same bits as one machine has (`finish`). With overlap "union" and "max" all holds of a holder must be in one
 part, so the adapters bring them together first.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from poh_holdmetrics._native import Boost, Holds, merge_states
+from poh_holdmetrics._native import Boost, Holds, merge, partial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,8 @@ class Question:
 
     def state(self, rows: Any) -> Any:  # noqa: ANN401 # tables of pyarrow, which has no types
         """Sum one part of the holds; runs on a worker, that has one thread for it."""
-        scores = Holds(rows, scale=self.scale).score(
+        state = partial(
+            Holds(rows, scale=self.scale),
             by=self.by,
             overlap=self.overlap,
             at=self.at,
@@ -54,11 +55,11 @@ class Question:
             boost=self.boost,
             threads=1,
         )
-        return peer("pyarrow").table(scores.to_state())
+        return peer("pyarrow").table(state)
 
     def merged(self, states: Iterable[Any]) -> Any:  # noqa: ANN401 # see above
         """Add up some states to one; runs on a worker."""
-        return peer("pyarrow").table(merge_states(states, at=self.at).to_state())
+        return peer("pyarrow").table(merge(states))
 
 
 def instant(at: Instant | None) -> Instant:

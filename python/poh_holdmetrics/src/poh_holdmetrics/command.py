@@ -35,6 +35,7 @@ from poh_holdmetrics import (
 )
 from poh_holdmetrics import report as report_page
 from poh_holdmetrics import score as score_holds
+from poh_holdmetrics._native import parse_instant
 from poh_holdmetrics.answer_file import Form
 from poh_holdmetrics.printable import printable
 
@@ -107,7 +108,16 @@ At = Annotated[str | None, typer.Option(help="The instant of the answer (default
 From = Annotated[str | None, typer.Option("--from", help="Only time from this instant on counts.")]
 To = Annotated[str | None, typer.Option("--to", help="Only time before this instant counts.")]
 Every = Annotated[str | None, typer.Option(help="Epochs: seconds, or 1d, 2w, 3mo.")]
-Zone = Annotated[str, typer.Option(help="The time zone of calendar epochs.")]
+Zone = Annotated[
+    str, typer.Option(help="The time zone of calendar epochs, and of instants here that name none.")
+]
+DataZone = Annotated[
+    str | None,
+    typer.Option("--data-tz", help="The time zone of instants in the files that name none.  [UTC]"),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse instants in the files that name no time zone.")
+]
 FinalizedBefore = Annotated[
     str | None, typer.Option(help="No event before this instant changes any more (epochs: final).")
 ]
@@ -159,6 +169,8 @@ def score(
     top: Top = None,
     scale: Scale = 9,
     rounding: Rounding = None,
+    data_tz: DataZone = None,
+    strict: Strict = False,
     threads: Threads = None,
     form: As = None,
     as_json: Json = False,
@@ -166,37 +178,24 @@ def score(
 ) -> None:
     """Score the holds of files."""
     chosen = answer_file.form_of(Form.JSON if as_json else form, output)
-    question = {
-        **_question(at, start, end, every, tz, finalized_before, boost, top),
+    question = _question(at, start, end, every, tz, finalized_before, boost, top)
+    options: dict[str, Any] = {
         "by": by.value,
         "overlap": overlap.value,
+        "threads": threads,
+        "scale": scale,
+        "rounding": None if rounding is None else rounding.value,
+        "strict": strict,
     }
     answer: Scores | Answer
-    if every is None:
-        # In batches: files may be larger than memory.
-        with progress.reading(files) as on_bytes:
-            answer = score_holds(
-                [*files],
-                **question["score"],
-                by=by.value,
-                overlap=overlap.value,
-                threads=threads,
-                scale=scale,
-                rounding=None if rounding is None else "half-even",
-                progress=on_bytes,
-            )
-        answer = answer if top is None else answer.top_n(top)
-    else:
-        with progress.reading(files) as on_bytes:
-            answer = epochs(
-                [*files],
-                **question["epochs"],
-                by=by.value,
-                overlap=overlap.value,
-                scale=scale,
-                rounding=None if rounding is None else "half-even",
-                progress=on_bytes,
-            )
+    # In batches: files may be larger than memory.
+    with progress.reading(files) as on_bytes:
+        options["progress"] = on_bytes
+        if "epochs" in question:
+            answer = epochs([*files], **question["epochs"], **options, data_tz=data_tz)
+        else:
+            scores = score_holds([*files], **question["score"], **options, tz=data_tz)
+            answer = scores if top is None else scores.top_n(top)
     _write(answer, chosen, output)
 
 
@@ -271,6 +270,8 @@ def merkle(
     boost: Boosts = None,
     scale: Scale = 9,
     rounding: Rounding = None,
+    data_tz: DataZone = None,
+    strict: Strict = False,
     proof_bundle: Annotated[
         Path | None, typer.Option("--bundle", help="Also write a bundle for `verify`.")
     ] = None,
@@ -279,7 +280,7 @@ def merkle(
 ) -> None:
     """Make the Merkle tree of claims: holder ids are addresses, amounts are scores in units."""
     question = _question(at, start, end, None, "UTC", None, boost, None)
-    holds = _read(files, scale, rounding)
+    holds = _read(files, scale, rounding, data_tz, strict)
     with progress.working("scoring"):
         scores = holds.score(**question["score"], overlap=overlap.value)
         claims = scores.amounts(unit=unit).items()
@@ -339,10 +340,12 @@ def report(
     title: Annotated[str, typer.Option(help="The heading.")] = "Hold-time report",
     scale: Scale = 9,
     rounding: Rounding = None,
+    data_tz: DataZone = None,
+    strict: Strict = False,
 ) -> None:
     """Write a page with pictures that opens offline: leaderboard, timeline, holders over time."""
     question = _question(at, start, end, None, "UTC", None, boost, None)
-    holds = _read(files, scale, rounding)
+    holds = _read(files, scale, rounding, data_tz, strict)
     with progress.working("drawing"):
         report_page.write(
             holds,
@@ -455,12 +458,20 @@ def _trouble(error: OSError) -> str:
     return f"{what}; {mend}" if mend else what
 
 
-def _read(files: list[Path], scale: int, rounding: RoundingOption | None) -> Holds:
+def _read(
+    files: list[Path],
+    scale: int,
+    rounding: RoundingOption | None,
+    data_tz: str | None,
+    strict: bool,
+) -> Holds:
     with progress.reading(files) as on_bytes:
         return Holds.read(
             *files,
             scale=scale,
             rounding=None if rounding is None else rounding.value,
+            tz=data_tz,
+            strict=strict,
             progress=on_bytes,
         )
 
@@ -477,7 +488,7 @@ def _question(
 ) -> dict[str, Any]:
     """What is asked, as the methods of `Holds` take it; what does not go together is refused."""
     instants = [
-        None if text is None else _instant(text) for text in (at, start, end, finalized_before)
+        None if text is None else parse_instant(text, tz=tz) for text in (at, start, end, finalized_before)
     ]
     asked = {"at": instants[0], "boost": _boost(boost)}
     if every is None:
@@ -508,20 +519,6 @@ def _answer(holds: Holds, question: dict[str, Any]) -> Scores | Answer:
         return holds.epochs(**question["epochs"], **options)
     scores = holds.score(**question["score"], **options)
     return scores if question["top"] is None else scores.top_n(question["top"])
-
-
-def _instant(text: str) -> dt.datetime | float:
-    """Epoch seconds, or RFC 3339; without a zone it is UTC."""
-    try:
-        return float(text) if "." in text else int(text)
-    except ValueError:
-        pass
-    try:
-        instant = dt.datetime.fromisoformat(text)
-    except ValueError:
-        message = f"{text!r} is not an instant; give 2024-05-01T12:00:00Z or epoch seconds"
-        raise ValueError(message) from None
-    return instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)
 
 
 def _seconds(instant: dt.datetime | float) -> float:

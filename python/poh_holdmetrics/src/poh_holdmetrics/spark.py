@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from poh_holdmetrics._native import Boost, Scores, merge_states
+from poh_holdmetrics._native import Boost, Scores, finish
 from poh_holdmetrics.cluster import Question, instant, peer
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = ("holder_id", "token_id", "start", "end", "weight")
 STATE = (
     "holder_id string, token_id string, micros binary, weighted binary, "
-    "updated_us bigint, digits bigint"
+    "updated_us bigint, digits bigint, at_us bigint"
 )
 
 
@@ -58,4 +58,4 @@ def score(
     sums = frame.mapInArrow(states, STATE)
     if not question.needs_whole_holders or by == "token":
         sums = sums.repartition(*question.keys).mapInArrow(merged, STATE)
-    return merge_states([sums.toArrow()], at=question.at)
+    return finish(sums.toArrow(), at=question.at)

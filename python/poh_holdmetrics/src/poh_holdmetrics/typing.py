@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from poh_holdmetrics._native import HoldEvent
+    from poh_holdmetrics._native import HoldEvent, Holds
 
 type Instant = dt.datetime | np.datetime64 | float
 """An aware datetime, a numpy datetime64, or epoch seconds (int or float)."""
@@ -30,6 +30,15 @@ type Data = Iterable[HoldEvent | Mapping[str, Any] | Any] | Mapping[str, Iterabl
 
 type Path = str | os.PathLike[str]
 """Where a file is."""
+
+type Source = Data | Holds | Path | list[Path] | tuple[Path, ...]
+"""Holds, or the files that they are in."""
+
+type State = Any
+"""A table with the Arrow PyCapsule interface that `partial` or `merge` made."""
+
+type Progress = Callable[[int], object]
+"""Called with the number of bytes read so far."""
 
 type By = Literal["holder", "token", "both"]
 """What one row of an answer stands for."""
