@@ -7,6 +7,7 @@ Peers work on their own tables and give Arrow. What is not installed is named an
 
     ./pixiw run bench-hold [--events 10000000] [--rounds 3] [--threads 2] [--only memory]
     ./pixiw run bench-hold --large 1000000000 --only large
+    ./pixiw run bench-hold --only costs --only cluster      (the tables of docs/scale.md)
 """
 
 # ruff: noqa: ANN401, S608, T201 # it prints; peers may be missing and have no types
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
 HOLDERS, TOKENS = 100_000, 1_000
 FIRST, LAST = 1_600_000_000_000_000, 1_700_000_000_000_000
 AT = 1_800_000_000
+EPOCH = 30 * 86_400
 OURS = "poh_holdmetrics"
-SECTIONS = ("columns", "memory", "objects", "tracker", "merkle", "large", "cluster")
+SECTIONS = ("columns", "memory", "objects", "tracker", "merkle", "large", "costs", "cluster")
 
 
 def main() -> None:
@@ -60,9 +62,13 @@ def main() -> None:
         "--only", choices=SECTIONS, action="append", help="sections (default: all)"
     )
     options.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)
+    options.add_argument("--cost-of", nargs=2, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.peak_of is not None:
         print(json.dumps(peak_of(chosen.peak_of[0], Path(chosen.peak_of[1]), chosen.threads)))
+        return
+    if chosen.cost_of is not None:
+        print(json.dumps(cost_of(chosen.cost_of[0], Path(chosen.cost_of[1]), chosen.threads)))
         return
     print(versions())
     load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
@@ -82,8 +88,10 @@ def main() -> None:
         merkle(chosen.claims)
     if "large" in sections:
         large(chosen.large, chosen.threads)
+    if "costs" in sections:
+        costs(min(chosen.events, 4_000_000), chosen.threads)
     if "cluster" in sections:
-        cluster(chosen.events // 5)
+        cluster(min(chosen.events // 3, 3_200_000))
 
 
 def versions() -> str:
@@ -106,14 +114,16 @@ def peer_of(name: str) -> Any:
         return None
 
 
-def generated(count: int, skew: str, seed: int = 20240501) -> Columns:
+def generated(
+    count: int, skew: str, seed: int = 20240501, *, holders: int = HOLDERS
+) -> Columns:
     """Make events; the same ones in every run."""
     make = np.random.default_rng(seed)
     if skew == "zipf":
-        ranks = np.arange(1, HOLDERS + 1) ** -1.1
-        holder = make.choice(HOLDERS, count, p=ranks / ranks.sum())
+        ranks = np.arange(1, holders + 1) ** -1.1
+        holder = make.choice(holders, count, p=ranks / ranks.sum())
     else:
-        holder = make.integers(0, HOLDERS, count)
+        holder = make.integers(0, holders, count)
     start = make.integers(FIRST, LAST, count)
     return {
         "holder": holder.astype(np.int32),
@@ -124,7 +134,7 @@ def generated(count: int, skew: str, seed: int = 20240501) -> Columns:
     }
 
 
-def arrow_of(events: Columns, *, text: bool = False) -> Any:
+def arrow_of(events: Columns, *, text: bool = False, holders: int = HOLDERS) -> Any:
     """The events as an Arrow table, with ids as dictionary codes or as plain strings."""
     pa = importlib.import_module("pyarrow")
 
@@ -135,7 +145,7 @@ def arrow_of(events: Columns, *, text: bool = False) -> Any:
     instant = pa.timestamp("us")
     return pa.table(
         {
-            "holder_id": ids(events["holder"], "h", HOLDERS),
+            "holder_id": ids(events["holder"], "h", holders),
             "token_id": ids(events["token"], "t", TOKENS),
             "start": pa.array(events["start"], instant),
             "end": pa.array(events["end"], instant),
@@ -149,6 +159,7 @@ def columns(events: Columns, skew: str, threads: int, rounds: int) -> None:
     if not peer_of("pyarrow"):
         print("columns: pyarrow is not installed")
         return
+    pa = importlib.import_module("pyarrow")
     count = len(events["holder"])
     coded, text = arrow_of(events), arrow_of(events, text=True)
     peers, text_peers = duckdb_of("coded", coded, threads), duckdb_of("texts", text, threads)
@@ -181,6 +192,16 @@ def columns(events: Columns, skew: str, threads: int, rounds: int) -> None:
         1,
         {},
     )
+    epochs = ends_of_epochs()
+    by_epoch = {
+        OURS: lambda: pa.table(
+            hold.epochs(coded, every=EPOCH, start=epochs[0], at=epochs[-1], threads=threads)
+        ),
+        "a question for each epoch": lambda: by_questions(coded, epochs, threads),
+        **peers["epochs"],
+    }
+    what = f"{skew}: sum per holder and epoch, {len(epochs) - 1} epochs of 30 days"
+    report(what, by_epoch, count, 1, {})
     summed = {OURS: ours(text, "sum", threads), **text_peers["sum"]}
     report(
         f"{skew}: sum, plain strings as ids", summed, count, rounds, best_of(text_peers["sum"], 4)
@@ -202,6 +223,24 @@ def ours(table: Any, overlap: Any, threads: int) -> Callable[[], Any]:
     return lambda: pa.table(hold.score(table, at=AT, overlap=overlap, threads=threads))
 
 
+def ends_of_epochs() -> list[int]:
+    """Where epochs end, in seconds; the first one is where they start."""
+    first, last = FIRST // 10**6, LAST // 10**6
+    return [*range(first, last, EPOCH), first + -(-(last - first) // EPOCH) * EPOCH]
+
+
+def by_questions(table: Any, ends: list[int], threads: int) -> list[Any]:
+    """One question for each epoch, as it would be without `epochs`."""
+    pa = importlib.import_module("pyarrow")
+
+    holds = hold.Holds(table)
+    windows = zip(ends, ends[1:], strict=False)
+    return [
+        pa.table(holds.score(at=last, start=first, end=last, threads=threads))
+        for first, last in windows
+    ]
+
+
 def best_of(peers: Candidates, times: float) -> dict[str, float]:
     """A goal against the best of some peers."""
     return dict.fromkeys(["best of " + ", ".join(peers)], times) if peers else {}
@@ -210,7 +249,7 @@ def best_of(peers: Candidates, times: float) -> dict[str, float]:
 def duckdb_of(name: str, table: Any, threads: int) -> dict[str, Candidates]:
     """DuckDB's sums, and its unions: by a running maximum of the ends, and by islands."""
     if not peer_of("duckdb"):
-        return {"sum": {}, "union": {}}
+        return {"sum": {}, "union": {}, "epochs": {}}
     import duckdb
 
     database = duckdb.connect(config={"threads": threads})
@@ -242,7 +281,15 @@ def duckdb_of(name: str, table: Any, threads: int) -> dict[str, Candidates]:
     def run(query: str) -> Callable[[], Any]:
         return lambda: database.sql(query).to_arrow_table()
 
+    ends = [end * 10**6 for end in ends_of_epochs()]
+    windows = ", ".join(str(pair) for pair in zip(ends, ends[1:], strict=False))
+    held = 'least(epoch_us("end"), high) - greatest(epoch_us(start), low)'
+    by_epoch = f"""
+        select holder_id, low, sum(({held}) * weight::double)
+        from {name}, (values {windows}) epochs(low, high)
+        where epoch_us(start) < high and epoch_us("end") > low group by all"""
     return {
+        "epochs": {"DuckDB (float, a join with the epochs)": run(by_epoch)},
         "sum": {
             "DuckDB (float)": run(sums(f"({span}) * weight::double")),
             "DuckDB (exact)": run(sums(f"({span})::hugeint * weight")),
@@ -451,18 +498,43 @@ def tracker(rounds: int, count: int = 300_000) -> None:
 
 
 def merkle(count: int) -> None:
-    """Root of a standard tree; beside OpenZeppelin's library, which npm brings."""
+    """Root of a standard tree; beside the libraries that npm and pip bring."""
     claims = [(f"0x{n * 0x9E3779B97F4A7C15 % 2**160:040x}", n) for n in range(count)]
-    few = claims[: count // 20]
 
     def root() -> str:
         return str(hold.StandardMerkleTree.of(claims).root)
 
     report(f"Merkle root of {count:,} claims", {OURS: root}, count, 1, {})
+    each = 1e-6 / fastest(root, count, 1)
+    few = claims[: max(count // 20, 1)]
+    text = json.dumps([[address, str(amount)] for address, amount in few])
+    for name, peer in (
+        ("OpenZeppelin (JavaScript)", javascript_root),
+        ("multiproof (Python)", python_root),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = peer(folder, text)
+        if isinstance(outcome, str):
+            print(f"  {name}: {outcome}")
+            continue
+        found, spent, version = outcome
+        if found != hold.StandardMerkleTree.of(few).root:
+            sys.exit(f"the roots differ: {name}")
+        times = spent / len(few) / each
+        print(
+            f"  {name} {version}, {len(few):,} claims {len(few) / spent / 1e6:9.3f} M/s\n"
+            f"  goal: at least 20 x {name}: {times:.1f} x, {met(times >= 20)}"
+        )
+
+
+def javascript_root(folder: str, claims: str) -> tuple[str, float, str] | str:
+    """The root by OpenZeppelin's own library, its seconds and its version; or why there is none."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        print("  OpenZeppelin (JavaScript): node and npm are not installed")
-        return
+        return "node and npm are not installed"
+    install = [npm, "install", "--silent", "--prefix", folder, "@openzeppelin/merkle-tree"]
+    if subprocess.run(install, check=False, capture_output=True).returncode != 0:
+        return "npm can't install @openzeppelin/merkle-tree here"
     script = (
         "const {StandardMerkleTree: T} = require('@openzeppelin/merkle-tree');"
         "const v = JSON.parse(require('fs').readFileSync(0));const t = process.hrtime.bigint();"
@@ -470,27 +542,34 @@ def merkle(count: int) -> None:
         "const {version} = require('@openzeppelin/merkle-tree/package.json');"
         "console.log(JSON.stringify([r, Number(process.hrtime.bigint() - t) / 1e9, version]))"
     )
-    text = json.dumps([[address, str(amount)] for address, amount in few])
-    with tempfile.TemporaryDirectory() as folder:
-        install = [npm, "install", "--silent", "--prefix", folder, "@openzeppelin/merkle-tree"]
-        if subprocess.run(install, check=False, capture_output=True).returncode != 0:
-            print("  OpenZeppelin (JavaScript): npm can't install @openzeppelin/merkle-tree here")
-            return
-        run = subprocess.run(
-            [node, "-e", script], cwd=folder, input=text, capture_output=True, text=True, check=True
-        )
-    found, spent, version = json.loads(run.stdout)
-    began = time.perf_counter()
-    own = hold.StandardMerkleTree.of(claims).root
-    each = (time.perf_counter() - began) / count
-    if found != hold.StandardMerkleTree.of(few).root or not own:
-        sys.exit("the roots differ")
-    times = spent / len(few) / each
-    print(
-        f"  OpenZeppelin {version} (JavaScript), {len(few):,} claims"
-        f" {len(few) / spent / 1e6:9.3f} M/s\n"
-        f"  goal: at least 20 x OpenZeppelin (JavaScript): {times:.1f} x, {met(times >= 20)}"
+    return answer_of([node, "-e", script], folder, claims)
+
+
+def python_root(folder: str, claims: str) -> tuple[str, float, str] | str:
+    """The same by the port of OpenZeppelin's library to Python."""
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, "multiproof"]
+    if subprocess.run(install, check=False, capture_output=True).returncode != 0:
+        return "pip can't install multiproof here"
+    script = (
+        "import importlib.metadata, json, sys, time\n"
+        f"sys.path.insert(0, {folder!r})\n"
+        "from multiproof import StandardMerkleTree\n"
+        "claims = [[address, int(amount)] for address, amount in json.load(sys.stdin)]\n"
+        "began = time.perf_counter()\n"
+        "root = StandardMerkleTree.of(claims, ['address', 'uint256']).root\n"
+        "spent = time.perf_counter() - began\n"
+        "print(json.dumps([root, spent, importlib.metadata.version('multiproof')]))"
     )
+    return answer_of([sys.executable, "-c", script], folder, claims)
+
+
+def answer_of(command: list[str], folder: str, claims: str) -> tuple[str, float, str]:
+    """What a program of a peer says."""
+    run = subprocess.run(
+        command, cwd=folder, input=claims, capture_output=True, text=True, check=True
+    )
+    found, spent, version = json.loads(run.stdout)
+    return str(found), float(spent), str(version)
 
 
 def large(count: int, threads: int) -> None:
@@ -574,25 +653,170 @@ def streamed(path: Path, overlap: str, threads: int) -> tuple[int, float]:
     return int(peak), float(seconds)
 
 
+WORKS: dict[str, Any] = {
+    "`score`, overlap `\"sum\"`, by holder": (
+        "coded.arrow",
+        lambda data, threads: hold.score(data, at=AT, threads=threads),
+    ),
+    "the same of ten times as many holders": (
+        "holders.arrow",
+        lambda data, threads: hold.score(data, at=AT, threads=threads),
+    ),
+    "the same, ids as plain strings": (
+        "text.arrow",
+        lambda data, threads: hold.score(data, at=AT, threads=threads),
+    ),
+    "overlap `\"union\"`, by holder": (
+        "coded.arrow",
+        lambda data, threads: hold.score(data, at=AT, overlap="union", threads=threads),
+    ),
+    "overlap `\"max\"`, by holder": (
+        "coded.arrow",
+        lambda data, threads: hold.score(data, at=AT, overlap="max", threads=threads),
+    ),
+    "`\"sum\"`, by pairs of holder and token": (
+        "coded.arrow",
+        lambda data, threads: hold.score(data, at=AT, by="both", threads=threads),
+    ),
+    "`epochs` of 30 days, 39 of them, by holder": (
+        "coded.arrow",
+        lambda data, threads: hold.epochs(
+            data, every=EPOCH, start=FIRST // 10**6, at=LAST // 10**6, threads=threads
+        ),
+    ),
+    "from Parquet, `\"sum\"`": (
+        "events.parquet",
+        lambda data, threads: hold.score(data, at=AT, threads=threads),
+    ),
+    "from Parquet, `\"union\"`": (
+        "events.parquet",
+        lambda data, threads: hold.score(data, at=AT, overlap="union", threads=threads),
+    ),
+    "from CSV, `\"sum\"`": (
+        "events.csv",
+        lambda data, threads: hold.score(data, at=AT, threads=threads),
+    ),
+    "`partial` of Parquet, `\"sum\"`": (
+        "events.parquet",
+        lambda data, threads: hold.partial(data, at=AT, threads=threads),
+    ),
+    "`merge` of two states, for a row of them": (
+        "state.arrow",
+        lambda data, _threads: hold.merge([data, data]),
+    ),
+    "`finish` of a state, for a row": ("state.arrow", lambda data, _threads: hold.finish(data)),
+}
+"""What docs/scale.md tells the cost of: the file that it is done with, and how."""
+
+
+def costs(count: int, threads: int) -> None:
+    """What an event and a holder cost, each work in a process of its own: docs/scale.md's table."""
+    if not peer_of("pyarrow") or not Path("/proc/self/clear_refs").exists():
+        print("costs: needs pyarrow, and a system that tells a process's peak")
+        return
+    pa = importlib.import_module("pyarrow")
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        events = generated(count, "uniform")
+        coded, many = arrow_of(events), 10 * HOLDERS
+        state = pa.table(hold.partial(coded, at=AT, threads=threads))
+        tables = {
+            "coded": coded,
+            "text": arrow_of(events, text=True),
+            "holders": arrow_of(generated(count, "uniform", holders=many), holders=many),
+            "state": state,
+        }
+        for stem, table in tables.items():
+            path = folder / f"{stem}.arrow"
+            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+        parquet, csv = folder / "events.parquet", folder / "events.csv"
+        importlib.import_module("pyarrow.parquet").write_table(
+            coded, parquet, compression="zstd", row_group_size=1_000_000
+        )
+        importlib.import_module("pyarrow.csv").write_csv(tables["text"], csv)
+        print(f"costs, {count:,} events of {HOLDERS:,} holders, {threads} threads")
+        print(
+            f"  an event has {coded.nbytes / count:.0f} bytes in Arrow,"
+            f" {parquet.stat().st_size / count:.0f} in Parquet (zstd),"
+            f" {csv.stat().st_size / count:.0f} in CSV;"
+            f" a row of a state {state.nbytes / len(state):.0f}"
+        )
+        units = {"state.arrow": len(state)}
+        del tables, coded
+        print("| work | processor time | memory |\n|---|---|---|")
+        for work, (file_name, _) in WORKS.items():
+            command = [sys.executable, __file__, "--cost-of", work, str(folder / file_name)]
+            command += ["--threads", str(threads)]
+            run = subprocess.run(command, capture_output=True, text=True, check=True)
+            seconds, peak = json.loads(run.stdout)
+            each = units.get(file_name, count) * (2 if work.startswith("`merge`") else 1)
+            print(f"| {work} | {seconds * 1e9 / each:.0f} ns | {peak / each:.0f} bytes |")
+
+
+def cost_of(work: str, path: Path, threads: int) -> tuple[float, int]:
+    """Seconds of processors, and bytes above what was there with the input; the better of two."""
+    pa = importlib.import_module("pyarrow")
+
+    data: Any = path
+    if path.suffix == ".arrow":
+        with pa.OSFile(str(path), "rb") as file:
+            data = pa.ipc.open_file(file).read_all()
+    best = (float("inf"), 0)
+    for _ in range(2):
+        Path("/proc/self/clear_refs").write_text("5", "ascii")  # the peak begins here
+        before, began = peak_now(), time.process_time()
+        answer = WORKS[work][1](data, threads)
+        spent = time.process_time() - began
+        best = min(best, (spent, peak_now() - before))
+        del answer
+    return best
+
+
 def cluster(count: int) -> None:
     """The same bits on Dask and on Spark, and what they cost beside one process."""
-    if not peer_of("pyarrow") or not peer_of("pandas"):
-        print("cluster: needs pyarrow and pandas")
+    if not peer_of("pyarrow") or not peer_of("pandas") or not Path("/proc/self/stat").exists():
+        print("cluster: needs pyarrow, pandas, and a system that tells the time of processes")
         return
-    table = arrow_of(generated(count, "uniform"), text=True)
-    frame = table.to_pandas()
-    began = time.perf_counter()
-    alone = exact(hold.Holds(frame).score(at=AT))
-    one = time.perf_counter() - began
-    print(f"cluster, {count:,} events: one process {one:.2f} s")
-    for name, run in (("Dask", on_dask), ("Spark", on_spark)):
-        outcome = run(frame)
-        if outcome is None:
-            print(f"  {name} is not installed, or finds no Java")
-            continue
-        scores, seconds = outcome
-        same = "the same bits" if exact(scores) == alone else "OTHER BITS"
-        print(f"  {name}, 2 workers {seconds:8.2f} s  overhead {seconds / one:.1f} x, {same}")
+    pq = importlib.import_module("pyarrow.parquet")
+    parts = 16
+    with tempfile.TemporaryDirectory() as folder:
+        for part in range(parts):
+            table = arrow_of(generated(count // parts, "uniform", part), text=True)
+            pq.write_table(table, Path(folder) / f"{part:02}.parquet")
+        del table
+        print(f"cluster, {count:,} events in {parts} Parquet files, processor time of all processes")
+        print("| | `\"sum\"` | `\"union\"` (with the shuffle by holder) |\n|---|---|---|")
+        paths: list[Any] = sorted(Path(folder).iterdir())
+        alone, answers = [], []
+        for overlap in OVERLAPS:
+            began = worked()
+            answers.append(exact(hold.score(paths, at=AT, overlap=overlap, threads=1)))
+            alone.append(worked() - began)
+        print(row_of("one process", alone, alone, count))
+        for name, run in (("Dask, 2 processes", on_dask), ("Spark, `local[2]`", on_spark)):
+            outcome = run(folder)
+            if outcome is None:
+                print(f"  {name.split(',')[0]} is not installed, or finds no Java")
+                continue
+            scores, spent = outcome
+            if [exact(each) for each in scores] != answers:
+                sys.exit(f"other bits: {name}")
+            print(row_of(name, spent, alone, count))
+        print("  the same bits in all of them")
+
+
+OVERLAPS: tuple[Any, ...] = ("sum", "union")
+
+
+def row_of(name: str, spent: list[float], alone: list[float], count: int) -> str:
+    """A row of the table: nanoseconds for an event, and how many times those of one process."""
+    cells = [
+        f"{own * 1e9 / count:.0f} ns ({own / one:.1f} x)"
+        for own, one in zip(spent, alone, strict=True)
+    ]
+    return f"| {name} | {' | '.join(cells)} |"
 
 
 def exact(scores: hold.Scores) -> dict[str, str]:
@@ -600,7 +824,28 @@ def exact(scores: hold.Scores) -> dict[str, str]:
     return {row["holder_id"]: row["weighted_score_exact"] for row in scores.to_pylist()}
 
 
-def on_dask(frame: Any) -> tuple[hold.Scores, float] | None:
+def worked() -> float:
+    """Seconds of processors of this process and of all that descend from it."""
+    parents, ticks = {}, {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text("utf-8", "replace").rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        process = int(status.parent.name)
+        parents[process] = int(fields[1])
+        # In user and in kernel mode, its own and that of children that have ended.
+        ticks[process] = sum(map(int, fields[11:15]))
+    family = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(ticks.get(process, 0) for process in family) / os.sysconf("SC_CLK_TCK")
+
+
+type Outcome = tuple[list[hold.Scores], list[float]]
+
+
+def on_dask(folder: str) -> Outcome | None:
     """A LocalCluster of two processes."""
     distributed, frames = peer_of("distributed"), peer_of("dask.dataframe")
     if not distributed or not frames:
@@ -613,13 +858,10 @@ def on_dask(frame: Any) -> tuple[hold.Scores, float] | None:
         ) as local,
         distributed.Client(local),
     ):
-        parts = frames.from_pandas(frame, npartitions=4).persist()
-        distributed.wait(parts)
-        began = time.perf_counter()
-        return poh_holdmetrics.dask.score(parts, at=AT), time.perf_counter() - began
+        return asked_of(poh_holdmetrics.dask.score, lambda: frames.read_parquet(folder))
 
 
-def on_spark(frame: Any) -> tuple[hold.Scores, float] | None:
+def on_spark(folder: str) -> Outcome | None:
     """Spark with two threads of one Java process, and a Python worker for each."""
     spark = peer_of("pyspark.sql")
     if not spark or not shutil.which("java"):
@@ -627,16 +869,23 @@ def on_spark(frame: Any) -> tuple[hold.Scores, float] | None:
     import poh_holdmetrics.spark
 
     builder = spark.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.sql.execution.arrow.pyspark.enabled", "true")
     builder = builder.config("spark.driver.memory", "4g").config("spark.log.level", "ERROR")
     session = builder.getOrCreate()
     try:
-        parts = session.createDataFrame(frame).repartition(4).cache()
-        parts.count()
-        began = time.perf_counter()
-        return poh_holdmetrics.spark.score(parts, at=AT), time.perf_counter() - began
+        return asked_of(poh_holdmetrics.spark.score, lambda: session.read.parquet(folder))
     finally:
         session.stop()
+
+
+def asked_of(score: Callable[..., hold.Scores], frame: Callable[[], Any]) -> Outcome:
+    """The answers of a cluster that is warm, and seconds of processors for each."""
+    score(frame(), at=AT)
+    answers, spent = [], []
+    for overlap in OVERLAPS:
+        began = worked()
+        answers.append(score(frame(), at=AT, overlap=overlap))
+        spent.append(worked() - began)
+    return answers, spent
 
 
 def report(

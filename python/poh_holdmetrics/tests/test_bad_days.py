@@ -304,13 +304,18 @@ def test_the_row_is_that_of_its_file(tmp_path, name):
         assert (caught.value.row, caught.value.field) == (1, "weight")
 
 
-def test_damaged_parquet(tmp_path, capfd):
+def parquet_of(path, rows, rows_in_group):
+    """Write good rows; gives the bytes of the file."""
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     pa = pytest.importorskip("pyarrow")
-    table = pa.table({name: [good(row)[name] for row in range(300)] for name in FIELDS})
+    table = pa.table({name: [good(row)[name] for row in range(rows)] for name in FIELDS})
+    parquet.write_table(table, path, row_group_size=rows_in_group)
+    return path.read_bytes()
+
+
+def test_damaged_parquet(tmp_path, capfd):
     path = tmp_path / "damaged.parquet"
-    parquet.write_table(table, path, row_group_size=100)
-    whole = path.read_bytes()
+    whole = parquet_of(path, 300, 100)
     said = []
     for place in range(4, len(whole), 7):
         changed = bytearray(whole)
@@ -327,12 +332,8 @@ def test_damaged_parquet(tmp_path, capfd):
 
 
 def test_truncated_parquet(tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    pa = pytest.importorskip("pyarrow")
-    table = pa.table({name: [good(row)[name] for row in range(5_000)] for name in FIELDS})
     path = tmp_path / "cut.parquet"
-    parquet.write_table(table, path, row_group_size=1_000)
-    whole = path.read_bytes()
+    whole = parquet_of(path, 5_000, 1_000)
     for size in [*range(0, len(whole), max(len(whole) // 40, 1)), len(whole) - 1]:
         path.write_bytes(whole[:size])
         with pytest.raises(HoldMetricsError, match=r"cut\.parquet: "):

@@ -223,6 +223,37 @@ def test_options_of_score(folder):
     assert json.loads(rounded.stdout)["rows"][0]["weighted_score"] == 0
 
 
+def test_zones_of_the_command(folder):
+    def rows(*words):
+        done = run(*words, "--json", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["rows"]
+
+    lines = "holder_id,token_id,start\na,t,2024-07-01 02:00\n"
+    (folder / "local.csv").write_text(lines, "utf-8")
+    asked = ("score", "local.csv", "--at", "2024-07-01T01:00Z")
+    assert rows(*asked)[0]["total_seconds"] == 0
+    assert rows(*asked, "--data-tz", "Europe/Paris")[0]["total_seconds"] == 3_600
+    # What the options say without a zone is in that of the epochs.
+    local = ("score", "local.csv", "--data-tz", "Europe/Paris", "--tz", "Europe/Paris")
+    assert rows(*local, "--at", "2024-07-01 03:00")[0]["total_seconds"] == 3_600
+    (epoch,) = rows(*local, "--from", "2024-07-01", "--every", "1d", "--at", "2024-07-01T12:00")
+    assert epoch["epoch_start"] == "2024-06-30T22:00:00+00:00"
+    assert epoch["total_seconds"] == 10 * 3_600
+    for words in (
+        ("score", "local.csv", "--at", "1"),
+        ("score", "local.csv", "--at", "1", "--from", "0", "--every", "1d"),
+        ("merkle", "local.csv", "--at", "1", "--unit", "1"),
+        ("report", "local.csv", "-o", "page.html"),
+    ):
+        done = run(*words, "--strict", cwd=folder)
+        assert done.returncode == 1
+        assert "local.csv: row 0, start names no time zone" in done.stderr
+        assert "--data-tz" in done.stderr
+    wrong = run("score", "local.csv", "--data-tz", "Mars/Olympus", cwd=folder)
+    assert 'no time zone named "Mars/Olympus"' in wrong.stderr
+
+
 def test_a_table_on_the_screen_is_no_flood(folder):
     lines = "".join(f"h{n},t,0,1,1\n" for n in range(1000))
     (folder / "many.csv").write_text("holder_id,token_id,start,end,weight\n" + lines, "utf-8")

@@ -1,5 +1,7 @@
 """What data may look like."""
 
+import importlib
+import json
 import pathlib
 import pickle
 import warnings
@@ -19,7 +21,10 @@ from poh_holdmetrics import (
     Holds,
     HoldStat,
     StandardMerkleTree,
+    epochs,
+    finish,
     from_transfers,
+    partial,
     read_transfers,
     score,
 )
@@ -255,6 +260,72 @@ def test_a_zone_changes_nothing_that_names_its_own():
         holds = Holds(pa.table(data | {"start": start}), tz=HOUR)
         assert holds.to_table()[0]["start"].timestamp() == PARIS
         Holds(pa.table(data | {"start": start}), strict=True)
+
+
+def local_file(path, start):
+    """One open hold from a local time on."""
+    name, kind = path.name, path.suffix
+    if kind == ".csv":
+        path.write_text(f"holder_id,token_id,start\na,t,{start}\n", "utf-8")
+    elif kind == ".jsonl":
+        path.write_text(json.dumps({"holder_id": "a", "token_id": "t", "start": start}), "utf-8")
+    else:
+        pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        parquet = importlib.import_module("pyarrow.parquet")
+        column = pa.array([start]).cast(pa.timestamp("us"))
+        table = pa.table({"holder_id": ["a"], "token_id": ["t"], "start": column})
+        parquet.write_table(table, path)
+    return name
+
+
+@pytest.mark.parametrize("name", ["local.csv", "local.jsonl", "local.parquet"])
+@pytest.mark.parametrize("tz", ["Europe/Paris", HOUR], ids=["name", "offset"])
+def test_a_zone_for_files_that_name_none(tmp_path, name, tz):
+    path = tmp_path / name
+    local_file(path, LOCAL[1])
+    winter = 1_704_063_600  # midnight of New Year in Paris
+    asked = {"every": 60, "start": winter - 60, "at": winter + 60}
+    for overlap in ("sum", "union"):
+        (row,) = score(path, at=winter + 60, tz=tz, overlap=overlap).to_pylist()
+        assert row["total_seconds"] == 60
+        (row,) = epochs(path, data_tz=tz, overlap=overlap, **asked).to_pylist()
+        assert (row["epoch"], row["total_seconds"]) == (1, 60)
+    assert Holds.read(path, tz=tz).to_table()[0]["start"].timestamp() == winter
+    assert finish(partial(path, at=winter + 60, tz=tz))[0]["total_seconds"] == 60
+    # Without a word they are UTC, an hour later than in Paris.
+    assert score(path, at=winter + 3_660)[0]["total_seconds"] == 60
+    for refuse in (
+        lambda: score(path, at=1, strict=True),
+        lambda: score(path, at=1, strict=True, overlap="union"),
+        lambda: epochs(path, strict=True, **asked),
+        lambda: Holds.read(path, strict=True),
+    ):
+        with pytest.raises(HoldMetricsError, match=f"{name}: row 0, start names no time zone"):
+            refuse()
+    assert len(score(path, at=1, tz=tz, strict=True)) == 1
+
+
+def test_a_zone_for_streams_that_name_none():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    start = pa.array(LOCAL).cast(pa.timestamp("us"))
+    table = pa.table({"holder_id": ["a", "b"], "token_id": ["t", "t"], "start": start})
+    for overlap in ("sum", "max"):
+        found = score(table, at=PARIS, tz="Europe/Paris", overlap=overlap).to_pylist()
+        assert [row["total_seconds"] for row in found] == [0, PARIS - 1_704_063_600]
+        with pytest.raises(HoldMetricsError, match="row 0, start names no time zone"):
+            score(table, at=PARIS, strict=True, overlap=overlap)
+
+
+def test_a_zone_for_the_instants_of_a_question():
+    rows = [row(start=datetime(2024, 1, 1, 0, 30), end=None)]
+    asked = {"at": datetime(2024, 1, 1, 1), "start": datetime(2024, 1, 1)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = score(rows, tz=HOUR, **asked)
+    assert found.at.timestamp() == 1_704_067_200
+    assert found[0]["total_seconds"] == 1_800
+    with pytest.raises(HoldMetricsError, match="the instant is .* without a time zone"):
+        score([row()], at=datetime(2024, 1, 1), strict=True)
 
 
 @pytest.mark.parametrize("path", ["holds.csv", pathlib.Path("holds.csv")])

@@ -1,14 +1,15 @@
 """Queries beside `score`."""
 
+import warnings
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poh_holdmetrics import HoldEvent, HoldMetricsError, Holds, HoldStat, bundle, score
+from poh_holdmetrics import Boost, HoldEvent, HoldMetricsError, Holds, HoldStat, bundle, score
 
 DAY = 86_400
 HOLDS = Holds(
@@ -100,6 +101,61 @@ def test_epochs_add_up_to_the_whole(every, start, length):
         for row in HOLDS.epochs(every=every, start=start, at=start + length).to_pylist():
             parts[row["holder_id"]] += Fraction(row["weighted_score_exact"])
     assert parts == {row["holder_id"]: Fraction(row["weighted_score_exact"]) for row in total}
+
+
+events = st.lists(
+    st.builds(
+        lambda token, holder, start, length, weight: HoldEvent(
+            token, holder, start, None if length is None else start + length, weight
+        ),
+        st.sampled_from("tu"),
+        st.sampled_from("abc"),
+        st.integers(-20, 60),
+        st.none() | st.integers(0, 50),
+        st.sampled_from([0, 1, "0.5", 2**200]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=200)
+@given(
+    events,
+    st.sampled_from(["holder", "token", "both"]),
+    st.sampled_from(["sum", "union", "max"]),
+    st.sampled_from([None, Boost([(0, 1), (1e-4, "1.5")], cap=3), Boost.half_life(1e-4)]),
+    st.tuples(st.integers(1, 30), st.integers(-30, 60), st.integers(1, 60)),
+)
+def test_each_epoch_is_the_window_between_its_ends(rows, by, overlap, boost, window):
+    every, start, length = window
+    holds = Holds(rows)
+    question = {"by": by, "overlap": overlap, "boost": boost}
+    found = holds.epochs(every=every, start=start, at=start + length, **question).to_pylist()
+    expected = []
+    for epoch, first in enumerate(range(start, start + length, every)):
+        last = min(first + every, start + length)
+        for row in holds.between(first, last, **question).to_pylist():
+            if row["total_seconds"] > 0:
+                ends = {"epoch_start": at(first), "epoch_end": at(first + every)}
+                expected.append({"epoch": epoch, **ends, "final": False, **row})
+    assert found == expected
+
+
+def test_epochs_and_their_instants_are_in_one_zone():
+    holds = Holds([HoldEvent("t", "a", datetime(2024, 1, 1, tzinfo=UTC))])
+    zone = timezone(timedelta(hours=1))
+    asked = {"every": "1mo", "tz": "Europe/Paris", "at": datetime(2024, 5, 1, tzinfo=UTC)}
+    aware = holds.epochs(start=datetime(2024, 2, 1, tzinfo=zone), **asked).to_pylist()
+    with pytest.warns(UserWarning, match="read as UTC"):
+        as_utc = holds.epochs(start=datetime(2024, 2, 1), **(asked | {"tz": None})).to_pylist()
+    assert as_utc[0]["epoch_start"] == aware[0]["epoch_start"] + timedelta(hours=1)
+    try:
+        ZoneInfo("Europe/Paris")
+    except KeyError:
+        pytest.skip("Python knows no time zones here: Windows without tzdata")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert holds.epochs(start=datetime(2024, 2, 1), **asked).to_pylist() == aware
 
 
 def test_epochs_of_a_zone_of_python():
