@@ -43,6 +43,7 @@ HOLDERS, TOKENS = 100_000, 1_000
 FIRST, LAST = 1_600_000_000_000_000, 1_700_000_000_000_000
 AT = 1_800_000_000
 EPOCH = 30 * 86_400
+OVERLAPS: tuple[Any, ...] = ("sum", "union")
 OURS = "poh_holdmetrics"
 SECTIONS = ("columns", "memory", "objects", "tracker", "merkle", "large", "costs", "cluster")
 
@@ -653,58 +654,30 @@ def streamed(path: Path, overlap: str, threads: int) -> tuple[int, float]:
     return int(peak), float(seconds)
 
 
-WORKS: dict[str, Any] = {
-    "`score`, overlap `\"sum\"`, by holder": (
-        "coded.arrow",
-        lambda data, threads: hold.score(data, at=AT, threads=threads),
-    ),
-    "the same of ten times as many holders": (
-        "holders.arrow",
-        lambda data, threads: hold.score(data, at=AT, threads=threads),
-    ),
-    "the same, ids as plain strings": (
-        "text.arrow",
-        lambda data, threads: hold.score(data, at=AT, threads=threads),
-    ),
-    "overlap `\"union\"`, by holder": (
-        "coded.arrow",
-        lambda data, threads: hold.score(data, at=AT, overlap="union", threads=threads),
-    ),
-    "overlap `\"max\"`, by holder": (
-        "coded.arrow",
-        lambda data, threads: hold.score(data, at=AT, overlap="max", threads=threads),
-    ),
-    "`\"sum\"`, by pairs of holder and token": (
-        "coded.arrow",
-        lambda data, threads: hold.score(data, at=AT, by="both", threads=threads),
-    ),
-    "`epochs` of 30 days, 39 of them, by holder": (
-        "coded.arrow",
-        lambda data, threads: hold.epochs(
-            data, every=EPOCH, start=FIRST // 10**6, at=LAST // 10**6, threads=threads
-        ),
-    ),
-    "from Parquet, `\"sum\"`": (
-        "events.parquet",
-        lambda data, threads: hold.score(data, at=AT, threads=threads),
-    ),
-    "from Parquet, `\"union\"`": (
-        "events.parquet",
-        lambda data, threads: hold.score(data, at=AT, overlap="union", threads=threads),
-    ),
-    "from CSV, `\"sum\"`": (
-        "events.csv",
-        lambda data, threads: hold.score(data, at=AT, threads=threads),
-    ),
-    "`partial` of Parquet, `\"sum\"`": (
-        "events.parquet",
-        lambda data, threads: hold.partial(data, at=AT, threads=threads),
-    ),
+CODED, PARQUET = "coded.arrow", "events.parquet"
+MONTHS = {"every": EPOCH, "start": FIRST // 10**6, "at": LAST // 10**6}
+WORKS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {
+    '`score`, overlap `"sum"`, by holder': (CODED, hold.score, {"at": AT}),
+    "the same of ten times as many holders": ("holders.arrow", hold.score, {"at": AT}),
+    "the same, ids as plain strings": ("text.arrow", hold.score, {"at": AT}),
+    'overlap `"union"`, by holder': (CODED, hold.score, {"at": AT, "overlap": "union"}),
+    'overlap `"max"`, by holder': (CODED, hold.score, {"at": AT, "overlap": "max"}),
+    '`"sum"`, by pairs of holder and token': (CODED, hold.score, {"at": AT, "by": "both"}),
+    "`epochs` of 30 days, 39 of them, by holder": (CODED, hold.epochs, MONTHS),
+    'from Parquet, `"sum"`': (PARQUET, hold.score, {"at": AT}),
+    'from Parquet, `"union"`': (PARQUET, hold.score, {"at": AT, "overlap": "union"}),
+    'from CSV, `"sum"`': ("events.csv", hold.score, {"at": AT}),
+    '`partial` of Parquet, `"sum"`': (PARQUET, hold.partial, {"at": AT}),
     "`merge` of two states, for a row of them": (
         "state.arrow",
-        lambda data, _threads: hold.merge([data, data]),
+        lambda data, threads: hold.merge([data, data]),  # noqa: ARG005 # it has one thread
+        {},
     ),
-    "`finish` of a state, for a row": ("state.arrow", lambda data, _threads: hold.finish(data)),
+    "`finish` of a state, for a row": (
+        "state.arrow",
+        lambda data, threads: hold.finish(data),  # noqa: ARG005
+        {},
+    ),
 }
 """What docs/scale.md tells the cost of: the file that it is done with, and how."""
 
@@ -746,7 +719,7 @@ def costs(count: int, threads: int) -> None:
         units = {"state.arrow": len(state)}
         del tables, coded
         print("| work | processor time | memory |\n|---|---|---|")
-        for work, (file_name, _) in WORKS.items():
+        for work, (file_name, _, _) in WORKS.items():
             command = [sys.executable, __file__, "--cost-of", work, str(folder / file_name)]
             command += ["--threads", str(threads)]
             run = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -759,6 +732,7 @@ def cost_of(work: str, path: Path, threads: int) -> tuple[float, int]:
     """Seconds of processors, and bytes above what was there with the input; the better of two."""
     pa = importlib.import_module("pyarrow")
 
+    _, run, asked = WORKS[work]
     data: Any = path
     if path.suffix == ".arrow":
         with pa.OSFile(str(path), "rb") as file:
@@ -767,7 +741,7 @@ def cost_of(work: str, path: Path, threads: int) -> tuple[float, int]:
     for _ in range(2):
         Path("/proc/self/clear_refs").write_text("5", "ascii")  # the peak begins here
         before, began = peak_now(), time.process_time()
-        answer = WORKS[work][1](data, threads)
+        answer = run(data, threads=threads, **asked)
         spent = time.process_time() - began
         best = min(best, (spent, peak_now() - before))
         del answer
@@ -805,9 +779,6 @@ def cluster(count: int) -> None:
                 sys.exit(f"other bits: {name}")
             print(row_of(name, spent, alone, count))
         print("  the same bits in all of them")
-
-
-OVERLAPS: tuple[Any, ...] = ("sum", "union")
 
 
 def row_of(name: str, spent: list[float], alone: list[float], count: int) -> str:

@@ -40,13 +40,13 @@ class PyAggregator:
     def __init__(self) -> None:
         self._aggregator = HoldAggregator()
 
-    async def record(self, event: PyHoldEvent) -> None:
+    async def record(self, ev: PyHoldEvent) -> None:
         """Record one hold."""
-        self.record_sync(event)
+        self.record_sync(ev)
 
-    def record_sync(self, event: PyHoldEvent) -> None:
+    def record_sync(self, ev: PyHoldEvent) -> None:
         """Record one hold."""
-        self._aggregator.record(_event(event))
+        self._aggregator.record(_event(ev))
 
     def snapshot(self) -> list[tuple[str, float]]:
         """Read the score of every holder by now, in order of id."""
