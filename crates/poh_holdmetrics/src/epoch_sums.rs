@@ -74,10 +74,10 @@ impl Windows {
             ..query.clone()
         };
         Run::new(&query, 0, &Stop::default())?;
-        let clipped = |&end: &i64| end.min(query.at);
+        let windows = boundaries.windows(2);
         Ok(Windows {
-            from: boundaries.iter().rev().skip(1).rev().copied().collect(),
-            to: boundaries.iter().skip(1).map(clipped).collect(),
+            from: windows.clone().map(|ends| ends[0]).collect(),
+            to: windows.map(|ends| ends[1].min(query.at)).collect(),
             query,
         })
     }

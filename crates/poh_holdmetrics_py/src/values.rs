@@ -197,7 +197,7 @@ pub(crate) fn moment(
 
 /// An instant as the command takes it: RFC 3339 or epoch seconds; where it names no zone it is in `tz`.
 #[pyfunction]
-#[pyo3(signature = (text, *, tz))]
+#[pyo3(signature = (text, *, tz) -> "datetime | float")]
 pub(crate) fn parse_instant<'py>(py: Python<'py>, text: &str, tz: &str) -> PyResult<Instant<'py>> {
     let naive = Naive::zone(tz).map_err(|error| to_py(py, error))?;
     let micros = micros_from_text_in(text, &naive).map_err(|fault| {
