@@ -42,6 +42,11 @@ def written(folder, name, rows):
             writer = csv.DictWriter(file, FIELDS, restval="")
             writer.writeheader()
             writer.writerows(rows)
+    elif name.endswith(".parquet"):
+        parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+        pa = pytest.importorskip("pyarrow")
+        columns = {field: [row[field] for row in rows] for field in FIELDS}
+        parquet.write_table(pa.table(columns), path, row_group_size=max(len(rows) // 5, 1))
     else:
         path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
     return path
@@ -113,14 +118,14 @@ def test_a_wrong_type_in_row_7_million(tmp_path):
 
 
 @pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("form", ["dicts", "columns", "arrow", "csv", "jsonl"])
+@pytest.mark.parametrize("form", ["dicts", "columns", "arrow", "csv", "jsonl", "parquet"])
 def test_a_null_in_each_column(tmp_path, form, field):
     rows = [good(0), good(1) | {field: None}, good(2)]
 
     def read():
         if form == "dicts":
             return Holds(rows)
-        if form in {"csv", "jsonl"}:
+        if form in {"csv", "jsonl", "parquet"}:
             return Holds.read(written(tmp_path, f"nulls.{form}", rows))
         data = {name: [row[name] for row in rows] for name in FIELDS}
         if form == "arrow":
@@ -304,18 +309,9 @@ def test_the_row_is_that_of_its_file(tmp_path, name):
         assert (caught.value.row, caught.value.field) == (1, "weight")
 
 
-def parquet_of(path, rows, rows_in_group):
-    """Write good rows; gives the bytes of the file."""
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    pa = pytest.importorskip("pyarrow")
-    table = pa.table({name: [good(row)[name] for row in range(rows)] for name in FIELDS})
-    parquet.write_table(table, path, row_group_size=rows_in_group)
-    return path.read_bytes()
-
-
 def test_damaged_parquet(tmp_path, capfd):
-    path = tmp_path / "damaged.parquet"
-    whole = parquet_of(path, 300, 100)
+    path = written(tmp_path, "damaged.parquet", [good(row) for row in range(300)])
+    whole = path.read_bytes()
     said = []
     for place in range(4, len(whole), 7):
         changed = bytearray(whole)
@@ -332,8 +328,8 @@ def test_damaged_parquet(tmp_path, capfd):
 
 
 def test_truncated_parquet(tmp_path):
-    path = tmp_path / "cut.parquet"
-    whole = parquet_of(path, 5_000, 1_000)
+    path = written(tmp_path, "cut.parquet", [good(row) for row in range(5_000)])
+    whole = path.read_bytes()
     for size in [*range(0, len(whole), max(len(whole) // 40, 1)), len(whole) - 1]:
         path.write_bytes(whole[:size])
         with pytest.raises(HoldMetricsError, match=r"cut\.parquet: "):
