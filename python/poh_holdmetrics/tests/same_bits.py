@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from poh_holdmetrics import Boost, HoldEvent, Holds
+from poh_holdmetrics import Boost, HoldEvent, Holds, finish, merge, partial
 
 HOLDS = 20_000
 AT = 2_000_000
@@ -65,14 +65,18 @@ def written(value: object) -> object:
 
 def main(target: Path) -> None:
     """Score the holds in several ways, and write every row of each."""
-    drawn = Holds(holds())
+    events = holds()
+    drawn = Holds(events)
     plain = drawn.score(at=AT)
+    states = [partial(events[part::3], at=AT) for part in range(3)]
     tables = {
         "sum": plain,
         "two threads": drawn.score(at=AT, threads=2),
         "pairs, union": drawn.score(at=AT, by="both", overlap="union"),
         "tokens, max": drawn.score(at=AT, by="token", overlap="max"),
         "half-life": drawn.score(at=AT, boost=Boost.half_life(3)),
+        "parts": finish(merge(states)),
+        "epochs": drawn.epochs(every="1w", start=0, at=AT, tz="Europe/Paris", overlap="max"),
     }
     lines = [
         {"of": name, **{key: written(value) for key, value in row.items()}}
