@@ -132,17 +132,13 @@ impl EpochFold {
                         By::Holder | By::Both => Spill::holder(part, own),
                     };
                     let chunks = spill.chunks_of(part, self.digits, &self.holds, stop)?;
-                    let sums = windows.sums(
-                        spill.source(part, &chunks, &self.holds),
-                        self.digits,
-                        stop,
-                    );
+                    let sums =
+                        windows.sums(spill.source(part, &chunks, &self.holds), self.digits, stop);
                     let sums = sums.map_err(|halt| match halt {
                         Halt::TooLarge(own) => Halt::TooLarge(id(own as u32) as usize),
                         fault @ Halt::Fault(_) => fault,
                     });
-                    sums.and_then(|sums| all.append(sums, id))
-                        .map_err(named)?;
+                    sums.and_then(|sums| all.append(sums, id)).map_err(named)?;
                     if by == By::Token {
                         // Every part has holds of any token.
                         all = all.in_order().map_err(named)?;

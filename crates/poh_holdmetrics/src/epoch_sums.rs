@@ -165,11 +165,7 @@ pub(crate) struct EpochSums {
 
 impl EpochSums {
     /// Adds those of other holds; `id` says what codes there are here.
-    pub(crate) fn append(
-        &mut self,
-        other: EpochSums,
-        id: impl Fn(u32) -> u32,
-    ) -> Result<(), Halt> {
+    pub(crate) fn append(&mut self, other: EpochSums, id: impl Fn(u32) -> u32) -> Result<(), Halt> {
         let before = self.keys.len();
         self.keys.extend(other.keys.iter().map(|key| EpochKey {
             id: (id(key.id.0), key.id.1),
@@ -223,9 +219,7 @@ impl Line {
             let place = into.keys.len();
             into.keys.push(EpochKey { id, window });
             into.sums.grow(place + 1);
-            let moved = self
-                .sums
-                .move_slot(window as usize, &mut into.sums, place);
+            let moved = self.sums.move_slot(window as usize, &mut into.sums, place);
             moved.map_err(|_| Halt::TooLarge(id.0 as usize))?;
         }
         Ok(())
@@ -319,8 +313,7 @@ impl ByWindow<'_> {
                 };
                 if held.from < held.to {
                     line.see(window, NEVER);
-                    line.sums
-                        .add_micros(window, held.from.abs_diff(held.to));
+                    line.sums.add_micros(window, held.from.abs_diff(held.to));
                     let sum = self.run.accrued(piece.weight, held);
                     line.sums.add(window, sum.ok_or(TooLarge(window))?)?;
                 }

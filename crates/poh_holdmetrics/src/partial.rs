@@ -73,9 +73,7 @@ pub fn partial(batch: &RecordBatch, query: &Query, scale: u8) -> Result<RecordBa
 ///
 /// # Errors
 /// As [`finish`].
-pub fn merge(
-    states: impl IntoIterator<Item = RecordBatch>,
-) -> Result<RecordBatch, HoldError> {
+pub fn merge(states: impl IntoIterator<Item = RecordBatch>) -> Result<RecordBatch, HoldError> {
     // Where there is no row there is no instant either, and none is needed.
     added(states, None)?.0.state()
 }

@@ -118,7 +118,15 @@ impl Answer {
         };
         let updated = present.iter().map(|&slot| tally.updated(slot)).collect();
         let keys = present.iter().map(key).collect();
-        Scores::of(tally, &present, keys, updated, query, (holders, tokens), digits)
+        Scores::of(
+            tally,
+            &present,
+            keys,
+            updated,
+            query,
+            (holders, tokens),
+            digits,
+        )
     }
 }
 
@@ -350,9 +358,7 @@ impl<'a> Run<'a> {
         let is_wide = |chunk: &Chunk| matches!(chunk.weights, Weights::Wide(_));
         match (self.overlap, source.chunks.iter().any(is_wide)) {
             // Weights do not matter, so they are not carried along.
-            (Overlap::Union, _) => {
-                self.with_key(source, layout, work, &Union { one }, &|_, _| ())
-            }
+            (Overlap::Union, _) => self.with_key(source, layout, work, &Union { one }, &|_, _| ()),
             (Overlap::Max, false) => self.with_key(source, layout, work, &Max, &narrow),
             (Overlap::Max, true) => self.with_key(source, layout, work, &Max, &wide),
             (Overlap::Sum, false) => self.with_key(source, layout, work, &Lots, &narrow),

@@ -97,7 +97,8 @@ proptest! {
 #[test]
 fn many_rows_on_any_number_of_threads() {
     let mut holds = Holds::new(9).unwrap();
-    let number = |row: i64| (row.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64) >> 20).unsigned_abs();
+    let number =
+        |row: i64| (row.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64) >> 20).unsigned_abs();
     for row in 0..200_000 {
         let drawn = number(row);
         // One holder has half of the rows.
@@ -122,7 +123,10 @@ fn many_rows_on_any_number_of_threads() {
                 let found = score_epochs(&holds, &query, &boundaries, &Stop::default()).unwrap();
                 for (scores, window) in found.iter().zip(boundaries.windows(2)) {
                     assert!(!scores.is_empty());
-                    assert!(facts(scores) == facts(&alone(&holds, &query, window)), "{query:?}");
+                    assert!(
+                        facts(scores) == facts(&alone(&holds, &query, window)),
+                        "{query:?}"
+                    );
                 }
             }
         }
@@ -135,8 +139,12 @@ fn what_does_not_fit_and_what_makes_no_sense() {
     let most = format!("0x{}", "f".repeat(64));
     let most = u256(&most);
     let latest = poh_holdmetrics::MAX_MICROS;
-    holds.push(&HoldEvent::new("t", "few", 0, None, 1u64.into()).unwrap()).unwrap();
-    holds.push(&HoldEvent::new("t", "many", 0, None, most).unwrap()).unwrap();
+    holds
+        .push(&HoldEvent::new("t", "few", 0, None, 1u64.into()).unwrap())
+        .unwrap();
+    holds
+        .push(&HoldEvent::new("t", "many", 0, None, most).unwrap())
+        .unwrap();
     let steps = [(0, poh_holdmetrics::Weight::from(i64::MAX.unsigned_abs()))];
     // 256 bits of weight, 62 of time, 63 of a multiplier: 381 of 512. All of it fits.
     let query = Query {
@@ -144,7 +152,10 @@ fn what_does_not_fit_and_what_makes_no_sense() {
         ..Query::at(latest)
     };
     let found = score_epochs(&holds, &query, &[0, latest], &Stop::default()).unwrap();
-    assert_eq!(facts(&found[0]), facts(&alone(&holds, &query, &[0, latest])));
+    assert_eq!(
+        facts(&found[0]),
+        facts(&alone(&holds, &query, &[0, latest]))
+    );
     let falling = score_epochs(&holds, &query, &[5, 3], &Stop::default());
     assert!(matches!(falling, Err(HoldError::Argument(_))));
     let stop = Stop::default();

@@ -50,9 +50,17 @@ argument!(Capsule, "Capsule", "A PyCapsule of the Arrow interface.");
 argument!(Dump, "Json", "A JSON object.");
 argument!(Frame, "Frame", "A data frame of another library.");
 argument!(Zone, "Zone", "A time zone or its name.");
-argument!(Source, "Source", "Where holds are, or the holds themselves.");
+argument!(
+    Source,
+    "Source",
+    "Where holds are, or the holds themselves."
+);
 argument!(State, "State", "The sums of a part of the holds.");
-argument!(Progress, "Progress", "What is told how far reading has come.");
+argument!(
+    Progress,
+    "Progress",
+    "What is told how far reading has come."
+);
 
 /// Declares a dict that the stubs show under `name`.
 macro_rules! dict {

@@ -448,7 +448,9 @@ impl Holds {
     ) -> PyResult<Table> {
         let zone = (None, false);
         let (from, to) = (moment(&start, zone)?, moment(&end, zone)?);
-        let window = to.checked_sub(from).and_then(|window| u64::try_from(window).ok());
+        let window = to
+            .checked_sub(from)
+            .and_then(|window| u64::try_from(window).ok());
         let Some(micros) = window.filter(|&micros| micros > 0) else {
             let error =
                 HoldError::Argument("an average needs a window that ends after it starts".into());

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 import platform
@@ -115,9 +116,7 @@ def peer_of(name: str) -> Any:
         return None
 
 
-def generated(
-    count: int, skew: str, seed: int = 20240501, *, holders: int = HOLDERS
-) -> Columns:
+def generated(count: int, skew: str, seed: int = 20240501, *, holders: int = HOLDERS) -> Columns:
     """Make events; the same ones in every run."""
     make = np.random.default_rng(seed)
     if skew == "zipf":
@@ -235,7 +234,7 @@ def by_questions(table: Any, ends: list[int], threads: int) -> list[Any]:
     pa = importlib.import_module("pyarrow")
 
     holds = hold.Holds(table)
-    windows = zip(ends, ends[1:], strict=False)
+    windows = itertools.pairwise(ends)
     return [
         pa.table(holds.score(at=last, start=first, end=last, threads=threads))
         for first, last in windows
@@ -283,7 +282,7 @@ def duckdb_of(name: str, table: Any, threads: int) -> dict[str, Candidates]:
         return lambda: database.sql(query).to_arrow_table()
 
     ends = [end * 10**6 for end in ends_of_epochs()]
-    windows = ", ".join(str(pair) for pair in zip(ends, ends[1:], strict=False))
+    windows = ", ".join(str(pair) for pair in itertools.pairwise(ends))
     held = 'least(epoch_us("end"), high) - greatest(epoch_us(start), low)'
     by_epoch = f"""
         select holder_id, low, sum(({held}) * weight::double)
@@ -670,12 +669,12 @@ WORKS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {
     '`partial` of Parquet, `"sum"`': (PARQUET, hold.partial, {"at": AT}),
     "`merge` of two states, for a row of them": (
         "state.arrow",
-        lambda data, threads: hold.merge([data, data]),  # noqa: ARG005 # it has one thread
+        lambda data, threads: hold.merge([data, data]),  # it has one thread
         {},
     ),
     "`finish` of a state, for a row": (
         "state.arrow",
-        lambda data, threads: hold.finish(data),  # noqa: ARG005
+        lambda data, threads: hold.finish(data),
         {},
     ),
 }
@@ -760,8 +759,10 @@ def cluster(count: int) -> None:
             table = arrow_of(generated(count // parts, "uniform", part), text=True)
             pq.write_table(table, Path(folder) / f"{part:02}.parquet")
         del table
-        print(f"cluster, {count:,} events in {parts} Parquet files, processor time of all processes")
-        print("| | `\"sum\"` | `\"union\"` (with the shuffle by holder) |\n|---|---|---|")
+        print(
+            f"cluster, {count:,} events in {parts} Parquet files, processor time of all processes"
+        )
+        print('| | `"sum"` | `"union"` (with the shuffle by holder) |\n|---|---|---|')
         paths: list[Any] = sorted(Path(folder).iterdir())
         alone, answers = [], []
         for overlap in OVERLAPS:

@@ -82,7 +82,7 @@ def test_a_state_knows_its_instant():
     early, late = partial(rows, at=10), partial(rows, at=datetime.fromtimestamp(20, UTC))
     assert finish(late).at == datetime.fromtimestamp(20, UTC)
     assert finish(late).to_pylist() == score(rows, at=20).to_pylist()
-    with pytest.raises(HoldMetricsError, match="different instants.*00:00:10Z.*00:00:20Z"):
+    with pytest.raises(HoldMetricsError, match=r"different instants.*00:00:10Z.*00:00:20Z"):
         merge([early, late])
     with pytest.raises(HoldMetricsError, match="different instants"):
         finish(late, at=10)

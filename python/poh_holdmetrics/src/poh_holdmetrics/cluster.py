@@ -1,8 +1,8 @@
 """What Dask and Spark have in common: the question that each part of the holds answers.
 
-A part answers with a state (`partial`): its exact sums, as an Arrow table. States add up in any order
-(`merge`), and come to the same bits as one machine has (`finish`). With overlap "union" and "max" all holds of a holder must be in one
-part, so the adapters bring them together first.
+A part answers with a state (`partial`): its exact sums, as an Arrow table. States add up in any
+order (`merge`), and come to the same bits as one machine has (`finish`). With overlap "union" and
+"max" all holds of a holder must be in one part, so the adapters bring them together first.
 """
 
 from __future__ import annotations

@@ -488,7 +488,8 @@ def _question(
 ) -> dict[str, Any]:
     """What is asked, as the methods of `Holds` take it; what does not go together is refused."""
     instants = [
-        None if text is None else parse_instant(text, tz=tz) for text in (at, start, end, finalized_before)
+        None if text is None else parse_instant(text, tz=tz)
+        for text in (at, start, end, finalized_before)
     ]
     asked = {"at": instants[0], "boost": _boost(boost)}
     if every is None:
