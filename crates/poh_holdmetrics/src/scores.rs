@@ -43,19 +43,6 @@ pub(crate) enum Sums {
     Wide(Vec<U512>),
 }
 
-impl Sums {
-    /// The totals in 512 bits.
-    pub(crate) fn widened(self) -> Vec<U512> {
-        match self {
-            Sums::Narrow(sums) => sums
-                .into_iter()
-                .map(|sum| Total::Narrow(sum).widened())
-                .collect(),
-            Sums::Wide(sums) => sums,
-        }
-    }
-}
-
 impl Scores {
     /// Some slots of a tally, as the answer to a question to weights of so many digits.
     pub(crate) fn of(
