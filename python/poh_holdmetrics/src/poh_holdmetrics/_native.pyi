@@ -2,7 +2,7 @@ from _typeshed import Incomplete, SupportsGetItem
 from datetime import datetime
 from decimal import Decimal
 from os import PathLike
-from poh_holdmetrics.typing import By, Capsule, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Record, Rounding, Seconds, Shares, Standard, Steps, Weight, Zone
+from poh_holdmetrics.typing import By, Capsule, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Progress, Record, Rounding, Seconds, Shares, Source, Standard, State, Steps, Weight, Zone
 from typing import SupportsIndex, final
 
 @final
@@ -356,7 +356,8 @@ class Holds:
         start
             Where the first epoch starts.
         tz
-            The time zone of calendar lengths, an IANA name or a ZoneInfo; None is UTC.
+            The time zone of calendar lengths, and of instants here that name none: an IANA name or a
+            ZoneInfo; None is UTC.
         at
             The instant of the answer; None reads the clock once. The last epoch may reach past it
             and has no later time yet.
@@ -399,7 +400,7 @@ class Holds:
             `holder_id`, `token_id`, `start`, `end` and `seconds`, for each holder that held anything.
         """
     @staticmethod
-    def read(*paths: "object", scale: "int" = 9, rounding: "str | None" = None, progress: "object" = None) -> Holds:
+    def read(*paths: "object", scale: "int" = 9, rounding: "Rounding | None" = None, tz: "Zone | None" = None, strict: "bool" = False, progress: "Progress | None" = None) -> Holds:
         """
         The holds of files: CSV with a header, JSON lines (.jsonl, .ndjson) or Parquet.
 
@@ -410,8 +411,9 @@ class Holds:
             Instants are RFC 3339 text, epoch seconds or, in Parquet, timestamps. In text files an
             empty end is an open hold and an empty weight is 1. Numbers of JSON are read digit by
             digit.
-        scale, rounding
-            As for `Holds`.
+        scale, rounding, tz, strict
+            As for `Holds`; an instant of text without an offset and a timestamp of Parquet without a
+            zone name no zone.
         progress
             Called with the number of bytes read so far, every so often.
 
@@ -658,10 +660,6 @@ class Scores:
         """
         The rows as dicts.
         """
-    def to_state(self, /) -> Table:
-        """
-        The exact sums as a table that `merge_states` adds to those of other parts of the holds.
-        """
     def top_n(self, /, n: int) -> Scores:
         """
         The `n` rows with the highest scores, the highest first; equal scores in order of id.
@@ -806,9 +804,61 @@ def calculate_score(events: Data) -> float:
     20.0
     """
 
-def epochs_of_files(paths: "list[object]", *, every: Every, start: Instant, tz: Zone | None = None, at: Instant | None = None, by: By = ..., overlap: Overlap = ..., boost: Boost | None = None, finalized_before: Instant | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, memory: int | None = None, progress: "object" = None) -> Table:
+def epochs(data: Source, *, every: Every, start: Instant, tz: Zone | None = None, at: Instant | None = None, by: By = ..., overlap: Overlap = ..., boost: Boost | None = None, finalized_before: Instant | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, data_tz: Zone | None = None, strict: bool = False, memory: int | None = None, progress: Progress | None = None) -> Table:
     """
-    `Holds.epochs` of files, which are read in batches.
+    Scores by epoch: the short form of `Holds(data).epochs(...)`.
+
+    Files may be larger than memory. Holds are kept until all are read, 24 to 56 bytes each: past
+    `memory` they go to temporary files, part by part of the holders. Beside them there is the answer.
+
+    Parameters
+    ----------
+    data, scale, rounding, memory, progress
+        As for `score`.
+    every, start, tz, at, by, overlap, boost, finalized_before
+        As for `Holds.epochs`.
+    data_tz, strict
+        The zone of instants of the data that name none (tz is that of the epochs), and whether they
+        are refused where data_tz names none.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import epochs
+    >>> row = {"holder_id": "alice", "token_id": "t", "start": 0, "end": 90_000}
+    >>> table = epochs([row], every="1d", start=0, at=10**6)
+    >>> [row["total_seconds"] for row in table.to_pylist()]
+    [86400.0, 3600.0]
+    """
+
+def finish(state: State, *, at: Instant | None = None) -> Scores:
+    """
+    The scores that a state comes to. Rows of the same id are added up, so that a state may come in
+    pieces.
+
+    Parameters
+    ----------
+    state
+        What `partial` or `merge` gave, or several of them one below the other, as a table with the
+        Arrow PyCapsule interface.
+    at
+        The instant of the answer. A state knows it: it is needed only where there may be no row.
+
+    Returns
+    -------
+    Scores
+        In order of holder, then token id, with the same bits as on one machine.
+
+    Raises
+    ------
+    HoldMetricsError
+        For a table that is no state, or a state of another instant than `at`.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import finish, partial
+    >>> state = partial([{"holder_id": "a", "token_id": "t", "start": 0}], at=9)
+    >>> finish(state).to_pylist()[0]["total_seconds"]
+    9.0
     """
 
 def from_transfers(data: Data, *, standard: Standard = ..., lots: Lots = ..., on_negative: OnNegative = ..., decimals: SupportsIndex = 0) -> Holds:
@@ -856,29 +906,67 @@ def from_transfers(data: Data, *, standard: Standard = ..., lots: Lots = ..., on
     [('0xa', '1600'), ('0xb', '400')]
     """
 
-def merge_states(states: Leaves, *, at: Instant) -> Scores:
+def merge(states: Leaves) -> Table:
     """
-    Adds up states that `Scores.to_state` made of parts of the holds.
-
-    With overlap "union" and "max" all holds of one holder must have been in one part.
+    Add up states that `partial` made of parts of the holds, to one state.
 
     Parameters
     ----------
     states
-        Tables with the Arrow PyCapsule interface, in any order.
-    at
-        The instant of the answer, the same as in every part.
+        Tables with the Arrow PyCapsule interface, in any order; what `merge` gave too.
 
     Returns
     -------
-    Scores
-        In order of holder, then token id: the same bits for any parts.
+    Table
+        A state, in order of holder, then token id: the same bits for any parts.
+
+    Raises
+    ------
+    HoldMetricsError
+        For a table that is no state, and for states of different instants.
 
     Examples
     --------
-    >>> from poh_holdmetrics import merge_states, score
+    >>> from poh_holdmetrics import finish, merge, partial
+    >>> day = [{"holder_id": "a", "token_id": "t", "start": 0, "end": 2}]
+    >>> so_far = partial(day, at=9)
+    >>> for _ in range(2):
+    ...     so_far = merge([so_far, partial(day, at=9)])
+    >>> finish(so_far)[0]["total_seconds"]
+    6.0
+    """
+
+def parse_instant(text: str, *, tz: str) -> "datetime | float":
+    """
+    An instant as the command takes it: RFC 3339 or epoch seconds; where it names no zone it is in `tz`.
+    """
+
+def partial(data: Source, *, at: Instant, by: By = ..., overlap: Overlap = ..., start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, tz: Zone | None = None, strict: bool = False, memory: int | None = None, progress: Progress | None = None) -> Table:
+    """
+    The exact sums of a part of the holds, as a state that `merge` adds to those of other parts: `score`
+    as an Arrow table that travels.
+
+    With overlap "union" and "max" all holds of one holder must be in one part.
+
+    Parameters
+    ----------
+    data
+        The part: anything that `score` takes.
+    at
+        The instant of the answer, the same for every part; a state keeps it.
+    by, overlap, start, end, boost, threads, scale, rounding, tz, strict, memory, progress
+        As for `score`, the same for every part.
+
+    Returns
+    -------
+    Table
+        A row for each holder (token, pair) of the part.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import finish, merge, partial
     >>> parts = [[{"holder_id": "a", "token_id": "t", "start": n, "end": n + 2}] for n in range(3)]
-    >>> merge_states([score(part, at=9).to_state() for part in parts], at=9)[0]["total_seconds"]
+    >>> finish(merge(partial(part, at=9) for part in parts))[0]["total_seconds"]
     6.0
     """
 
@@ -908,14 +996,64 @@ def recompute(events: Leaves, parameters: Json) -> Scores:
     The answer to the question `parameters`, anew from events as a bundle has them.
     """
 
-def score_files(paths: "list[object]", *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, memory: int | None = None, progress: "object" = None) -> Scores:
+def score(data: Source, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, tz: Zone | None = None, strict: bool = False, memory: int | None = None, progress: Progress | None = None) -> Scores:
     """
-    `score` of files, which are read in batches.
-    """
+    How much was held, by whom, for how long: the short form of `Holds(data).score(...)`.
 
-def score_stream(data: Data, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, memory: int | None = None) -> Scores:
-    """
-    `score` of an Arrow stream, batch by batch.
+    Files and Arrow streams may be larger than memory: they are read in batches, of which only
+    sums are kept where lots add up and rows are holders or tokens. Columns of Parquet that the
+    question does not ask for are not read, nor checked: the token with overlap "sum" unless rows
+    are tokens or pairs, and the weight with "union".
+
+    Parameters
+    ----------
+    data
+        An iterable of `HoldEvent` or of dicts, a dict of columns (lists or numpy arrays), or a
+        table or stream with the Arrow PyCapsule interface (pandas, polars, pyarrow, DuckDB), with
+        the keys or columns holder_id, token_id, start, end and weight; a `Holds`; or the path of a
+        file (CSV, JSON lines, Parquet), or a list or tuple of paths.
+    by
+        One row a "holder", a "token", or a pair of them ("both").
+    overlap
+        What holds of one holder and one token that overlap count: "sum" (lots add up), "union" (an
+        instant counts once, with weight 1) or "max" (once, with the heaviest weight).
+    at
+        The instant of the answer: all later time is cut off, and open holds accrue until it. None
+        reads the clock once; `Scores.at` says which instant that was.
+    start, end
+        Only time within [start, end) counts.
+    boost
+        A multiplier by the age of a hold.
+    threads
+        None for one a processor. The answer is the same for any number.
+    scale, rounding
+        As for `Holds`; a `Holds` has its own.
+    tz, strict
+        The zone of instants that name none, in the data (files too) and in at, start and end; and
+        whether they are refused where tz names none. As for `Holds`; a `Holds` has been read already.
+    memory
+        Bytes of a file's or stream's holds that are kept before they go to temporary files, where
+        holds have to meet: with "union" and "max", and for pairs. 20 to 56 bytes a hold; the whole
+        work needs about twice as much. None is 1 GiB.
+    progress
+        Called with the number of bytes of files read so far, every so often.
+
+    Raises
+    ------
+    HoldMetricsError
+        With the row and the field that is not valid.
+
+    Examples
+    --------
+    >>> from poh_holdmetrics import score
+    >>> rows = [
+    ...     {"holder_id": "alice", "token_id": "t", "start": 0, "end": 10},
+    ...     {"holder_id": "alice", "token_id": "t", "start": 5, "end": 15},
+    ... ]
+    >>> score(rows, at=100)[0]["total_seconds"]
+    20.0
+    >>> score(rows, at=100, overlap="union")[0]["total_seconds"]
+    15.0
     """
 
 def __getattr__(name: str) -> Incomplete: ...

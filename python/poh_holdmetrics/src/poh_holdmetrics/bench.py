@@ -6,6 +6,7 @@ tells how long a question will take here.
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from typing import TYPE_CHECKING
@@ -53,7 +54,8 @@ def measure(events: int, holders: int, threads: int | None) -> Iterator[tuple[st
     holds = Holds(rows)
     yield "take in columns of Python values", "event", (time.perf_counter() - began) * 1e9 / events
     for overlap in OVERLAPS:
-        spent = _best(lambda overlap=overlap: holds.score(at=AT, overlap=overlap, threads=threads))
+        ask = functools.partial(holds.score, at=AT, overlap=overlap, threads=threads)
+        spent = _best(ask)
         yield f"score with overlap {overlap!r}", "event", spent / events
     state = partial(holds, at=AT)
     spent = _best(lambda: merge([state, state]))

@@ -469,7 +469,7 @@ def _read(
         return Holds.read(
             *files,
             scale=scale,
-            rounding=None if rounding is None else rounding.value,
+            rounding=None if rounding is None else "half-even",
             tz=data_tz,
             strict=strict,
             progress=on_bytes,
