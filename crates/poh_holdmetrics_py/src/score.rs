@@ -287,7 +287,9 @@ impl<'py> Reading<'py> {
             Asked::Files(paths) => {
                 let mut fold = self.fold(py, query)?;
                 let scores = watched(py, self.progress.as_ref(), |stop| {
-                    each_file(&paths, |path| fold.read_file(path, stop))?;
+                    paths
+                        .iter()
+                        .try_for_each(|path| fold.read_file(path, stop))?;
                     fold.finish(stop)
                 })?;
                 Ok(Scores::new(scores))
@@ -326,7 +328,9 @@ impl<'py> Reading<'py> {
                 let fold = EpochFold::new(query, boundaries, scale, rounding)?;
                 let mut fold = fold.with_memory(memory);
                 fold.read_naive(naive.clone());
-                each_file(paths, |path| fold.read_file(path, stop))?;
+                paths
+                    .iter()
+                    .try_for_each(|path| fold.read_file(path, stop))?;
                 fold.finish(stop)
             })
         })?;
@@ -345,11 +349,4 @@ impl<'py> Reading<'py> {
         fold.read_naive(self.naive.clone());
         Ok(fold)
     }
-}
-
-fn each_file(
-    paths: &[PathBuf],
-    mut read: impl FnMut(&PathBuf) -> Result<(), HoldError>,
-) -> Result<(), HoldError> {
-    paths.iter().try_for_each(|path| read(path))
 }

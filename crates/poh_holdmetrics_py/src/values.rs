@@ -30,8 +30,9 @@ pub(crate) struct Clock {
 impl Clock {
     /// `tz` is a zone's name or a `tzinfo`.
     pub(crate) fn new(tz: Option<&Bound<'_, PyAny>>, strict: bool) -> PyResult<Self> {
-        if let Some(name) = tz.filter(|tz| tz.is_instance_of::<PyString>()) {
-            Naive::zone(&name.to_string()).map_err(|error| to_py(name.py(), error))?;
+        if let Some(name) = tz.and_then(|tz| tz.cast::<PyString>().ok()) {
+            // Not by Display, which asks Python for str() and would swallow a Ctrl-C.
+            Naive::zone(name.to_str()?).map_err(|error| to_py(name.py(), error))?;
         }
         Ok(Clock {
             tz: tz.map(|tz| tz.clone().unbind()),
@@ -220,7 +221,7 @@ pub(crate) fn number(value: &Bound<'_, PyAny>, name: &str) -> Result<Weight, Ref
 /// The name of a zone that has one, or is one.
 pub(crate) fn zone_name(tz: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     if let Ok(name) = tz.cast::<PyString>() {
-        return Ok(Some(name.to_string()));
+        return name.to_str().map(|name| Some(name.to_owned()));
     }
     if tz.eq(PyTzInfo::utc(tz.py())?)? {
         return Ok(Some("UTC".to_owned()));
