@@ -10,16 +10,18 @@ use arrow_array::types::{
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
-    Array, ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, Float64Array, GenericStringArray, OffsetSizeTrait, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow_buffer::{ArrowNativeType, Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field as ArrowField, Schema, TimeUnit as ArrowUnit};
 use ruint::aliases::U256;
 
+use crate::block::largest;
 use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::holds::{Chunk, Holds, Weights};
-use crate::ids::Ids;
+use crate::ids::{IdRows, Ids, head_at};
 use crate::runs::Run;
 use crate::scores::Scores;
 use crate::threads::{in_threads, in_threads_with, threads_for};
@@ -46,16 +48,14 @@ impl Holds {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let column = |field: Field| batch.column_by_name(&field.to_string());
+        let column = |field: Field| batch.column_by_name(field.name());
         let needed = |field: Field| column(field).ok_or_else(|| no_column(field, &batch.schema()));
         let at = |field: Field| move |(row, fault)| HoldError::row(first_row + row, field, fault);
-        let [known_holders, known_tokens] = &mut self.dictionaries;
-        let holders = Arc::make_mut(&mut self.holders);
-        let holder = id_codes(needed(Field::HolderId)?, holders, known_holders)
-            .map_err(at(Field::HolderId))?;
+        let (ids, known) = self.ids_of(Field::HolderId);
+        let holder = id_codes(needed(Field::HolderId)?, ids, known).map_err(at(Field::HolderId))?;
         let token = if self.columns.token {
-            let tokens = Arc::make_mut(&mut self.tokens);
-            id_codes(needed(Field::TokenId)?, tokens, known_tokens).map_err(at(Field::TokenId))?
+            let (ids, known) = self.ids_of(Field::TokenId);
+            id_codes(needed(Field::TokenId)?, ids, known).map_err(at(Field::TokenId))?
         } else {
             if let Some(array) = column(Field::TokenId) {
                 check_ids(array).map_err(at(Field::TokenId))?;
@@ -412,11 +412,24 @@ impl<'a> Text<'a> {
     /// The codes of the rows from `first` on.
     fn codes(&self, first: usize, codes: &mut [u32], ids: &mut Ids) -> Result<(), (usize, Fault)> {
         let all_have_one = match self {
-            Text::Short(array) => ids.intern_all(|row| array.value(first + row), codes),
-            Text::Large(array) => ids.intern_all(|row| array.value(first + row), codes),
-            Text::View(array) => ids.intern_all(|row| array.value(first + row), codes),
+            Text::Short(array) => ids.intern_all(Strings::new(array, first), codes),
+            Text::Large(array) => ids.intern_all(Strings::new(array, first), codes),
+            Text::View(array) => ids.intern_all(Views { array, first }, codes),
         };
         all_have_one.map_err(|row| (first + row, Fault::EmptyId))
+    }
+
+    /// The bytes of all rows, where it costs nothing to know them.
+    fn bytes(&self) -> usize {
+        fn of<O: OffsetSizeTrait>(ends: &[O]) -> usize {
+            let ends = ends.first().zip(ends.last());
+            ends.map_or(0, |(first, last)| last.as_usize() - first.as_usize())
+        }
+        match self {
+            Text::Short(array) => of(array.value_offsets()),
+            Text::Large(array) => of(array.value_offsets()),
+            Text::View(_) => 0,
+        }
     }
 
     fn get(&self, row: usize) -> &'a str {
@@ -428,19 +441,72 @@ impl<'a> Text<'a> {
     }
 }
 
+/// Rows of a column of strings, from one on.
+#[derive(Clone, Copy)]
+struct Strings<'a, O: OffsetSizeTrait> {
+    array: &'a GenericStringArray<O>,
+    first: usize,
+    offsets: &'a [O],
+    text: &'a [u8],
+}
+
+impl<'a, O: OffsetSizeTrait> Strings<'a, O> {
+    fn new(array: &'a GenericStringArray<O>, first: usize) -> Self {
+        Strings {
+            array,
+            first,
+            offsets: &array.value_offsets()[first..],
+            text: array.value_data(),
+        }
+    }
+}
+
+impl<'a, O: OffsetSizeTrait> IdRows<'a> for Strings<'a, O> {
+    #[inline]
+    fn id(self, row: usize) -> &'a str {
+        self.array.value(self.first + row)
+    }
+
+    #[inline]
+    fn head(self, row: usize) -> (usize, u64) {
+        let (from, to) = (
+            self.offsets[row].as_usize(),
+            self.offsets[row + 1].as_usize(),
+        );
+        (to - from, head_at(self.text, from))
+    }
+}
+
+/// As [`Strings`], of views: short ones have their text in themselves, after their length.
+#[derive(Clone, Copy)]
+struct Views<'a> {
+    array: &'a arrow_array::StringViewArray,
+    first: usize,
+}
+
+impl<'a> IdRows<'a> for Views<'a> {
+    #[inline]
+    fn id(self, row: usize) -> &'a str {
+        self.array.value(self.first + row)
+    }
+
+    #[inline]
+    fn head(self, row: usize) -> (usize, u64) {
+        let view = self.array.views()[self.first + row];
+        (view as u32 as usize, (view >> u32::BITS) as u64)
+    }
+}
+
 fn id_codes(
     array: &ArrayRef,
-    ids: &mut Ids,
+    ids: &mut Arc<Ids>,
     known: &mut Option<Dictionary>,
 ) -> Result<Column<u32>, (usize, Fault)> {
     if let Some(row) = first_null(array) {
         return Err((row, Fault::Missing));
     }
-    match array.data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            text_codes(&Text::new(array), array.len(), ids).map(Into::into)
-        }
-        DataType::Dictionary(key, _) => match **key {
+    if let DataType::Dictionary(key, _) = array.data_type() {
+        return match **key {
             DataType::Int8 => dictionary_codes::<Int8Type>(array, ids, known),
             DataType::Int16 => dictionary_codes::<Int16Type>(array, ids, known),
             DataType::Int32 => dictionary_codes::<Int32Type>(array, ids, known),
@@ -449,7 +515,13 @@ fn id_codes(
             DataType::UInt16 => dictionary_codes::<UInt16Type>(array, ids, known),
             DataType::UInt32 => dictionary_codes::<UInt32Type>(array, ids, known),
             _ => dictionary_codes::<UInt64Type>(array, ids, known),
-        },
+        };
+    }
+    let ids = Arc::make_mut(ids);
+    match array.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            text_codes(&Text::new(array), array.len(), ids).map(Into::into)
+        }
         DataType::Int8 => Ok(integer_codes::<Int8Type>(array, ids)),
         DataType::Int16 => Ok(integer_codes::<Int16Type>(array, ids)),
         DataType::Int32 => Ok(integer_codes::<Int32Type>(array, ids)),
@@ -536,22 +608,32 @@ fn check_ids(array: &ArrayRef) -> Result<(), (usize, Fault)> {
         }
         DataType::Dictionary(..) if has_only_ids(array) => Ok(()),
         kind if kind.is_integer() => Ok(()),
-        _ => id_codes(array, &mut Ids::default(), &mut None).map(drop),
+        _ => id_codes(array, &mut Arc::default(), &mut None).map(drop),
     }
 }
 
 /// Whether every entry of a dictionary is an id, also those that no row uses.
 fn has_only_ids(array: &ArrayRef) -> bool {
     let values = array.as_any_dictionary().values();
-    let is_text = matches!(
-        values.data_type(),
+    is_text(values) && check_ids(values).is_ok()
+}
+
+fn is_text(array: &ArrayRef) -> bool {
+    matches!(
+        array.data_type(),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
-    );
-    is_text && check_ids(values).is_ok()
+    )
 }
 
 fn first_empty<O: PartialEq>(offsets: &[O]) -> Result<(), (usize, Fault)> {
-    match offsets.windows(2).position(|ends| ends[0] == ends[1]) {
+    // Without a way out of the loop a compiler makes vector code of it.
+    let ends = offsets.iter().skip(1);
+    let any = offsets
+        .iter()
+        .zip(ends)
+        .fold(false, |any, (from, to)| any | (from == to));
+    let first = || offsets.windows(2).position(|ends| ends[0] == ends[1]);
+    match any.then(first).flatten() {
         Some(row) => Err((row, Fault::EmptyId)),
         None => Ok(()),
     }
@@ -571,9 +653,18 @@ const NULL_ENTRY: u32 = u32::MAX;
 const EMPTY_ENTRY: u32 = u32::MAX - 1;
 
 impl Dictionary {
+    /// The dictionary of a column of ids that is one.
+    pub(crate) fn of(array: &ArrayRef, ids: &mut Arc<Ids>) -> Option<Self> {
+        let values = array.as_any_dictionary_opt()?.values();
+        is_text(values).then(|| Dictionary::new(values, Arc::make_mut(ids)))
+    }
+
     fn new(values: &ArrayRef, ids: &mut Ids) -> Self {
         let text = Text::new(values);
         let mut codes = vec![0; values.len()];
+        if ids.len() < values.len() / 2 {
+            ids.reserve(values.len() - ids.len(), text.bytes());
+        }
         if values.null_count() > 0 || text.codes(0, &mut codes, ids).is_err() {
             for (entry, code) in codes.iter_mut().enumerate() {
                 *code = match values.is_valid(entry).then(|| text.get(entry)) {
@@ -590,6 +681,12 @@ impl Dictionary {
         }
     }
 
+    /// Whether a column's ids are these.
+    pub(crate) fn is_of_column(&self, array: &ArrayRef) -> bool {
+        let dictionary = array.as_any_dictionary_opt();
+        dictionary.is_some_and(|dictionary| self.is_of(dictionary.values()))
+    }
+
     /// Whether these are the same values in the same memory, which is held here.
     fn is_of(&self, values: &ArrayRef) -> bool {
         Arc::ptr_eq(&self.values, values) || self.values.to_data().ptr_eq(&values.to_data())
@@ -598,27 +695,23 @@ impl Dictionary {
 
 fn dictionary_codes<K: ArrowDictionaryKeyType>(
     array: &ArrayRef,
-    ids: &mut Ids,
+    ids: &mut Arc<Ids>,
     known: &mut Option<Dictionary>,
 ) -> Result<Column<u32>, (usize, Fault)> {
     let dictionary = array.as_dictionary::<K>();
     let values = dictionary.values();
-    if !matches!(
-        values.data_type(),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
-    ) {
+    if !is_text(values) {
         return Err((0, wrong_type(array.data_type(), "a dictionary of text")));
     }
     let last = known.take().filter(|known| known.is_of(values));
     let Dictionary {
         codes, in_order, ..
-    } = &*known.insert(last.unwrap_or_else(|| Dictionary::new(values, ids)));
+    } = &*known.insert(last.unwrap_or_else(|| Dictionary::new(values, Arc::make_mut(ids))));
     let keys = dictionary.keys().values();
     if *in_order && size_of::<K::Native>() == size_of::<u32>() {
         // Keys are the codes. One below 0 is beyond any dictionary as an unsigned number.
         let keys = ScalarBuffer::<u32>::new(keys.inner().clone(), 0, keys.len());
-        let largest = keys.iter().fold(0, |largest, &key| key.max(largest));
-        if (largest as usize) < codes.len() {
+        if (largest(&keys) as usize) < codes.len() {
             return Ok(keys.into());
         }
     }
@@ -801,7 +894,8 @@ fn texts<T>(
     write: impl Fn(T, &mut String),
 ) -> Result<ArrayRef, HoldError> {
     let mut text = String::new();
-    let mut ends = vec![0i32];
+    let mut ends = Vec::with_capacity(values.size_hint().0 + 1);
+    ends.push(0i32);
     for value in values {
         write(value, &mut text);
         ends.push(i32::try_from(text.len()).map_err(|_| {

@@ -170,67 +170,86 @@ impl Total {
 
 /// The usual case of [`decimal`], in one piece; `None` writes nothing.
 fn write_narrow_decimal(value: u128, digits: u32, text: &mut String) -> Option<()> {
+    const NINETEEN: u128 = 10u128.pow(19);
     let power = 10u64.checked_pow(digits)?;
     // Division of 128 bits is slow, and most totals do not need it.
     let (whole, fraction) = match u64::try_from(value) {
-        Ok(value) => {
-            write_digits(value / power, 1, text);
-            write_fraction(value % power, digits, text);
-            return Some(());
-        }
+        Ok(value) => (u128::from(value / power), value % power),
         Err(_) => {
             let whole = value / u128::from(power);
-            (
-                whole,
-                u64::try_from(value - whole * u128::from(power)).ok()?,
-            )
+            let fraction = value - whole * u128::from(power);
+            (whole, u64::try_from(fraction).ok()?)
         }
     };
-    const NINETEEN: u128 = 10u128.pow(19);
+    let mut written = Written::default();
+    written.fraction(fraction, digits as usize);
     match u64::try_from(whole) {
-        Ok(whole) => write_digits(whole, 1, text),
+        Ok(whole) => written.number(whole, 1),
         Err(_) => {
             let high = u64::try_from(whole / NINETEEN).ok()?;
-            write_digits(high, 1, text);
-            write_digits((whole % NINETEEN) as u64, 19, text);
+            written.number((whole % NINETEEN) as u64, 19);
+            written.number(high, 1);
         }
     }
-    write_fraction(fraction, digits, text);
+    text.push_str(written.text());
     Some(())
 }
 
-fn write_fraction(mut fraction: u64, digits: u32, text: &mut String) {
-    if fraction == 0 {
-        return;
-    }
-    let mut width = digits as usize;
-    while fraction.is_multiple_of(10) {
-        fraction /= 10;
-        width -= 1;
-    }
-    text.push('.');
-    write_digits(fraction, width, text);
+/// Digits that are written from the last one to the first.
+struct Written {
+    bytes: [u8; Written::LONGEST],
+    first: usize,
 }
 
-/// At least `width` digits, with zeros in front; four at a time would be faster, two are enough.
-fn write_digits(mut value: u64, width: usize, text: &mut String) {
-    const LONGEST: usize = 20;
-    let mut digits = [b'0'; LONGEST];
-    let mut at = LONGEST;
-    while value >= 10 {
-        let pair = value % 100;
-        value /= 100;
-        at -= 2;
-        digits[at] = b'0' + (pair / 10) as u8;
-        digits[at + 1] = b'0' + (pair % 10) as u8;
+impl Default for Written {
+    fn default() -> Self {
+        Written {
+            bytes: [b'0'; Written::LONGEST],
+            first: Written::LONGEST,
+        }
     }
-    if value > 0 {
-        at -= 1;
-        digits[at] = b'0' + value as u8;
+}
+
+impl Written {
+    /// 39 digits of 128 bits, up to 19 zeros before them, and the point.
+    const LONGEST: usize = 64;
+
+    /// At least `width` digits, with zeros in front, and none for a 0 of no width.
+    fn number(&mut self, mut value: u64, width: usize) {
+        let last = self.first;
+        while value >= 10 {
+            let pair = value % 100;
+            value /= 100;
+            self.first -= 2;
+            self.bytes[self.first] = b'0' + (pair / 10) as u8;
+            self.bytes[self.first + 1] = b'0' + (pair % 10) as u8;
+        }
+        if value > 0 {
+            self.first -= 1;
+            self.bytes[self.first] = b'0' + value as u8;
+        }
+        // What is in front are zeros already.
+        self.first = self.first.min(last - width);
     }
-    let from = at.min(LONGEST - width.min(LONGEST));
-    // They are digits, so this can't fail.
-    text.push_str(std::str::from_utf8(&digits[from..]).unwrap_or_default());
+
+    /// The point and up to `width` digits after it, without trailing zeros; nothing for 0.
+    fn fraction(&mut self, mut value: u64, mut width: usize) {
+        if value == 0 {
+            return;
+        }
+        while value.is_multiple_of(10) {
+            value /= 10;
+            width -= 1;
+        }
+        self.number(value, width);
+        self.first -= 1;
+        self.bytes[self.first] = b'.';
+    }
+
+    fn text(&self) -> &str {
+        // They are digits, so this can't fail.
+        std::str::from_utf8(&self.bytes[self.first..]).unwrap_or_default()
+    }
 }
 
 /// Puts the decimal point into a run of digits and drops trailing zeros after it.
@@ -273,22 +292,44 @@ pub(crate) fn ratio_to_f64(numerator: U512, denominator: U512) -> f64 {
     sticky as f64 * (extra as f64 - shift as f64).exp2()
 }
 
-/// `value / 10^digits`, correctly rounded, where one 128-bit division is enough.
+/// `value / 10^digits`, correctly rounded, where one division is enough.
 fn nearest_float(value: u128, digits: u32) -> Option<f64> {
-    if digits > 18 {
-        return None; // the quotient below could have fewer than 55 bits
-    }
+    /// 10^digits, exactly.
+    const POWERS: [f64; 19] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+        1e17, 1e18,
+    ];
+    let power = POWERS.get(digits as usize)?; // the quotient below could have fewer than 55 bits
     if value < 1 << 53 {
         // Both sides are exact floats, so the division rounds once.
-        return Some(value as f64 / 10f64.powi(digits as i32));
+        return Some(value as u64 as f64 / power);
     }
-    let divisor = 10u128.pow(digits); // < 2^60
+    if digits == 0 {
+        return Some(value as f64);
+    }
+    let divisor = 10u64.pow(digits); // < 2^60
+    let bits = |number: u64| u64::BITS - number.leading_zeros();
+    if let Ok(value) = u64::try_from(value) {
+        // Shifted so far that the quotient has 62 or 63 bits: it is a number of the processor.
+        let shift = 62 + bits(divisor) - bits(value);
+        let shifted = u128::from(value) << shift; // of 62 + 60 bits at most
+        let quotient = (shifted / u128::from(divisor)) as u64;
+        let is_exact = u128::from(quotient) * u128::from(divisor) == shifted;
+        // A sticky lowest bit stands for the rest, so that the conversion rounds as if it saw it.
+        let sticky = (quotient | u64::from(!is_exact)).cast_signed();
+        return Some(sticky as f64 * two_to_minus(shift));
+    }
     let shift = value.leading_zeros();
     let shifted = value << shift; // >= 2^127, so the quotient has at least 67 bits
-    let quotient = shifted / divisor;
-    // A sticky lowest bit stands for the rest, so that the conversion rounds as if it saw it.
-    let sticky = quotient | u128::from(quotient * divisor != shifted);
-    Some(sticky as f64 * (-f64::from(shift)).exp2())
+    let quotient = shifted / u128::from(divisor);
+    let sticky = quotient | u128::from(quotient * u128::from(divisor) != shifted);
+    Some(sticky as f64 * two_to_minus(shift))
+}
+
+/// `2^-power`, for powers up to 1022.
+fn two_to_minus(power: u32) -> f64 {
+    const ONE: u64 = 1023; // the exponent of 1.0
+    f64::from_bits((ONE - u64::from(power)) << 52)
 }
 
 #[cfg(test)]

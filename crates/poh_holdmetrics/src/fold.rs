@@ -10,12 +10,12 @@ use std::{iter, mem, thread};
 
 use arrow_array::RecordBatch;
 
-use crate::arrow::no_column;
+use crate::arrow::{Dictionary, no_column};
 use crate::error::{Field, HoldError};
 use crate::files::{Format, open};
 use crate::groups::share;
 use crate::holds::{Columns, Holds};
-use crate::ids::Ids;
+use crate::ids::{Ids, IdsFrom};
 use crate::parquet_file::ParquetFile;
 use crate::query::{By, Counted, Overlap, Query, Stop};
 use crate::score::{Answer, Halt, Run, merged};
@@ -173,6 +173,8 @@ impl Fold {
         let threads = threads_for(self.folded.query.threads, rows);
         let shares = (0..threads).map(|part| share(rows, part, threads));
         let shares = shares.map(|share| (share.start as u64, share)).collect();
+        self.have_others(threads)?;
+        self.share_dictionaries(&batches[0]);
         self.round(shares, rows as u64, stop, |fold, share: Range<usize>| {
             let mut first = 0;
             for batch in &batches {
@@ -202,6 +204,54 @@ impl Fold {
         result.map_err(|error| error.after(self.folded.rows))
     }
 
+    /// Makes folds for other threads, where there are not as many yet.
+    fn have_others(&mut self, threads: usize) -> Result<(), HoldError> {
+        while self.others.len() + 1 < threads {
+            let query = self.folded.query.clone();
+            let mut other = Fold::new(query, self.holds.scale, self.holds.rounding)?;
+            other.holds.read_naive(self.holds.naive.clone());
+            other.rounds = vec![0; self.rounds.len()];
+            self.others.push(other);
+        }
+        Ok(())
+    }
+
+    /// Takes the ids of a batch's dictionaries in once for all threads, which then have the same.
+    fn share_dictionaries(&mut self, batch: &RecordBatch) {
+        for field in [Field::HolderId, Field::TokenId] {
+            if field == Field::TokenId && !self.holds.columns.token {
+                continue;
+            }
+            let (ids, known) = self.holds.ids_of(field);
+            let Some(array) = batch.column_by_name(field.name()) else {
+                continue; // which is a fault that the first thread finds
+            };
+            if known
+                .as_ref()
+                .is_some_and(|known| known.is_of_column(array))
+            {
+                continue;
+            }
+            // Who has the same ids lets go of them, so that they need not be copied to be changed.
+            for other in &mut self.others {
+                let (theirs, _) = other.holds.ids_of(field);
+                if Arc::ptr_eq(theirs, ids) {
+                    *theirs = Arc::default();
+                }
+            }
+            if let Some(dictionary) = Dictionary::of(array, ids) {
+                *known = Some(dictionary);
+            }
+            for other in &mut self.others {
+                let (theirs, their_dictionary) = other.holds.ids_of(field);
+                if theirs.is_empty() {
+                    *theirs = Arc::clone(ids);
+                    their_dictionary.clone_from(known);
+                }
+            }
+        }
+    }
+
     /// Threads do each a share of the next `rows`, which begins after so many of them; this thread
     /// does the first.
     fn round<S: Send>(
@@ -213,13 +263,7 @@ impl Fold {
     ) -> Result<(), HoldError> {
         self.fold_rows(stop)?;
         let before = self.folded.rows;
-        while self.others.len() + 1 < shares.len() {
-            let query = self.folded.query.clone();
-            let mut other = Fold::new(query, self.holds.scale, self.holds.rounding)?;
-            other.holds.read_naive(self.holds.naive.clone());
-            other.rounds = vec![0; self.rounds.len()];
-            self.others.push(other);
-        }
+        self.have_others(shares.len())?;
         let mut others = mem::take(&mut self.others);
         let folds = iter::once(&mut *self).chain(&mut others);
         let mut parts: Vec<(&mut Fold, Option<S>)> = folds
@@ -263,6 +307,13 @@ impl Fold {
         }
         let most = |digits: u8, fold: &Fold| digits.max(fold.folded.digits);
         let digits = others.iter().fold(self.folded.digits, most);
+        let is_same = |other: &Fold| Arc::ptr_eq(other.ids(), self.ids());
+        if others.iter().all(is_same) {
+            let all = Arc::clone(self.ids());
+            let places = vec![None; 1 + others.len()];
+            self.folded.tallies = vec![self.sum(&mut others, digits, &all, &places)?];
+            return Ok(());
+        }
         let mut all = Ids::default();
         let mut places: Vec<Vec<u32>> = vec![Vec::new(); 1 + others.len()];
         if rounds.len() == 1 {
@@ -276,24 +327,18 @@ impl Fold {
                 .chain(others.iter().map(|other| &other.rounds));
             let folds = iter::once(&*self).chain(&others);
             for ((fold, known), places) in folds.zip(known).zip(&mut places) {
-                let (from, to) = (places.len(), known[round]);
-                places.resize(to.max(from), 0);
-                let ids = fold.ids();
-                let new = &mut places[from..];
+                let (first, to) = (places.len(), known[round]);
+                places.resize(to.max(first), 0);
+                let new = IdsFrom {
+                    ids: fold.ids(),
+                    first,
+                };
                 // No id is empty, or it would not be one.
-                let _ = all.intern_all(|place| ids.get((from + place) as u32), new);
+                let _ = all.intern_all(new, &mut places[first..]);
             }
         }
-        let mut sum = Tally::new(all.len());
-        for (fold, places) in iter::once(&mut *self).chain(&mut others).zip(&places) {
-            fold.folded.use_digits(digits, &fold.holds)?;
-            for tally in mem::take(&mut fold.folded.tallies) {
-                let added = sum.merge(&tally, |slot| places[slot] as usize);
-                added.map_err(|TooLarge(slot)| {
-                    Halt::TooLarge(slot).named(fold.folded.query.by, &all, &all)
-                })?;
-            }
-        }
+        let places: Vec<Option<Vec<u32>>> = places.into_iter().map(Some).collect();
+        let sum = self.sum(&mut others, digits, &all, &places)?;
         match self.folded.query.by {
             By::Token => self.holds.tokens = Arc::new(all),
             By::Holder | By::Both => self.holds.holders = Arc::new(all),
@@ -301,6 +346,35 @@ impl Fold {
         self.holds.dictionaries = [None, None]; // they have the codes of before
         self.folded.tallies = vec![sum];
         Ok(())
+    }
+
+    /// The sums of all threads in one, in weights of `digits`, by the codes of `all`; `places` says
+    /// for each thread what code its own codes are there, or that they are the same.
+    fn sum(
+        &mut self,
+        others: &mut [Fold],
+        digits: u8,
+        all: &Ids,
+        places: &[Option<Vec<u32>>],
+    ) -> Result<Tally, HoldError> {
+        let mut sum = Tally::default();
+        let by = self.folded.query.by;
+        for (fold, places) in iter::once(self).chain(others).zip(places) {
+            fold.folded.use_digits(digits, &fold.holds)?;
+            for tally in mem::take(&mut fold.folded.tallies) {
+                if places.is_none() && sum.slots() == 0 {
+                    sum = tally;
+                    continue;
+                }
+                sum.grow(all.len());
+                let added = match places {
+                    Some(places) => sum.merge(&tally, |slot| places[slot] as usize),
+                    None => sum.merge(&tally, |slot| slot),
+                };
+                added.map_err(|TooLarge(slot)| Halt::TooLarge(slot).named(by, all, all))?;
+            }
+        }
+        Ok(sum)
     }
 
     /// Adds the holds of a file, as [`Holds::read_file`] does.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ruint::aliases::U256;
 
 use crate::arrow::Dictionary;
+use crate::block::wrong_times;
 use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::event::{HoldEvent, check_times};
@@ -122,15 +123,10 @@ impl Chunk {
         if self.checked {
             return Ok(());
         }
-        const HALF: i64 = 1 << 62;
         let (starts, ends) = (&self.start[rows.clone()], &self.end[rows.clone()]);
         let mut wrong = 0i64;
         for (&start, &end) in starts.iter().zip(ends) {
-            let from_open = end ^ OPEN;
-            let not_open = from_open | from_open.wrapping_neg(); // sign bit: there is an end
-            wrong |= start.wrapping_add(HALF);
-            wrong |= (end.wrapping_add(HALF) | end.wrapping_sub(start)) & not_open;
-            wrong |= if self.closed { !not_open } else { 0 };
+            wrong |= wrong_times(start, end, self.closed);
         }
         if let Weights::Narrow(column) = &self.weights {
             wrong |= column[rows.clone()]
@@ -249,6 +245,15 @@ impl Holds {
     pub fn with_rounding(mut self, rounding: Rounding) -> Self {
         self.rounding = rounding;
         self
+    }
+
+    /// The ids of holders or of tokens, and their last dictionary.
+    pub(crate) fn ids_of(&mut self, field: Field) -> (&mut Arc<Ids>, &mut Option<Dictionary>) {
+        let [holders, tokens] = &mut self.dictionaries;
+        match field {
+            Field::TokenId => (&mut self.tokens, tokens),
+            _ => (&mut self.holders, holders),
+        }
     }
 
     /// How instants that name no time zone are read in what is added from now on as text or Arrow.

@@ -22,13 +22,41 @@ pub struct Ids {
     /// What [`key_of`] says of each code's id.
     keys: Vec<u64>,
     /// Codes by the hash of their key, from 1 on; 0 is a free place. None, or a power of two of
-    /// them, at most half of them in use.
+    /// them, at most one in [`PLACES`] in use.
     places: Vec<u32>,
     hasher: RandomState,
 }
 
+/// Places for each id, at least. Most ids are then at home, the first place that is looked at.
+const PLACES: usize = 2;
+
 /// No id has this code: there is no memory for so many.
 const UNKNOWN: u32 = u32::MAX;
+
+/// Ids of rows.
+pub(crate) trait IdRows<'a>: Copy {
+    /// The id of a row.
+    fn id(self, row: usize) -> &'a str;
+
+    /// The length of a row's id, and its first 8 bytes in order, least first; what follows an id
+    /// of less than 8 may be anything.
+    fn head(self, row: usize) -> (usize, u64);
+}
+
+/// The first 8 bytes from an index on, with zeros for those that are not there.
+#[inline]
+pub(crate) fn head_at(text: &[u8], from: usize) -> u64 {
+    match text.get(from..).and_then(<[u8]>::first_chunk) {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => near_the_end(text, from),
+    }
+}
+
+#[cold]
+fn near_the_end(text: &[u8], from: usize) -> u64 {
+    let bytes = text.get(from..).unwrap_or_default().iter().rev();
+    bytes.fold(0, |head, &byte| head << 8 | u64::from(byte))
+}
 
 impl Ids {
     /// The number of different ids.
@@ -46,9 +74,16 @@ impl Ids {
     /// # Panics
     /// When no id has that code, as an index beyond a slice does.
     pub fn get(&self, code: u32) -> &str {
-        let code = code as usize;
-        let from = if code == 0 { 0 } else { self.ends[code - 1] };
-        &self.text[from..self.ends[code]]
+        &self.text[self.start_of(code)..self.ends[code as usize]]
+    }
+
+    /// Where the text of a code begins.
+    #[inline]
+    fn start_of(&self, code: u32) -> usize {
+        match code {
+            0 => 0,
+            code => self.ends[code as usize - 1],
+        }
     }
 
     /// The code of an id that is in the set.
@@ -57,37 +92,53 @@ impl Ids {
             return None;
         }
         let key = key_of(id.as_bytes(), &self.hasher);
-        self.find(id, key, self.home(key)).ok()
+        self.find(id, key, self.hash(key)).ok()
     }
 
     /// The code of an id, new or known.
     #[inline]
     pub fn intern(&mut self, id: &str) -> u32 {
         let key = key_of(id.as_bytes(), &self.hasher);
-        self.intern_key(id, key)
+        self.intern_key(id, key, self.hash(key))
+    }
+
+    /// Makes room for so many more ids, with so many bytes of text.
+    pub(crate) fn reserve(&mut self, ids: usize, bytes: usize) {
+        self.text.reserve(bytes);
+        self.ends.reserve(ids);
+        self.keys.reserve(ids);
+        let places = (self.ends.len() + ids) * PLACES;
+        if places > self.places.len() {
+            self.spread(places);
+        }
     }
 
     /// The codes of many ids, new or known; the place of the first one that is empty is an error.
     pub(crate) fn intern_all<'a>(
         &mut self,
-        id: impl Fn(usize) -> &'a str,
+        rows: impl IdRows<'a>,
         codes: &mut [u32],
     ) -> Result<(), usize> {
         /// Few enough for the first cache.
         const AT_ONCE: usize = 128;
         /// Places from home on where an id is looked for together with others.
         const NEAR: usize = 4;
-        let (mut keys, mut homes) = ([0u64; AT_ONCE], [0usize; AT_ONCE]);
+        let (mut keys, mut hashes) = ([0u64; AT_ONCE], [0usize; AT_ONCE]);
         let mut away = [0u8; AT_ONCE];
         for (part, codes) in codes.chunks_mut(AT_ONCE).enumerate() {
             let first = part * AT_ONCE;
             let keys = &mut keys[..codes.len()];
-            let homes = &mut homes[..codes.len()];
+            let hashes = &mut hashes[..codes.len()];
             let (mut any_long, mut any_empty) = (false, false);
-            for (place, (key, home)) in keys.iter_mut().zip(&mut *homes).enumerate() {
-                *key = key_of(id(first + place).as_bytes(), &self.hasher);
-                *home = self.home(*key);
-                self.places.get(*home).map(prefetch);
+            for (place, (key, hash)) in keys.iter_mut().zip(&mut *hashes).enumerate() {
+                let (len, head) = rows.head(first + place);
+                *key = if len > SHORT {
+                    key_of_long(rows.id(first + place).as_bytes(), &self.hasher)
+                } else {
+                    key_of_short(len, head)
+                };
+                *hash = self.hash(*key);
+                prefetch(&self.places, self.place(*hash));
                 any_long |= is_long(*key);
                 any_empty |= *key == EMPTY;
             }
@@ -97,18 +148,20 @@ impl Ids {
             }
             // One kind of look after the other, so that none waits for another row's. Most ids are
             // known and at home; those that are not are counted without a branch.
-            for (code, &home) in codes.iter_mut().zip(&*homes) {
-                *code = self.code_at(home);
-                self.keys.get(*code as usize).map(prefetch);
+            for (code, &hash) in codes.iter_mut().zip(&*hashes) {
+                *code = self.code_at(hash);
+                prefetch(&self.keys, *code as usize);
             }
             let mut count = 0;
             for (row, (code, key)) in codes.iter().zip(&*keys).enumerate() {
                 away[count] = row as u8;
                 count += usize::from(self.keys.get(*code as usize) != Some(key));
             }
-            for step in 1..NEAR {
+            // Where so many are away, they are new and nowhere near.
+            let near = if count > codes.len() / 2 { 1 } else { NEAR };
+            for step in 1..near {
                 for &row in &away[..count] {
-                    codes[usize::from(row)] = self.code_at(homes[usize::from(row)] + step);
+                    codes[usize::from(row)] = self.code_at(hashes[usize::from(row)] + step);
                 }
                 let looked = count;
                 count = 0;
@@ -121,18 +174,40 @@ impl Ids {
             }
             for &row in &away[..count] {
                 let row = usize::from(row);
-                codes[row] = self.intern_key(id(first + row), keys[row]);
+                codes[row] = self.intern_key(rows.id(first + row), keys[row], hashes[row]);
             }
             if any_long {
-                for (row, (code, &key)) in codes.iter_mut().zip(&*keys).enumerate() {
-                    let id = id(first + row);
-                    if is_long(key) && self.get(*code) != id {
-                        *code = self.intern_key(id, key);
-                    }
-                }
+                self.compare(rows, first, codes, keys, hashes);
             }
         }
         Ok(())
+    }
+
+    /// Compares the texts of long ids, whose keys are the same for others once in a great while.
+    fn compare<'a>(
+        &mut self,
+        rows: impl IdRows<'a>,
+        first: usize,
+        codes: &mut [u32],
+        keys: &[u64],
+        hashes: &[usize],
+    ) {
+        for &code in &*codes {
+            prefetch(&self.ends, code as usize);
+        }
+        for &code in &*codes {
+            prefetch(self.text.as_bytes(), self.start_of(code));
+        }
+        for (row, (code, (&key, &hash))) in
+            codes.iter_mut().zip(keys.iter().zip(hashes)).enumerate()
+        {
+            if is_long(key) {
+                let id = rows.id(first + row);
+                if self.get(*code) != id {
+                    *code = self.intern_key(id, key, hash);
+                }
+            }
+        }
     }
 
     /// All ids in the order of their codes.
@@ -140,28 +215,32 @@ impl Ids {
         (0..self.len() as u32).map(|code| self.get(code))
     }
 
-    /// Where to look for a key first.
+    /// Says where to look for a key first.
     #[inline]
-    fn home(&self, key: u64) -> usize {
+    fn hash(&self, key: u64) -> usize {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(key);
         // The upper half is the better mixed one; 2^32 places are more than codes.
-        (hasher.finish() >> 32) as usize & self.places.len().wrapping_sub(1)
+        (hasher.finish() >> 32) as usize
+    }
+
+    #[inline]
+    fn place(&self, hash: usize) -> usize {
+        hash & self.places.len().wrapping_sub(1)
     }
 
     /// The code at a place, or [`UNKNOWN`].
     #[inline]
-    fn code_at(&self, place: usize) -> u32 {
-        let place = place & self.places.len().wrapping_sub(1);
+    fn code_at(&self, hash: usize) -> u32 {
         self.places
-            .get(place)
+            .get(self.place(hash))
             .map_or(UNKNOWN, |at| at.wrapping_sub(1))
     }
 
     /// The code of an id, or the free place where it belongs; there are places.
     #[inline]
-    fn find(&self, id: &str, key: u64, home: usize) -> Result<u32, usize> {
-        let mut place = home;
+    fn find(&self, id: &str, key: u64, hash: usize) -> Result<u32, usize> {
+        let mut place = self.place(hash);
         loop {
             let Some(code) = self.places[place].checked_sub(1) else {
                 return Err(place);
@@ -169,22 +248,22 @@ impl Ids {
             if self.keys[code as usize] == key && (!is_long(key) || self.get(code) == id) {
                 return Ok(code);
             }
-            place = (place + 1) & (self.places.len() - 1);
+            place = self.place(place + 1);
         }
     }
 
     #[inline]
-    fn intern_key(&mut self, id: &str, key: u64) -> u32 {
-        if self.ends.len() * 2 >= self.places.len() {
-            self.spread();
+    fn intern_key(&mut self, id: &str, key: u64, hash: usize) -> u32 {
+        let places = (self.ends.len() + 1) * PLACES;
+        if places > self.places.len() {
+            self.spread(places);
         }
-        match self.find(id, key, self.home(key)) {
+        match self.find(id, key, hash) {
             Ok(code) => code,
             Err(free) => self.add(id, key, free),
         }
     }
 
-    #[cold]
     fn add(&mut self, id: &str, key: u64, free: usize) -> u32 {
         // Four thousand million different ids do not fit in memory before this wraps.
         let code = self.ends.len() as u32;
@@ -195,31 +274,56 @@ impl Ids {
         code
     }
 
-    /// Makes room for twice as many ids.
+    /// Makes so many places or more.
     #[cold]
-    fn spread(&mut self) {
-        const LEAST: usize = 64;
-        self.places = vec![0; (self.places.len() * 2).max(LEAST)];
+    fn spread(&mut self, places: usize) {
+        const LEAST: usize = 256;
+        self.places = vec![0; places.max(LEAST).next_power_of_two()];
         for code in 0..self.keys.len() {
-            let mut place = self.home(self.keys[code]);
+            let mut place = self.place(self.hash(self.keys[code]));
             while self.places[place] != 0 {
-                place = (place + 1) & (self.places.len() - 1);
+                place = self.place(place + 1);
             }
             self.places[place] = code as u32 + 1;
         }
     }
 }
 
+/// The ids of a set from one code on, as rows.
+#[derive(Clone, Copy)]
+pub(crate) struct IdsFrom<'a> {
+    pub(crate) ids: &'a Ids,
+    pub(crate) first: usize,
+}
+
+impl<'a> IdRows<'a> for IdsFrom<'a> {
+    #[inline]
+    fn id(self, row: usize) -> &'a str {
+        self.ids.get((self.first + row) as u32)
+    }
+
+    #[inline]
+    fn head(self, row: usize) -> (usize, u64) {
+        let code = self.first + row;
+        let from = self.ids.start_of(code as u32);
+        let len = self.ids.ends[code] - from;
+        (len, head_at(self.ids.text.as_bytes(), from))
+    }
+}
+
 /// The key of no id.
 const EMPTY: u64 = 0;
+
+/// The longest id that is its key.
+const SHORT: usize = 7;
 
 /// An id as one number: one of at most 7 bytes exactly, as its bytes, then zeros, then its length;
 /// a longer one as 56 bits of its hash and a mark, so that of such ids the text has to be compared.
 #[inline]
 fn key_of(id: &[u8], hasher: &RandomState) -> u64 {
     let len = id.len();
-    if len > 7 {
-        return hasher.hash_one(id) | LONG;
+    if len > SHORT {
+        return key_of_long(id, hasher);
     }
     // Two loads that may overlap bring all bytes, without a loop over them.
     let bytes = if let (Some(first), Some(last)) = (id.first_chunk(), id.last_chunk()) {
@@ -230,6 +334,18 @@ fn key_of(id: &[u8], hasher: &RandomState) -> u64 {
         byte(0) | byte(1) | byte(2)
     };
     bytes | (len as u64) << 56
+}
+
+/// As [`key_of`], from the first 8 bytes of memory where a short id is.
+#[inline]
+fn key_of_short(len: usize, head: u64) -> u64 {
+    let bytes = !(u64::MAX << (8 * len)); // of 7 bytes at most
+    head & bytes | (len as u64) << 56
+}
+
+#[inline]
+fn key_of_long(id: &[u8], hasher: &RandomState) -> u64 {
+    hasher.hash_one(id) | LONG
 }
 
 /// No short id has a length like this.
@@ -246,6 +362,36 @@ mod tests {
     use hashbrown::HashMap;
     use proptest::prelude::*;
 
+    #[derive(Clone, Copy)]
+    struct Texts<'a>(&'a [String]);
+
+    impl<'a> IdRows<'a> for Texts<'a> {
+        fn id(self, row: usize) -> &'a str {
+            &self.0[row]
+        }
+
+        /// With other bytes after those of the id, as in a column.
+        fn head(self, row: usize) -> (usize, u64) {
+            let id = &self.0[row];
+            (
+                id.len(),
+                head_at(format!("{id}{}", "b".repeat(row % 9)).as_bytes(), 0),
+            )
+        }
+    }
+
+    #[test]
+    fn a_table_grows_while_ids_are_added() {
+        let ids: Vec<String> = (0..3000).map(|n| format!("{}", n % 1500)).collect();
+        for room in [0, 10, 5000] {
+            let (mut table, mut codes) = (Ids::default(), vec![0; ids.len()]);
+            table.reserve(room, room);
+            assert_eq!(table.intern_all(Texts(&ids), &mut codes), Ok(()));
+            let expected: Vec<u32> = (0..3000).map(|n| n % 1500).collect();
+            assert_eq!((codes, table.len()), (expected, 1500));
+        }
+    }
+
     proptest! {
         #[test]
         fn codes_count_first_appearances(ids in prop::collection::vec("[ab\0é]{1,20}", 1..200)) {
@@ -260,7 +406,7 @@ mod tests {
             }
             for known in [Ids::default(), table.clone()] {
                 let (mut all, mut codes) = (known, vec![0; ids.len()]);
-                prop_assert_eq!(all.intern_all(|row| &ids[row], &mut codes), Ok(()));
+                prop_assert_eq!(all.intern_all(Texts(&ids), &mut codes), Ok(()));
                 let expected: Vec<u32> = ids.iter().map(|id| table.intern(id)).collect();
                 prop_assert_eq!(codes, expected);
             }
@@ -273,7 +419,9 @@ mod tests {
             let hasher = RandomState::default();
             let key = |id: &str| key_of(id.as_bytes(), &hasher);
             prop_assert_eq!(key(&left) == key(&right), left == right);
-            prop_assert_eq!(is_long(key(&left)), left.len() > 7);
+            prop_assert_eq!(is_long(key(&left)), left.len() > SHORT);
+            let head = head_at(format!("{right}b\0{left}").as_bytes(), 0);
+            prop_assert_eq!(key(&right), key_of_short(right.len(), head));
         }
     }
 }

@@ -18,6 +18,7 @@
 //! ```
 
 mod arrow;
+mod block;
 mod boost;
 mod column;
 mod epoch_fold;

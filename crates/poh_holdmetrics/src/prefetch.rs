@@ -1,17 +1,18 @@
 //! Memory that is asked for before it is needed.
 
-/// Lets the processor fetch what lies there, without waiting for it.
+/// Lets the processor fetch one place of a table, without waiting for it; a place that the table has
+/// not is no harm.
 ///
 /// Rows go to places of large tables in no order, and the processor itself looks ahead too little:
 /// measured on 100,000 ids, a look-up took 7 ns in place of 10 to 14, and an addition 7 in place of 10.
 #[inline(always)]
-pub(crate) fn prefetch<T>(value: &T) {
+pub(crate) fn prefetch<T>(table: &[T], place: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, which reads nothing and can't fault; every x86-64 processor has it.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
+        _mm_prefetch::<_MM_HINT_T0>(table.as_ptr().wrapping_add(place).cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = value; // no such function is stable there
+    let _ = (table, place); // no such function is stable there
 }

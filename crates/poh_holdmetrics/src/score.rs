@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ruint::aliases::U256;
 
+use crate::block::{BlockColumns, BlockRoom};
 use crate::boost::{Boost, Held};
 use crate::error::HoldError;
 use crate::exact::{Amount, Total, U512};
 use crate::groups::{GroupRows, Groups, Layout, Lot, Packed, Room, Source, share};
-use crate::holds::{BLOCK, Block, Chunk, Holds, Weights, blocks};
+use crate::holds::{Block, Chunk, Holds, Weights, blocks};
 use crate::ids::Ids;
 use crate::overlap::{Piece, Span, heaviest, runs};
 use crate::query::{ABSENT, By, Overlap, Query, Stop, Window};
 use crate::scores::{Key, Scores};
-use crate::tally::{BlockRows, Tally, TooLarge};
+use crate::tally::{Tally, TooLarge};
 use crate::threads::{in_threads, in_threads_with, threads_for};
 use crate::time::OPEN;
 
@@ -211,19 +212,16 @@ impl<'a> Run<'a> {
             let one = self.one();
             let mut room = BlockRoom::new(one);
             for block in blocks(source.chunks, share(rows, part, threads)) {
-                block.chunk.check(block.rows.clone())?;
                 self.stop.check()?;
+                if self.boost.is_none() && self.add_block(&block, &mut room, tally) {
+                    continue;
+                }
+                block.chunk.check(block.rows.clone())?;
                 match &block.chunk.weights {
-                    Weights::One => {
-                        if !self.add_block(&block, None, &mut room, tally) {
-                            self.each_lot(&block, tally, |_| one)?;
-                        }
-                    }
+                    Weights::One => self.each_lot(&block, tally, |_| one)?,
                     Weights::Narrow(column) => {
                         let column = &column[block.rows.clone()];
-                        if !self.add_block(&block, Some(column), &mut room, tally) {
-                            self.each_lot(&block, tally, |place| column[place])?;
-                        }
+                        self.each_lot(&block, tally, |place| column[place])?;
                     }
                     Weights::Wide(column) => {
                         let column = &column[block.rows.clone()];
@@ -237,43 +235,21 @@ impl<'a> Run<'a> {
     }
 
     /// The hot path: lots without a boost, whose sums need no check of their own. Says false, and
-    /// adds nothing, where they need one.
-    fn add_block(
-        &self,
-        block: &Block<'_>,
-        weights: Option<&[i64]>,
-        room: &mut BlockRoom,
-        tally: &mut Tally,
-    ) -> bool {
-        if self.boost.is_some() {
-            return false;
-        }
-        let starts = &block.chunk.start[block.rows.clone()];
-        let ends = &block.chunk.end[block.rows.clone()];
-        let spans = &mut room.spans[..starts.len()];
-        let boundaries = &mut room.boundaries[..starts.len()];
-        // An OR of numbers is at least each, and less than twice the largest.
-        let mut longest = 0;
-        for (((&start, &end), span), boundary) in starts
-            .iter()
-            .zip(ends)
-            .zip(&mut *spans)
-            .zip(&mut *boundaries)
-        {
-            let (from, to) = self.window.clip(start, end);
-            *span = (to - from).max(0).unsigned_abs();
-            longest |= *span;
-            *boundary = self.window.last_boundary(start, end);
-        }
-        let weights = weights.unwrap_or(&room.ones[..starts.len()]);
-        let heaviest = weights.iter().fold(0, |all, &units| all | units);
-        let rows = BlockRows {
-            slots: self.slots(block),
-            spans,
-            weights,
-            boundaries,
+    /// adds nothing, where they need one or where a row is not valid.
+    fn add_block(&self, block: &Block<'_>, room: &mut BlockRoom, tally: &mut Tally) -> bool {
+        let (chunk, rows) = (block.chunk, &block.rows);
+        let columns = BlockColumns {
+            starts: &chunk.start[rows.clone()],
+            ends: &chunk.end[rows.clone()],
+            weights: match &chunk.weights {
+                Weights::One => None,
+                Weights::Narrow(column) => Some(&column[rows.clone()]),
+                Weights::Wide(_) => return false,
+            },
+            closed: chunk.closed,
         };
-        tally.add_block(rows, (longest, heaviest.unsigned_abs()))
+        let filled = room.fill(columns, self.slots(block), self.window);
+        filled.is_some_and(|rows| tally.add_block(rows))
     }
 
     fn each_lot<A: Amount>(
@@ -664,23 +640,6 @@ impl<A: Amount> Meeting<A> for Lots {
                 weight: lot.weight,
             })
         })
-    }
-}
-
-/// What is computed of a block before its sums.
-struct BlockRoom {
-    spans: [u64; BLOCK],
-    boundaries: [i64; BLOCK],
-    ones: [i64; BLOCK],
-}
-
-impl BlockRoom {
-    fn new(one: i64) -> Self {
-        BlockRoom {
-            spans: [0; BLOCK],
-            boundaries: [0; BLOCK],
-            ones: [one; BLOCK],
-        }
     }
 }
 

@@ -48,6 +48,10 @@ pub(crate) struct BlockRows<'a> {
     pub(crate) spans: &'a [u64],
     pub(crate) weights: &'a [i64],
     pub(crate) boundaries: &'a [i64],
+    /// No span is longer.
+    pub(crate) longest: u64,
+    /// No weight is heavier, and none is below 0.
+    pub(crate) heaviest: u64,
 }
 
 /// The sum of this slot does not fit in 512 bits.
@@ -155,8 +159,8 @@ impl Tally {
     /// rows of which none is longer or heavier than the bounds; no add is checked on its own.
     ///
     /// Says false, and adds nothing, when a cell could then be too small.
-    pub(crate) fn add_block(&mut self, rows: BlockRows<'_>, bounds: (u64, u64)) -> bool {
-        let most = u128::from(bounds.0) * u128::from(bounds.1);
+    pub(crate) fn add_block(&mut self, rows: BlockRows<'_>) -> bool {
+        let most = u128::from(rows.longest) * u128::from(rows.heaviest);
         let Some(gain) = most.checked_mul(rows.slots.len() as u128) else {
             return false;
         };
@@ -165,18 +169,19 @@ impl Tally {
         }
         self.bound += gain;
         self.unseen += rows.slots.len();
-        let (slots, boundaries) = (rows.slots, rows.boundaries);
+        let slots = rows.slots;
         for &slot in slots.iter().take(AHEAD) {
-            self.cells.get(slot as usize).map(prefetch);
+            prefetch(&self.cells, slot as usize);
         }
-        let rows = slots.iter().zip(rows.spans).zip(rows.weights);
-        for (row, (((&slot, &span), &weight), &boundary)) in rows.zip(boundaries).enumerate() {
-            if let Some(&later) = slots.get(row + AHEAD) {
-                self.cells.get(later as usize).map(prefetch);
-            }
+        let columns = rows.spans.iter().zip(rows.weights).zip(rows.boundaries);
+        for (row, (&slot, ((&span, &weight), &boundary))) in slots.iter().zip(columns).enumerate() {
+            let later = slots.get(row + AHEAD).unwrap_or(&slot);
+            prefetch(&self.cells, *later as usize);
             let slot = slot as usize;
             let cell = &mut self.cells[slot];
-            cell.sum += i128::from(weight) * i128::from(span);
+            // Both factors are 0 or more: one multiplication, without a thought of signs.
+            let product = u128::from(weight.cast_unsigned()) * u128::from(span);
+            cell.sum += product.cast_signed();
             cell.updated = cell.updated.max(boundary);
             let carry;
             (cell.micros, carry) = cell.micros.overflowing_add(span);

@@ -5,8 +5,10 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{
-    ArrayRef, Int64Array, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
+    ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
+    TimestampMicrosecondArray,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -212,6 +214,61 @@ fn threads_share_batches_again_and_again() {
         assert_eq!(fold.rows(), holds.len() as u64);
         let (all, folded) = (score(&holds, &query).unwrap(), fold.finish(&stop).unwrap());
         assert!(facts(&all) == facts(&folded), "{by:?}");
+    }
+}
+
+/// The same rows with ids as the codes of a dictionary, whose entries are in order of the text.
+fn coded(batch: &RecordBatch) -> RecordBatch {
+    let column = |name: &str| -> ArrayRef {
+        let ids = batch.column_by_name(name).unwrap().as_string::<i32>();
+        let mut entries: Vec<&str> = ids.iter().flatten().collect();
+        entries.sort_unstable();
+        entries.dedup();
+        let code = |id: &str| entries.binary_search(&id).unwrap() as i32;
+        let codes: Int32Array = ids.iter().map(|id| id.map(code)).collect();
+        let entries: StringArray = entries.iter().map(|&id| Some(id)).collect();
+        Arc::new(DictionaryArray::new(codes, Arc::new(entries)))
+    };
+    let columns = ["holder_id", "token_id", "start", "end", "weight"].map(|name| match name {
+        "holder_id" | "token_id" => (name, column(name)),
+        _ => (name, Arc::clone(batch.column_by_name(name).unwrap())),
+    });
+    self::batch(columns.to_vec()).unwrap()
+}
+
+#[test]
+fn threads_share_dictionaries() {
+    let stop = Stop::default();
+    let rows = |holders: u8| -> Vec<Row> {
+        let row = |row: Row| Row {
+            holder: row.holder.wrapping_mul(3) % holders,
+            ..row
+        };
+        many(120_000).into_iter().map(row).collect()
+    };
+    let plain = |holders| table(&rows(holders), Weights::Whole, false);
+    let [few, more, all] = [50, 120, 200].map(plain);
+    let batches = [coded(&few), coded(&more), all, coded(&few)];
+    // All of one dictionary, several of them in turn, and dictionaries among plain ids.
+    for (by, parts) in [
+        (By::Holder, &[(0, 9)][..]),
+        (By::Holder, &[(0, 9), (1, 9)]),
+        (By::Token, &[(0, 5), (1, 5), (2, 9), (0, 9)]),
+        (By::Holder, &[(2, 9), (0, 9), (1, 1)]),
+        (By::Holder, &[(0, 9), (3, 9), (0, 1)]),
+    ] {
+        let mut query = Query::at(2_000_000_000_000);
+        (query.by, query.threads) = (by, Some(3));
+        let mut holds = Holds::new(9).unwrap();
+        let mut fold = Fold::new(query.clone(), 9, Rounding::Refuse).unwrap();
+        for &(part, times) in parts {
+            for _ in 0..times {
+                holds.append(&batches[part]).unwrap();
+                fold.push(&batches[part], &stop).unwrap();
+            }
+        }
+        let (all, folded) = (score(&holds, &query).unwrap(), fold.finish(&stop).unwrap());
+        assert!(facts(&all) == facts(&folded), "{by:?} {parts:?}");
     }
 }
 
