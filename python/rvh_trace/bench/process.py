@@ -29,7 +29,7 @@ for number in range({QUEUED}):
         pass
 after = resident()
 depth = rvh_trace.stats()["queue_depth"]
-print((after - before) / depth)
+print((after - before) / depth, flush=True)
 os._exit(0)
 """
 
