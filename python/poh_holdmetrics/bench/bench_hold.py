@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import itertools
 import json
 import os
@@ -72,6 +73,8 @@ def main() -> None:
     if chosen.cost_of is not None:
         print(json.dumps(cost_of(chosen.cost_of[0], Path(chosen.cost_of[1]), chosen.threads)))
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a section takes minutes, also into a file
     print(versions())
     load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{chosen.events:,} events, {chosen.threads} threads, best of {chosen.rounds}{load}")
