@@ -620,12 +620,12 @@ def large(count: int, threads: int) -> None:
                 f" (a tenth of the events: {small / 1e6:.0f} MB)"
             )
             if overlap == "sum":
-                flat, within = peak / small, min(memory_rate, disk, decoded) / rate
+                flat, within = peak / small, min(memory_rate, disk) / rate
                 print(
                     f"  goal: memory flat: {flat:.2f} x of a tenth's, {met(flat < 1.5)}\n"
-                    f"  goal: within 1.3 x of the in-memory rate ({memory_rate:.0f} M/s), the"
-                    f" disk's ({disk:.0f} M/s) or that at which pyarrow only decodes"
-                    f" ({decoded:.0f} M/s): {within:.2f} x, {met(within <= 1.3)}"
+                    f"  goal: within 1.3 x of the in-memory rate ({memory_rate:.0f} M/s) or the"
+                    f" disk's ({disk:.0f} M/s): {within:.2f} x, {met(within <= 1.3)}\n"
+                    f"  pyarrow decodes the same columns, and does no more, at {decoded:.1f} M/s"
                 )
         if duckdb := peer_of("duckdb"):
             database = duckdb.connect(config={"threads": threads})
