@@ -648,8 +648,9 @@ def test_a_package_of_the_other_system_is_built_beside_this_machines(crossing):
     }
 
 
-def test_the_closure_of_another_system_is_its_own(crossing, make_package):
-    """A noarch package may have one build for each system: pytest has."""
+@pytest.fixture
+def lib_of_each_system(crossing, make_package):
+    """A toolchain channel with a noarch `lib` that has one build for each system."""
     publish(
         crossing.toolchain,
         [
@@ -659,6 +660,11 @@ def test_the_closure_of_another_system_is_its_own(crossing, make_package):
             make_package("lib", build="win_0", depends=["__win"]),
         ],
     )
+
+
+@pytest.mark.usefixtures("lib_of_each_system")
+def test_the_closure_of_another_system_is_its_own(crossing):
+    """A noarch package may have one build for each system: pytest has."""
     crossing.recipe("alpha", run=["lib"])
     builds = []
     for platform in ("linux-64", "win-64"):
@@ -667,19 +673,9 @@ def test_the_closure_of_another_system_is_its_own(crossing, make_package):
     assert builds == [["unix_0"], ["unix_0", "win_0"]]
 
 
-def test_a_noarch_package_of_the_channel_is_served_where_others_are_built_for(
-    crossing, make_package
-):
+@pytest.mark.usefixtures("lib_of_each_system")
+def test_a_noarch_package_of_the_channel_is_served_where_others_are_built_for(crossing):
     """The channel offers it to every system, so what it needs there has to be in it."""
-    publish(
-        crossing.toolchain,
-        [
-            *(make_package("python", f"3.{minor}.1") for minor in (12, 13, 14)),
-            make_package("pip"),
-            make_package("lib", build="unix_0", depends=["__unix"]),
-            make_package("lib", build="win_0", depends=["__win"]),
-        ],
-    )
     crossing.recipe("alpha", run=["lib"])
     crossing.recipe("beta")
     crossing.build(closure=True)
