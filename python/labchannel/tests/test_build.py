@@ -14,6 +14,7 @@ import sys
 import tarfile
 import threading
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -445,14 +446,18 @@ def life(pid: int) -> str:
     return "" if state in "ZX" else f"{name}) group {fields[2]} began {fields[18]}"
 
 
-def wait_for_the_end(*lives: tuple[int, str]) -> None:
-    """Until the kernel has ended them; a killed process may take a moment to go."""
+def wait_until_none(found: Callable[[], list[object]]) -> None:
+    """Until nothing is found any more: what was killed, and who clears up, may take a moment."""
     for _ in range(200):
-        left = [began for pid, began in lives if began and life(pid) == began]
-        if not left:
+        if not found():
             return
         threading.Event().wait(0.05)
-    pytest.fail(f"still running: {left}")
+    pytest.fail(f"still there: {found()}")
+
+
+def wait_for_the_end(*lives: tuple[int, str]) -> None:
+    """Until the kernel has ended them."""
+    wait_until_none(lambda: [began for pid, began in lives if began and life(pid) == began])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -467,15 +472,25 @@ def test_what_a_script_leaves_in_the_background_ends_with_the_build(checkout, en
     wait_for_the_end((pid, life(pid)))
 
 
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder for temporary files of what a test starts."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("how", ["group", "parent", "terminated", "killed"])
-def test_a_build_that_is_stopped_leaves_no_process_and_the_channel_as_it_was(
-    checkout, gate, contents, how
+def test_a_build_that_is_stopped_leaves_nothing_and_the_channel_as_it_was(
+    checkout, gate, contents, temporary, how
 ):
     before = contents(checkout.channel)
     with started(checkout) as process:
         lives = [(pid, life(pid)) for pid in gate.wait(process)]
         assert all(began for _pid, began in lives)
+        assert list(temporary.iterdir())
         match how:
             case "group":
                 os.killpg(process.pid, signal.SIGINT)
@@ -487,6 +502,7 @@ def test_a_build_that_is_stopped_leaves_no_process_and_the_channel_as_it_was(
                 process.kill()
         _output, errors = process.communicate(timeout=60)
     wait_for_the_end(*lives)
+    wait_until_none(lambda: list(temporary.iterdir()))
     assert contents(checkout.channel) == before
     assert "Traceback" not in errors
     if how != "killed":
@@ -583,7 +599,7 @@ def test_a_read_only_channel(build_with_mounts, checkout, contents):
         ("logs", "4k", "No space left on device"),
     ],
 )
-def test_no_room_in_the_cache(build_with_mounts, checkout, contents, folder, size, told):
+def test_no_room_in_the_cache(build_with_mounts, checkout, contents, temporary, folder, size, told):
     checkout.recipe("alpha")
     checkout.build()
     before = contents(checkout.channel)
@@ -596,6 +612,7 @@ def test_no_room_in_the_cache(build_with_mounts, checkout, contents, folder, siz
     assert told in done.stderr
     assert contents(checkout.channel) == before
     assert not list((checkout.cache / "built").glob("*/*.partial"))
+    assert not list(temporary.iterdir())
 
 
 # Builds for another system. Its part of the toolchain channel is test_cross's subject.

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,9 +63,12 @@ def run_isolated(request: BuildRequest, log: Path, progress: Progressor, title: 
     command = [sys.executable, "-m", "labchannel.isolated", json.dumps(asdict(request))]
     with (
         log.open("w", encoding="utf-8") as file,
+        # What a build that is ended had no time to take away. Not in the cache: a path to a socket
+        # has 100 characters at most.
+        tempfile.TemporaryDirectory(prefix="labchannel-", ignore_cleanup_errors=True) as temporary,
         Lifeline() as lifeline,
         subprocess.Popen(
-            [*command, *map(str, lifeline.held)],
+            [*command, temporary, *map(str, lifeline.held)],
             pass_fds=lifeline.held,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -72,7 +76,7 @@ def run_isolated(request: BuildRequest, log: Path, progress: Progressor, title: 
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=_environment(),
+            env=_environment() | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), temporary),
             # Out of reach of the terminal's Ctrl-C: the starter gets it, and ends the build.
             start_new_session=True,
         ) as process,
@@ -219,8 +223,8 @@ def main(argument: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        supervise(int(sys.argv[2]))
+    if len(sys.argv) > 3:
+        supervise(int(sys.argv[3]), leavings=Path(sys.argv[2]))
     try:
         main(sys.argv[1])
     except LabchannelError as error:

@@ -11,17 +11,18 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 # How often a run looks whether it is to stop, in seconds.
 _LOOK = 0.5
@@ -57,10 +58,10 @@ class Lifeline:
             os.close(end)
 
 
-def supervise(held: int) -> None:
+def supervise(held: int, leavings: Path | None = None) -> None:
     """Return in a process that is to work, and stay behind to end it in time.
 
-    Whatever it leaves running in the background ends with it.
+    Whatever it leaves running in the background ends with it, and the folder `leavings` goes.
     """
     if sys.platform == "win32":
         return
@@ -84,6 +85,8 @@ def supervise(held: int) -> None:
     with contextlib.suppress(OSError):
         os.killpg(worker, signal.SIGKILL)
     _pid, status = os.waitpid(worker, 0)
+    if leavings is not None:
+        shutil.rmtree(leavings, ignore_errors=True)
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
 
