@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
 import sys
 
 import pytest
 from labchannel.channel.publish import publish
 from labchannel.errors import LabchannelError
+from labchannel.manifest import read_manifest
 from labchannel.progress import Progressor
-from labchannel.task import list_tasks, run_task
+from labchannel.task import list_tasks, run_task, task_environment, task_variables
+from labchannel.upstream import find_upstream
 from rich.console import Console
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tiny programs are sh scripts")
@@ -102,6 +107,40 @@ def run(lab, capfd):
         return code, capfd.readouterr().out.splitlines()
 
     return run
+
+
+OUTSIDE = """\
+import json, os, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from labchannel.task import outside_variables
+print(json.dumps(outside_variables()))
+"""
+
+
+def test_a_task_can_know_what_its_run_was_started_with(lab, monkeypatch):
+    """Also the variables that its environment changes, and in a task that a task has started."""
+    monkeypatch.setenv("DATA", "of the machine")
+    before = dict(os.environ)
+
+    def inside(variables: dict[str, str]) -> dict[str, str]:
+        command = [sys.executable, "-c", OUTSIDE, json.dumps(sys.path)]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    def variables() -> dict[str, str]:
+        upstream = find_upstream(lab.workspace, Progressor(quiet=True))
+        manifest = read_manifest(lab.workspace.manifest)
+        prefix = task_environment(
+            lab.workspace, manifest, "default", upstream, Progressor(quiet=True)
+        )
+        return task_variables(lab.workspace, manifest, prefix, upstream)
+
+    task = variables()
+    assert (task["DATA"], task["PATH"]) != (before["DATA"], before["PATH"])
+    assert inside(task) == before
+    for name, value in task.items():
+        monkeypatch.setenv(name, value)
+    assert inside(variables()) == before
 
 
 def test_arguments_are_appended_and_none_is_read_by_a_shell(run):

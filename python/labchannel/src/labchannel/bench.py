@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from labchannel.installed import lab_channels, newest_build
 from labchannel.matrix import MatrixOptions, all_rows, run_matrix
 from labchannel.progress import Progressor
 from labchannel.recipe import load_recipes
+from labchannel.task import outside_variables
 from labchannel.toolchain.resolve import CROSS_PLATFORM
 from labchannel.workspace import Workspace
 
@@ -90,20 +90,20 @@ def bench(workspace: Workspace, progress: Progressor, *, quick: bool = False) ->
 
 
 def _cold_build(workspace: Workspace, progress: Progressor) -> Figure:
-    """Build every recipe with an empty cache, toolchain channel and downloads included.
+    """Do what the README says first with an empty cache, toolchain channel and downloads included.
 
-    In a process of its own: the caches of whoever asks stay as they are.
+    Its cache and its channel are its own: those of whoever asks stay as they are.
     """
     progress.say("building every recipe with an empty cache")
     with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as folder:
         began = time.monotonic()
         ended = subprocess.run(
             [
-                *(sys.executable, "-m", "labchannel", "build"),
-                *("--channel", str(Path(folder) / "channel")),
+                str(workspace.root / ("pixiw.cmd" if sys.platform == "win32" else "pixiw")),
+                *("run", "build-recipes", "--channel", str(Path(folder) / "channel")),
             ],
             cwd=workspace.root,
-            env={**os.environ, "LABCHANNEL_CACHE": str(Path(folder) / "cache")},
+            env={**outside_variables(), "LABCHANNEL_CACHE": str(Path(folder) / "cache")},
             check=False,
         )
         if ended.returncode != 0:

@@ -22,6 +22,9 @@ from labchannel.workspace import Workspace
 
 TOOL_TASK = "labchannel"
 
+# What a task's variables were before its environment was activated: those that are others now.
+_OUTSIDE = "LABCHANNEL_OUTSIDE"
+
 
 def list_tasks(workspace: Workspace) -> list[tuple[str, str]]:
     """Every task's name and description, in the file's order."""
@@ -140,7 +143,25 @@ def task_variables(
     variables.update(mark_ready(upstream))
     if sys.platform == "win32":
         variables["PIXI_PROJECT_ROOT"] = str(workspace.root).replace("\\", "/")
-    return variables
+    # Of the outermost run, if a task runs others.
+    outside = outside_variables()
+    changed = {
+        name: outside.get(name)
+        for name in sorted(variables.keys() | outside.keys())
+        if variables.get(name) != outside.get(name)
+    }
+    return {**variables, _OUTSIDE: json.dumps(changed)}
+
+
+def outside_variables() -> dict[str, str]:
+    """Inside a task: the variables that its `labchannel run` was started with.
+
+    What makes a toolchain channel needs them: inside, the Rust on PATH is the channel's own. With
+    pixi, where there is no toolchain channel, they are the variables of the task.
+    """
+    variables: dict[str, str | None] = dict(os.environ)
+    variables.update(json.loads(variables.pop(_OUTSIDE, None) or "{}"))
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 def _expand(value: str, variables: Mapping[str, str]) -> str:
