@@ -9,6 +9,7 @@ everything in it, and two matrices at once do not meet.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -84,6 +85,25 @@ def find_wine() -> Wine:
 def find_compiler() -> SystemProgram | None:
     """mingw's gcc, which makes what this Wine lacks; an unpacked one has only its full name."""
     return find_program(MINGW, f"{MINGW}-win32")
+
+
+@functools.cache
+def fixed_addresses() -> tuple[str, ...]:
+    """The words before a command whose programs are to be at the same addresses each time.
+
+    Empty where the machine has no `setarch`, or does not let it (docker's default profile).
+
+    Wine maps what all Windows programs share at 0x7ffe0000, and can't do without. wine64 is linked
+    to 0x7d000000, Debian's Wine 8 has no preloader, which would keep the place free, and since
+    Linux 6.9 a heap begins anywhere within the gigabyte above it: one of some thousand programs
+    met its own heap there, and was gone before it began. Its starter was told `WinError 1359`.
+    """
+    setarch = shutil.which("setarch", path="/usr/bin:/bin")
+    if setarch is None:
+        return ()
+    words = (setarch, "--addr-no-randomize")
+    tried = subprocess.run([*words, "true"], check=False, capture_output=True)
+    return words if tried.returncode == 0 else ()
 
 
 def windows_path(path: PurePath) -> str:
@@ -297,13 +317,17 @@ class Session:
             "WINEPATH": ";".join(windows_path(folder) for folder in path),
         }
         return run_bounded(
-            [str(self.wine.loader.path), *command],
+            self.command(command),
             cwd=cwd,
             env=environment,
             seconds=seconds,
             stop=stop,
             merge=merge,
         )
+
+    def command(self, program: Sequence[str]) -> list[str]:
+        """What this machine runs to start a Windows program; what that starts is started alike."""
+        return [*fixed_addresses(), str(self.wine.loader.path), *program]
 
     def run_wine(self, command: Sequence[str], *, seconds: float) -> None:
         """Run one of Wine's own programs, which must succeed."""
@@ -388,7 +412,7 @@ def _start_services(session: Session) -> str:
     """Start Windows' services, detached; returns what is wrong, or nothing."""
     try:
         done = subprocess.run(
-            [str(session.wine.loader.path), "cmd.exe", "/c", "exit"],
+            session.command(["cmd.exe", "/c", "exit"]),
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
