@@ -13,12 +13,15 @@ from packaging.utils import parse_wheel_filename
 
 from labchannel.cache import cache_folder
 from labchannel.develop import native_packages
-from labchannel.distribution import check_licences
+from labchannel.distribution import add_licence, check_licences
 from labchannel.environment import current_platform, fresh_environment, python_of
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
 from labchannel.upstream import find_upstream
 from labchannel.workspace import SERVED_PYTHONS, Workspace
+
+THIRD_PARTY = "THIRDPARTY.yml"
+"""The licences of the crates that are linked into a wheel; conda packages have the same file."""
 
 
 def build_wheels(workspace: Workspace, progress: Progressor) -> Iterator[str]:
@@ -32,10 +35,11 @@ def build_wheels(workspace: Workspace, progress: Progressor) -> Iterator[str]:
     upstream = find_upstream(workspace, progress)
     wheels = []
     folders = native_packages(workspace)
+    licences = third_party_licences(workspace)
     with progress.stage("wheels", len(folders)) as step:
         for folder in folders:
             step(folder.name)
-            wheels.append(_build(workspace, folder))
+            wheels.append(_build(workspace, folder, licences))
             yield f"{wheels[-1].relative_to(workspace.root)}"
     with progress.stage("trials", len(SERVED_PYTHONS)) as step:
         for python in SERVED_PYTHONS:
@@ -48,7 +52,43 @@ def build_wheels(workspace: Workspace, progress: Progressor) -> Iterator[str]:
                     yield _try(wheel, python_of(prefix), python)
 
 
-def _build(workspace: Workspace, folder: Path) -> Path:
+def third_party_licences(workspace: Workspace) -> bytes:
+    """The licence texts of every crate of others in the workspace, as YAML.
+
+    Raises
+    ------
+    LabchannelError
+        They can't be collected.
+    """
+    mend = "Run the task: `./pixiw run wheels`; its environment has cargo-bundle-licenses"
+    with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as scratch:
+        file = Path(scratch) / THIRD_PARTY
+        try:
+            done = subprocess.run(
+                ["cargo-bundle-licenses", "--format", "yaml", "--output", str(file)],
+                check=False,
+                cwd=workspace.root,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError as error:
+            raise LabchannelError(
+                f"cargo-bundle-licenses can't be started ({error.strerror})", mend
+            ) from error
+        if done.returncode != 0 or not file.is_file():
+            raise LabchannelError(
+                "the licences of the Rust crates can't be collected: "
+                f"{done.stderr.strip()[-500:] or 'no message'}",
+                mend,
+            )
+        return file.read_bytes()
+
+
+def _build(workspace: Workspace, folder: Path, licences: bytes) -> Path:
     with tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as scratch:
         done = subprocess.run(
             [
@@ -70,6 +110,7 @@ def _build(workspace: Workspace, folder: Path) -> Path:
                 f"{built[0].name} is not for the stable ABI",
                 "Take pyo3 from the workspace's dependencies: its abi3 feature is set there",
             )
+        add_licence(built[0], THIRD_PARTY, licences)
         check_licences(built[0])
         workspace.dist.mkdir(exist_ok=True)
         for older in workspace.dist.glob(f"{folder.name}-*.whl"):
