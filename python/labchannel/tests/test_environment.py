@@ -7,14 +7,18 @@ import os
 import re
 import shutil
 import sys
+import warnings
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
 import pytest
+from labchannel import environment
 from labchannel.channel.publish import publish
 from labchannel.environment import (
     activated,
     channel_source,
     current_platform,
+    file_of_address,
     fresh_environment,
     install,
     lock_of,
@@ -181,6 +185,26 @@ def test_a_damaged_package_is_not_installed(channel, tmp_path):
     with pytest.raises(LabchannelError, match=r"beta-1\.0-h0_0\.conda is not the file.*verify"):
         install(records, tmp_path / "env", HERE, ["beta"])
     assert not (tmp_path / "env").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "file"),
+    [
+        ("file:///C:/a%20lab/channel/x.conda", r"C:\a lab\channel\x.conda"),
+        ("file://localhost/C:/channel/x.conda", r"C:\channel\x.conda"),
+        ("file://server/share/%E6%B8%AC/x.conda", r"\\server\share\測\x.conda"),
+    ],
+)
+def test_the_files_of_a_channel_on_a_drive_or_a_share_of_windows(address, file, monkeypatch):
+    with warnings.catch_warnings():
+        # Windows' own rules for URLs, which urllib no longer offers on other systems.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from nturl2path import url2pathname
+
+    monkeypatch.setattr(environment, "url2pathname", url2pathname)
+    monkeypatch.setattr(environment, "Path", PureWindowsPath)
+    assert file_of_address(address) == PureWindowsPath(file)
+    assert file_of_address("https://host/share/x.conda") is None
 
 
 def test_a_package_that_is_gone(channel, tmp_path):

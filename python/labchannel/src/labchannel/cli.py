@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import logging
@@ -476,7 +475,7 @@ def release_check(
 
 @app.command("new-package")
 def new_package(
-    name: Annotated[str, typer.Argument(help="snake_case; crate, import and conda package alike.")],
+    name: Annotated[str, typer.Argument(help="In snake_case: crate, import and conda package.")],
 ) -> None:
     """Add a crate, its binding, a Python package and a recipe that build, test and publish."""
     from labchannel.new_package import new_package as run
@@ -721,6 +720,10 @@ def bench(
         Console(soft_wrap=True).print(table)
 
 
+# What a shell says of a program that SIGPIPE ended: the reader of its output went away.
+_UNREAD = 141
+
+
 class _TerminatedError(KeyboardInterrupt):
     """SIGTERM: what a service manager or a CI runner sends ends like Ctrl-C, cleaned up."""
 
@@ -743,16 +746,19 @@ def main() -> None:
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-        # typer takes a KeyboardInterrupt for a wish to end without a word.
-        interrupt = _interrupt_behind(stop)
-        if interrupt is not None:
+        # typer takes a KeyboardInterrupt for a wish to end without a word, and a reader that went
+        # away for any trouble.
+        interrupt = _behind(stop, KeyboardInterrupt)
+        if _behind(stop, BrokenPipeError) is not None:
+            code = _UNREAD
+        elif interrupt is not None:
             error_console().print("stopped: nothing was published by what was running")
             code = 143 if isinstance(interrupt, _TerminatedError) else 130
     except LabchannelError as error:
         _say_error(str(error))
         code = 1
     except BrokenPipeError:
-        os._exit(141)
+        code = _UNREAD
     except OSError as error:
         if error.errno not in _DISK_TROUBLE:
             raise
@@ -768,10 +774,10 @@ def _say_error(message: str) -> None:
     console.print(message, markup=False)
 
 
-def _interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
-    """The KeyboardInterrupt that led to `error`, if one did."""
+def _behind(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    """The error of this kind that led to `error`, if one did."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+    while cause is not None and not isinstance(cause, kind):
         cause = cause.__cause__ or cause.__context__
     return cause
 
@@ -783,7 +789,9 @@ def _leave(code: int) -> NoReturn:
     shutdown aborts the process: seen in one of five runs of `env create --lock`.
     """
     logging.shutdown()
-    with contextlib.suppress(BrokenPipeError):
+    try:
         sys.stdout.flush()
         sys.stderr.flush()
+    except BrokenPipeError:
+        code = code or _UNREAD
     os._exit(code)

@@ -238,9 +238,20 @@ def _holds_something_else(prefix: Path) -> bool:
 
 
 def record_file(record: rattler.RepoDataRecord) -> Path | None:
-    """The package's file, if its channel is a folder of this machine."""
-    parts = urlparse(record.url)
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+    """The package's file, if its channel is a folder of this machine, or on a share."""
+    return file_of_address(record.url)
+
+
+def file_of_address(address: str) -> Path | None:
+    r"""The file of a `file:` URL; None for any other.
+
+    On Windows `file://server/share/channel` is the share `\\server\share\channel`.
+    """
+    parts = urlparse(address)
+    if parts.scheme != "file":
+        return None
+    host = "" if parts.netloc in ("", "localhost") else f"//{parts.netloc}"
+    return Path(url2pathname(host + parts.path))
 
 
 def _check_bytes(record: rattler.RepoDataRecord) -> None:

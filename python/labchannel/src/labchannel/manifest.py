@@ -72,11 +72,7 @@ class Manifest:
             There is no such environment, or the platform is not served.
         """
         self.require_platform(platform)
-        if environment not in self.environments:
-            raise LabchannelError(
-                f"{self.path} has no environment {environment!r}",
-                f"Choose one of: {', '.join(self.environments)}",
-            )
+        self.require_environment(environment)
         merged = {
             **self.dependencies,
             **self.targets.get(platform, {}).get("dependencies", {}),
@@ -104,6 +100,14 @@ class Manifest:
             **self.activation,
             **self.targets.get(platform, {}).get("activation", {}),
         }
+
+    def require_environment(self, environment: str) -> None:
+        """Refuse an environment that the file does not have."""
+        if environment not in self.environments:
+            raise LabchannelError(
+                f"{self.path} has no environment {environment!r}",
+                f"Choose one of: {', '.join(self.environments)}",
+            )
 
     def require_platform(self, platform: str) -> None:
         """Refuse a platform that the file does not list."""

@@ -63,6 +63,8 @@ def run_task(
         # The tool is running already. It may be asked to mend what an environment would need
         # first (bootstrap --update), so it must not wait for one.
         return _run([sys.executable, "-m", "labchannel", *arguments], Path.cwd(), os.environ)
+    # Before the toolchain channel is made, which takes minutes.
+    manifest.require_environment(environment)
     upstream = find_upstream(workspace, progress)
     prefix = task_environment(workspace, manifest, environment, upstream, progress)
     variables = task_variables(workspace, manifest, prefix, upstream)
