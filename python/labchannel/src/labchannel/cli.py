@@ -690,7 +690,7 @@ def test_slow(
 
 @app.command("lint-types", hidden=True)
 def lint_types() -> None:
-    """Check the types of every Python package, strictly."""
+    """Check the types of every Python package and its benchmarks, strictly."""
     from labchannel.develop import lint_types as run
 
     raise typer.Exit(run(find_workspace()))
