@@ -109,6 +109,7 @@ fn fill(
     seen
 }
 
+#[inline(always)]
 fn largest_of(numbers: &[u32]) -> u32 {
     numbers
         .iter()
@@ -135,9 +136,7 @@ mod avx2 {
 
     #[target_feature(enable = "avx2")]
     pub(super) fn largest(numbers: &[u32]) -> u32 {
-        numbers
-            .iter()
-            .fold(0, |largest, &number| number.max(largest))
+        super::largest_of(numbers)
     }
 }
 

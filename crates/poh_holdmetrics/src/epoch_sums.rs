@@ -246,39 +246,33 @@ impl GroupWork for ByWindow<'_> {
                 sums: Tally::new(self.windows.to.len()),
                 touched: Vec::new(),
             };
-            (Room::default(), line, Vec::new())
+            (Room::default(), line)
         };
         let sizes = (groups.buckets(), groups.threads());
-        let parts = self
-            .run
-            .each_bucket(sizes, state, |(room, line, found), bucket| {
-                let mut here = EpochSums::default();
-                let mut last = None;
-                groups.each_group(bucket, room, |first, second, rows| {
-                    let id = match self.windows.query.by {
-                        By::Both => (first, second),
-                        By::Holder | By::Token => (first, 0),
-                    };
-                    if let Some(done) = last.replace(id).filter(|&done| done != id) {
-                        line.flush(done, &mut here)?;
-                    }
-                    let added = self.add_group(line, rows, meeting);
-                    added.map_err(|_| Halt::TooLarge(first as usize))
-                })?;
-                if let Some(done) = last {
+        let (_, found) = self.run.each_bucket(sizes, state, |(room, line), bucket| {
+            let mut here = EpochSums::default();
+            let mut last = None;
+            groups.each_group(bucket, room, |first, second, rows| {
+                let id = match self.windows.query.by {
+                    By::Both => (first, second),
+                    By::Holder | By::Token => (first, 0),
+                };
+                if let Some(done) = last.replace(id).filter(|&done| done != id) {
                     line.flush(done, &mut here)?;
                 }
-                found.push((bucket, here));
-                Ok(())
+                let added = self.add_group(line, rows, meeting);
+                added.map_err(|_| Halt::TooLarge(first as usize))
             })?;
-        let mut buckets: Vec<(usize, EpochSums)> =
-            parts.into_iter().flat_map(|(_, _, found)| found).collect();
-        buckets.sort_unstable_by_key(|&(bucket, _)| bucket);
+            if let Some(done) = last {
+                line.flush(done, &mut here)?;
+            }
+            Ok(here)
+        })?;
         let mut all = EpochSums::default();
-        for (_, here) in buckets {
+        for here in found {
             all.append(here, |id| id)?;
         }
-        Ok(all)
+        all.in_order() // a holder with many rows may be in several buckets
     }
 }
 

@@ -103,6 +103,14 @@ pub(crate) struct Lot<W> {
     pub(crate) weight: W,
 }
 
+/// So many rows and their copy stay in the second cache.
+const ROWS_IN_BUCKET: usize = 8192;
+/// More streams than this are too many to write to at once.
+const MOST_BUCKETS: usize = 1024;
+/// A bucket with more rows than this is divided again: where few holders have most rows, one thread
+/// would still be at them when the others are done.
+const MOST_ROWS: usize = 16 * ROWS_IN_BUCKET;
+
 /// How rows are divided into buckets of neighbouring holders, and what their keys look like.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
@@ -125,10 +133,6 @@ impl Layout {
         threads: usize,
         stop: &Stop,
     ) -> Result<Layout, HoldError> {
-        /// So many rows and their copy stay in the second cache.
-        const ROWS_IN_BUCKET: usize = 8192;
-        /// More streams than this are too many to write to at once.
-        const MOST_BUCKETS: usize = 1024;
         let rows = source.rows();
         let (holders, tokens) = source.sizes();
         let wanted = (rows / ROWS_IN_BUCKET).clamp(1, MOST_BUCKETS);
@@ -186,17 +190,40 @@ pub(crate) fn share(rows: usize, part: usize, parts: usize) -> Range<usize> {
     rows * part / parts..rows * (part + 1) / parts
 }
 
-/// Rows in buckets of neighbouring holders.
+/// Rows in buckets of neighbouring holders, or of one holder's neighbouring tokens.
 pub(crate) struct Groups<K, W> {
     layout: Layout,
+    /// What each thread put into the buckets.
     parts: Vec<Part<K, W>>,
+    /// The same for each bucket that was divided again.
+    divided: Vec<Vec<Part<K, W>>>,
+    buckets: Vec<Bucket>,
 }
 
-/// What one thread put into the buckets.
+/// What one thread put into some buckets.
 struct Part<K, W> {
     records: Vec<Record<K, W>>,
     /// Where the records of each bucket end.
     ends: Vec<usize>,
+}
+
+impl<K, W> Part<K, W> {
+    fn bucket(&self, place: usize) -> &[Record<K, W>] {
+        let from = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.records[from..self.ends[place]]
+    }
+}
+
+/// Rows of neighbouring pairs, which one thread puts in order.
+#[derive(Clone, Copy)]
+struct Bucket {
+    /// Which of `divided` it is in; none where it was not divided.
+    divided: Option<usize>,
+    /// Its place there, or in `parts`.
+    place: usize,
+    first_holder: u32,
+    /// The lowest bits of a pair, by which its rows differ.
+    pair_bits: u32,
 }
 
 impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
@@ -241,12 +268,54 @@ impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
             }
             Ok(Part { records, ends })
         });
-        let parts = parts.into_iter().collect::<Result<_, _>>()?;
-        Ok(Groups { layout, parts })
+        let parts: Vec<Part<K, W>> = parts.into_iter().collect::<Result<_, _>>()?;
+        let mut groups = Groups {
+            divided: Vec::new(),
+            buckets: Vec::with_capacity(layout.buckets),
+            layout,
+            parts,
+        };
+        for place in 0..groups.layout.buckets {
+            stop.check()?;
+            groups.add_bucket(place);
+        }
+        Ok(groups)
+    }
+
+    /// Adds a bucket to those that threads take, in pieces where it is large.
+    fn add_bucket(&mut self, place: usize) {
+        let layout = &self.layout;
+        let pair_bits = layout.holder_bits + layout.token_bits;
+        let whole = Bucket {
+            divided: None,
+            place,
+            first_holder: (place as u32).unbounded_shl(layout.holder_bits),
+            pair_bits,
+        };
+        let slices: Vec<_> = self.parts.iter().map(|part| part.bucket(place)).collect();
+        let rows: usize = slices.iter().map(|slice| slice.len()).sum();
+        if rows <= MOST_ROWS || pair_bits == 0 {
+            self.buckets.push(whole);
+            return;
+        }
+        let wanted = (rows / ROWS_IN_BUCKET).min(MOST_BUCKETS);
+        let bits_below = pair_bits.saturating_sub(bits_below(wanted));
+        let pieces = 1 << (pair_bits - bits_below);
+        let piece =
+            |record: &Record<K, W>| (record.key.pair(layout.start_bits) >> bits_below) as usize;
+        let parts = in_threads(slices.len(), |part| divided(slices[part], pieces, piece));
+        let divided = Some(self.divided.len());
+        self.divided.push(parts);
+        self.buckets.extend((0..pieces).map(|place| Bucket {
+            divided,
+            place,
+            pair_bits: bits_below,
+            ..whole
+        }));
     }
 
     pub(crate) fn buckets(&self) -> usize {
-        self.layout.buckets
+        self.buckets.len()
     }
 
     /// Threads that filled the buckets.
@@ -263,8 +332,8 @@ impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
         mut found: impl FnMut(u32, u32, GroupRows<'_, K, W>) -> Result<(), E>,
     ) -> Result<(), E> {
         let layout = &self.layout;
+        let bucket = self.buckets[bucket];
         let records = self.sorted_by_pair(bucket, room);
-        let first_holder = (bucket as u32).unbounded_shl(layout.holder_bits);
         let token_mask = !(u64::MAX.unbounded_shl(layout.token_bits));
         let mut from = 0;
         while from < records.len() {
@@ -277,7 +346,7 @@ impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
             if group.len() > 1 {
                 group.sort_unstable_by_key(|record| record.key);
             }
-            let holder = first_holder + pair.unbounded_shr(layout.token_bits) as u32;
+            let holder = bucket.first_holder + pair.unbounded_shr(layout.token_bits) as u32;
             let token = (pair & token_mask) as u32;
             let rows = GroupRows {
                 records: group,
@@ -293,21 +362,21 @@ impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
     /// the threads' records into one buffer, and from there into the other.
     fn sorted_by_pair<'r>(
         &self,
-        bucket: usize,
+        bucket: Bucket,
         room: &'r mut Room<K, W>,
     ) -> &'r mut [Record<K, W>] {
         /// Counters of one digit stay in the first cache.
         const MOST_DIGIT_BITS: u32 = 11;
-        let slices = self.parts.iter().map(|Part { records, ends }| {
-            let from = bucket.checked_sub(1).map_or(0, |before| ends[before]);
-            &records[from..ends[bucket]]
-        });
+        let parts = match bucket.divided {
+            Some(divided) => &self.divided[divided],
+            None => &self.parts,
+        };
+        let slices = parts.iter().map(|part| part.bucket(bucket.place));
         let rows: usize = slices.clone().map(<[_]>::len).sum();
         let Room { one, other, places } = room;
         one.resize(rows.max(one.len()), Record::default());
         let mut from = &mut one[..rows];
-        let layout = &self.layout;
-        let pair_bits = layout.holder_bits + layout.token_bits;
+        let (layout, pair_bits) = (&self.layout, bucket.pair_bits);
         // For few rows it is not worth it to go through all counters.
         let worth = bits_below(rows).min(MOST_DIGIT_BITS);
         let passes = pair_bits.div_ceil(MOST_DIGIT_BITS);
@@ -364,6 +433,24 @@ impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
         }
         from
     }
+}
+
+/// Records in so many pieces, in the order that they have.
+fn divided<K: Packed, W: Copy + Default>(
+    records: &[Record<K, W>],
+    pieces: usize,
+    piece: impl Fn(&Record<K, W>) -> usize,
+) -> Part<K, W> {
+    let mut ends = vec![0; pieces];
+    records.iter().for_each(|record| ends[piece(record)] += 1);
+    running(&mut ends);
+    let mut own = vec![Record::default(); records.len()];
+    for record in records {
+        let end = &mut ends[piece(record)];
+        own[*end] = *record;
+        *end += 1;
+    }
+    Part { records: own, ends }
 }
 
 /// Turns how many there are of each into where the first of each goes.

@@ -310,12 +310,7 @@ impl<'a> Run<'a> {
     /// Rows meet within their holder and token.
     pub(crate) fn groups(&self, source: Source<'_>, threads: usize) -> Result<Answer, Halt> {
         let layout = Layout::survey(source, true, threads, self.stop)?;
-        let totals = Totals { run: self };
-        if self.overlap == Overlap::Union && self.boost.is_none() {
-            let union = PlainUnion { one: self.one() };
-            return self.with_key(source, layout, &totals, &union, &|_, _| ());
-        }
-        self.with_lane(source, layout, &totals)
+        self.with_lane(source, layout, &Totals { run: self })
     }
 
     /// Lets `work` have the groups, with weights as narrow as they allow.
@@ -360,26 +355,33 @@ impl<'a> Run<'a> {
     }
 
     /// Threads take bucket after bucket, so that one with much work does not hold up the others;
-    /// each has a state of its own.
-    pub(crate) fn each_bucket<S: Send>(
+    /// each has a state of its own. Gives the states, and what was found in the order of the buckets.
+    pub(crate) fn each_bucket<S: Send, T: Send>(
         &self,
         (buckets, threads): (usize, usize),
         state: impl Fn() -> S + Sync,
-        work: impl Fn(&mut S, usize) -> Result<(), Halt> + Sync,
-    ) -> Result<Vec<S>, Halt> {
+        work: impl Fn(&mut S, usize) -> Result<T, Halt> + Sync,
+    ) -> Result<(Vec<S>, Vec<T>), Halt> {
         let next = AtomicUsize::new(0);
-        let states = in_threads(threads, |_| -> Result<S, Halt> {
-            let mut state = state();
+        let parts = in_threads(threads, |_| -> Result<_, Halt> {
+            let (mut state, mut found) = (state(), Vec::new());
             loop {
                 let bucket = next.fetch_add(1, Ordering::Relaxed);
                 if bucket >= buckets {
-                    return Ok(state);
+                    return Ok((state, found));
                 }
                 self.stop.check()?;
-                work(&mut state, bucket)?;
+                found.push((bucket, work(&mut state, bucket)?));
             }
         });
-        states.into_iter().collect()
+        let (mut states, mut all) = (Vec::new(), Vec::new());
+        for part in parts {
+            let (state, found) = part?;
+            states.push(state);
+            all.extend(found);
+        }
+        all.sort_unstable_by_key(|&(bucket, _)| bucket);
+        Ok((states, all.into_iter().map(|(_, found)| found).collect()))
     }
 
     /// Adds one holder's rows of one token to a slot, piece by piece.
@@ -449,14 +451,10 @@ impl GroupWork for Totals<'_> {
             By::Token => source.tokens,
             By::Both => 0,
         };
-        let state = || (Room::default(), Tally::new(slots), Vec::new());
+        let state = || (Room::default(), Tally::new(slots));
         let sizes = (groups.buckets(), groups.threads());
-        let parts = run.each_bucket(sizes, state, |(room, sums, pairs), bucket| {
-            let mut here = BucketPairs {
-                bucket,
-                pairs: Vec::new(),
-                sums: Tally::default(),
-            };
+        let (states, buckets) = run.each_bucket(sizes, state, |(room, sums), bucket| {
+            let mut here = BucketPairs::default();
             let mut add = |holder: u32, token: u32, rows: GroupRows<'_, K, W>| {
                 let (sums, slot) = match run.by {
                     By::Holder => (&mut *sums, holder as usize),
@@ -474,18 +472,12 @@ impl GroupWork for Totals<'_> {
                 By::Both => Halt::TooLarge(here.pairs[slot].0 as usize),
                 By::Holder | By::Token => Halt::TooLarge(slot),
             })?;
-            if run.by == By::Both {
-                pairs.push(here);
-            }
-            Ok(())
+            Ok(here)
         })?;
         if run.by != By::Both {
-            let sums = parts.into_iter().map(|(_, sums, _)| sums);
+            let sums = states.into_iter().map(|(_, sums)| sums);
             return Ok(Answer::Slots(merged(sums.collect())?));
         }
-        let mut buckets: Vec<BucketPairs> =
-            parts.into_iter().flat_map(|(_, _, pairs)| pairs).collect();
-        buckets.sort_unstable_by_key(|here| here.bucket);
         let mut pairs = Vec::with_capacity(buckets.iter().map(|here| here.pairs.len()).sum());
         let mut sums = Tally::new(pairs.capacity());
         for here in buckets {
@@ -500,8 +492,8 @@ impl GroupWork for Totals<'_> {
 }
 
 /// The pairs of one bucket, and their sums.
+#[derive(Default)]
 struct BucketPairs {
-    bucket: usize,
     pairs: Vec<(u32, u32)>,
     sums: Tally,
 }
@@ -534,47 +526,6 @@ pub(crate) trait Meeting<W: Copy>: Sync {
     }
 }
 
-/// An instant counts once, with weight 1, and no age matters: the time between what was reached
-/// before and each end, without a branch.
-struct PlainUnion {
-    one: i64,
-}
-
-impl Meeting<()> for PlainUnion {
-    type Amount = i64;
-
-    fn pieces(
-        &self,
-        lots: impl Iterator<Item = Lot<()>>,
-        until: i64,
-        found: impl FnMut(Piece<i64>) -> Result<(), TooLarge>,
-    ) -> Result<(), TooLarge> {
-        Union { one: self.one }.pieces(lots, until, found)
-    }
-
-    #[inline]
-    fn add_group<K: Packed>(
-        &self,
-        run: &Run<'_>,
-        sums: &mut Tally,
-        slot: usize,
-        rows: GroupRows<'_, K, ()>,
-    ) -> Result<(), TooLarge> {
-        let window = run.window;
-        let (mut held, mut reached, mut last) = (0i64, window.from, ABSENT);
-        for lot in rows.iter() {
-            last = last.max(window.last_boundary(lot.start, lot.end));
-            let to = lot.end.min(window.to);
-            held += (to - lot.start.max(reached)).max(0); // at most the window, which fits
-            reached = reached.max(to);
-        }
-        sums.add_micros(slot, held.unsigned_abs());
-        sums.add(slot, Total::Narrow(i128::from(held) * i128::from(self.one)))?;
-        sums.see(slot, last);
-        Ok(())
-    }
-}
-
 /// An instant counts once, with weight 1.
 struct Union {
     one: i64,
@@ -595,6 +546,32 @@ impl Meeting<()> for Union {
             self.one,
             found,
         )
+    }
+
+    /// Where no age matters: the time between what was reached before and each end, without a branch.
+    #[inline]
+    fn add_group<K: Packed>(
+        &self,
+        run: &Run<'_>,
+        sums: &mut Tally,
+        slot: usize,
+        rows: GroupRows<'_, K, ()>,
+    ) -> Result<(), TooLarge> {
+        if run.boost.is_some() {
+            return run.add_pieces(sums, slot, rows, self);
+        }
+        let window = run.window;
+        let (mut held, mut reached, mut last) = (0i64, window.from, ABSENT);
+        for lot in rows.iter() {
+            last = last.max(window.last_boundary(lot.start, lot.end));
+            let to = lot.end.min(window.to);
+            held += (to - lot.start.max(reached)).max(0); // at most the window, which fits
+            reached = reached.max(to);
+        }
+        sums.add_micros(slot, held.unsigned_abs());
+        sums.add(slot, Total::Narrow(i128::from(held) * i128::from(self.one)))?;
+        sums.see(slot, last);
+        Ok(())
     }
 }
 

@@ -2,13 +2,17 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod facts;
+
 use std::fmt::Write as _;
 use std::fs;
 
 use poh_holdmetrics::{
-    Boost, By, EpochFold, Field, HoldError, Holds, Overlap, Query, Rounding, Scores, Stop, score,
+    Boost, By, EpochFold, Field, HoldError, Holds, Overlap, Query, Rounding, Stop, score,
     write_parquet,
 };
+
+use facts::facts;
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -28,21 +32,6 @@ fn lines(rows: i64) -> String {
         writeln!(text, "h{holder},t{token},{start},{end},{weight}").unwrap();
     }
     text
-}
-
-type Row = (Option<String>, Option<String>, i128, String, Option<i64>);
-
-fn facts(scores: &Scores) -> Vec<Row> {
-    let of = |row: usize| {
-        (
-            scores.holder_id(row).map(str::to_owned),
-            scores.token_id(row).map(str::to_owned),
-            scores.total_micros(row),
-            scores.weighted_exact(row),
-            scores.updated_at(row),
-        )
-    };
-    (0..scores.len()).map(of).collect()
 }
 
 #[test]

@@ -2,28 +2,16 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod facts;
+
 use poh_holdmetrics::{
     Boost, By, HoldError, HoldEvent, Holds, Overlap, Query, Scores, Stop, score, score_epochs,
 };
 use proptest::prelude::*;
 
+use facts::facts;
+
 const DAY: i64 = 86_400_000_000;
-
-type Facts<'a> = (Option<&'a str>, Option<&'a str>, i128, String, Option<i64>);
-
-fn facts(scores: &Scores) -> Vec<Facts<'_>> {
-    (0..scores.len())
-        .map(|row| {
-            (
-                scores.holder_id(row),
-                scores.token_id(row),
-                scores.total_micros(row),
-                scores.weighted_exact(row),
-                scores.updated_at(row),
-            )
-        })
-        .collect()
-}
 
 fn alone(holds: &Holds, query: &Query, window: &[i64]) -> Scores {
     let query = Query {

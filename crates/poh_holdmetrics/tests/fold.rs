@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod facts;
+
 use std::fs::File;
 use std::sync::Arc;
 
@@ -13,10 +15,11 @@ use arrow_array::{
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use poh_holdmetrics::{
-    Boost, By, Fault, Field, Fold, HoldError, Holds, Overlap, Query, Rounding, Scores, Stop, batch,
-    score,
+    Boost, By, Fault, Field, Fold, HoldError, Holds, Overlap, Query, Rounding, Stop, batch, score,
 };
 use proptest::prelude::*;
+
+use facts::facts;
 
 #[derive(Debug, Clone)]
 struct Row {
@@ -119,22 +122,6 @@ fn query() -> impl Strategy<Value = Query> {
             query
         },
     )
-}
-
-type Facts<'a> = (Option<&'a str>, Option<&'a str>, i128, String, Option<i64>);
-
-fn facts(scores: &Scores) -> Vec<Facts<'_>> {
-    (0..scores.len())
-        .map(|row| {
-            (
-                scores.holder_id(row),
-                scores.token_id(row),
-                scores.total_micros(row),
-                scores.weighted_exact(row),
-                scores.updated_at(row),
-            )
-        })
-        .collect()
 }
 
 proptest! {

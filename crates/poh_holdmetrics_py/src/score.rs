@@ -152,10 +152,23 @@ pub(crate) fn partial(
     progress: Option<Progress<'_>>,
 ) -> PyResult<Table> {
     let py = data.0.py();
-    let zone = (tz.as_ref(), strict);
-    let query = question(by, overlap, [Some(at), start, end], boost, threads, zone)?;
-    let reading = Reading::new(py, scale, rounding, zone, memory, progress)?;
-    reading.scores(&data, query)?.state(py)
+    let scores = score(
+        data,
+        by,
+        overlap,
+        Some(at),
+        start,
+        end,
+        boost,
+        threads,
+        scale,
+        rounding,
+        tz,
+        strict,
+        memory,
+        progress,
+    );
+    scores?.state(py)
 }
 
 /// Scores by epoch: the short form of `Holds(data).epochs(...)`.
