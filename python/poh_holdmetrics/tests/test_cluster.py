@@ -100,6 +100,40 @@ def test_pieces_of_a_state_add_up():
     assert finish(merge(states))[0]["weighted_score_exact"] == "6"
 
 
+def test_parts_and_states_may_lie_anywhere_in_memory():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from poh_holdmetrics.cluster import Question, aligned
+
+    def moved(table):
+        """The same table, whose buffers begin one byte after a multiple of 8."""
+
+        def column(chunks):
+            (array,) = chunks.chunks
+            buffers = [
+                buffer and pa.py_buffer(b"." + buffer.to_pybytes()).slice(1)
+                for buffer in array.buffers()
+            ]
+            return pa.Array.from_buffers(array.type, len(array), buffers)
+
+        return pa.table([column(chunks) for chunks in table.columns], schema=table.schema)
+
+    def addresses(table):
+        chunks = [chunk for column in table.columns for chunk in column.chunks]
+        return [buffer.address % 8 for chunk in chunks for buffer in chunk.buffers() if buffer]
+
+    question = Question("holder", "sum", 100, None, None, None, 9)
+    rows = pa.table({"holder_id": ["a", "bb", "a"], "token_id": ["t"] * 3, "start": [0, 5, 90]})
+    state = question.state(rows)
+    assert aligned(rows) is rows
+    for table in (rows, state):
+        other = moved(table)
+        assert any(addresses(other))
+        assert aligned(other).equals(table)
+        assert not any(addresses(aligned(other)))
+    assert question.state(moved(rows)).equals(state)
+    assert question.merged([moved(state), state]).equals(question.merged([state, state]))
+
+
 def test_a_part_may_be_a_file(tmp_path):
     path = tmp_path / "part.csv"
     path.write_text("holder_id,token_id,start,end\na,t,0,5\nb,t,2,\n", "utf-8")
