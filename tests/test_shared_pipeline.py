@@ -132,6 +132,110 @@ def test_spans_of_both_modules_are_one_trace(folder: Path) -> None:
     assert (name, attributes["exception.message"]) == ("exception", "disk")
 
 
+EVENTS = """
+def events():
+    return {span.name: [e.name for e in span.events] for span in rvh_trace.finished_spans()}
+"""
+
+
+def test_an_event_outside_of_all_spans_of_tracing_is_one_of_the_python_span(folder: Path) -> None:
+    result = run(
+        folder,
+        SHOWN
+        + textwrap.dedent("""
+        second_module.join()
+        second_module.events()
+        rvh_trace.init_tracing(exporter="memory")
+        second_module.events()
+        with rvh_trace.span("caller"):
+            second_module.events()
+        result = shown()
+        """),
+    )
+    target = "second_module::second_module"
+    attributes = {"level": "warn", "target": target, "rows": 7, "kind": "slow"}
+    assert list(result) == ["caller"]
+    assert result["caller"]["events"] == [["of the caller", attributes]]
+    assert result["caller"]["status"] == "unset"
+
+
+def test_an_event_belongs_to_the_innermost_span_that_records(folder: Path) -> None:
+    result = run(
+        folder,
+        EVENTS
+        + textwrap.dedent("""
+        import asyncio, threading
+        second_module.join()
+        rvh_trace.init_tracing(exporter="memory")
+        def inner():
+            with rvh_trace.span("inner"):
+                second_module.events()
+        with rvh_trace.span("outer"):
+            second_module.call_in_tracing(inner)
+            with rvh_trace.span("below the level", level="debug"):
+                second_module.events()
+            thread = threading.Thread(target=second_module.events)
+            thread.start()
+            thread.join()
+            with rvh_trace.extract({"traceparent": f"00-{1:032x}-{2:016x}-01"}):
+                second_module.events()
+        with rvh_trace.span("ended") as ended:
+            ended.end()
+            second_module.events()
+        async def task(name):
+            async with rvh_trace.span(name):
+                await asyncio.sleep(0)
+                second_module.events()
+        async def tasks():
+            await asyncio.gather(task("task 1"), task("task 2"))
+        asyncio.run(tasks())
+        result = events()
+        """),
+    )
+    assert result == {
+        "inner": ["of the caller"],
+        "tracing": ["before", "after"],
+        "outer": ["of the caller"],
+        "ended": [],
+        "task 1": ["of the caller"],
+        "task 2": ["of the caller"],
+    }
+
+
+def test_the_level_the_sampler_and_the_limits_hold_for_events(folder: Path) -> None:
+    result = run(
+        folder,
+        EVENTS
+        + textwrap.dedent("""
+        import os
+        second_module.join()
+        rvh_trace.init_tracing("debug", exporter="memory")
+        with rvh_trace.span("debug"):
+            second_module.events()
+        result = [events()]
+        rvh_trace.init_tracing("error", exporter="memory", reconfigure=True)
+        with rvh_trace.span("error", level="error"):
+            second_module.events()
+        result.append(events())
+        os.environ["OTEL_SPAN_EVENT_COUNT_LIMIT"] = "1"
+        rule = rvh_trace.SamplingRule(name="not sampled", ratio=0.0)
+        rvh_trace.init_tracing("debug", exporter="memory", sampling_rules=[rule], reconfigure=True)
+        with rvh_trace.span("not sampled"):
+            second_module.events()
+        with rvh_trace.span("limited"):
+            second_module.events()
+        result.append(events())
+        result.append(rvh_trace.finished_spans()[-1].dropped_events)
+        """),
+    )
+    assert result == [
+        {"debug": ["of the caller", "below the level"]},
+        {"error": []},
+        {"limited": ["of the caller"]},
+        1,
+    ]
+
+
 def test_settings_of_the_package_hold_for_both(folder: Path) -> None:
     result = run(
         folder,

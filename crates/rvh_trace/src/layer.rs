@@ -19,7 +19,7 @@
 //! # Ok::<(), rvh_trace::Error>(())
 //! ```
 
-use crate::tracer::{self, Span};
+use crate::tracer::{self, Owner, Span};
 use crate::{Level, SpanContext, Status, Value, ValueRef};
 use std::fmt::{self, Write as _};
 use tracing::field::{Field, Visit};
@@ -32,8 +32,10 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// A layer for `tracing_subscriber` that records in this pipeline. A span's parent is the one that
 /// `tracing` says; a span without one is a child of the innermost span of this crate, or of the
-/// Python code that called. Events become events of their span; one outside of all spans of
-/// `tracing` has none, and is not recorded.
+/// Python code that called. Events become events of their span. One outside of all spans of `tracing`
+/// becomes an event of the Python span that is current on its thread, as does one below a span of
+/// `tracing` that has called Python code, which has opened a span. Where there is no such span either,
+/// or the thread has released the GIL and so can't ask for it, the event has none, and is not recorded.
 ///
 /// Below the level of [`crate::Settings`] nothing comes here; other layers have what they want.
 pub fn layer<S>() -> impl tracing_subscriber::Layer<S>
@@ -144,9 +146,15 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let Some(entry) = context.event_span(event) else {
-            return;
+        let entry = context.event_span(event);
+        let owner = if event.is_contextual() {
+            tracer::event_owner(entry.is_some())
+        } else {
+            Owner::Rust
         };
+        if owner == Owner::Nobody || (owner == Owner::Rust && entry.is_none()) {
+            return;
+        }
         let level = level_of(event.metadata());
         let mut name = String::new();
         let mut pairs = vec![
@@ -166,7 +174,12 @@ where
         if name.is_empty() {
             event.metadata().name().clone_into(&mut name);
         }
-        if let Some(kept) = entry.extensions_mut().get_mut::<Kept>() {
+        if owner == Owner::Foreign {
+            // Whether the caller has failed is the caller's to say: its status stays.
+            tracer::add_foreign_event(&name, &pairs);
+        } else if let Some(entry) = entry
+            && let Some(kept) = entry.extensions_mut().get_mut::<Kept>()
+        {
             kept.span.add_event(&name, &pairs);
             if level == Level::Error {
                 kept.span.set_status(Status::Error, &name);

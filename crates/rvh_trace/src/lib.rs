@@ -64,10 +64,10 @@ pub use span::{Event, Extra, Kind, Link, SpanRecord, Status, copy_within, now_ns
 pub use stats::Stats;
 pub use tail::Tail;
 pub use tracer::{
-    EnterGuard, ForeignContext, Guard, InSpan, Span, after_fork_in_child, child_of, count_coerced,
+    EnterGuard, Foreign, Guard, InSpan, Span, after_fork_in_child, child_of, count_coerced,
     current_context, discard, enabled, finished_spans, flush, in_span, in_span_async, init,
-    innermost, install, is_any_entered, new_span, new_span_at, redact, samples,
-    set_foreign_context, shutdown, stats,
+    innermost, install, is_any_entered, new_span, new_span_at, redact, samples, set_foreign,
+    shutdown, stats,
 };
 
 /// The version of this crate, which is the one of the whole workspace.

@@ -12,8 +12,11 @@
 //! (extension modules are never unloaded), a pointer to a struct is valid for the time of the call
 //! that it is given to, and a [`Slice`] that is not empty points to as many initialised items.
 
+#[cfg(feature = "layer")]
+use crate::Value;
 use crate::exception::Sources;
 use crate::fields::Encoded;
+use crate::tracer::Owner;
 use crate::{
     Error, Event, Fields, Kind, Level, Limits, Link, SpanContext, SpanId, SpanRecord, Stats,
     Status, TraceId,
@@ -50,6 +53,8 @@ pub struct Vtable {
     limits: unsafe extern "C" fn(*mut CLimits),
     flush: extern "C" fn(nanoseconds: u64) -> u8,
     stats: unsafe extern "C" fn(*mut CStats),
+    event_owner: extern "C" fn(in_rust: u8) -> u8,
+    add_event: unsafe extern "C" fn(*const CEvent),
 }
 
 /// Receives a context that is borrowed for the time of the call.
@@ -418,6 +423,33 @@ unsafe extern "C" fn stats(to: *mut CStats) {
     });
 }
 
+// What `event_owner` returns.
+const RUST: u8 = 0;
+const FOREIGN: u8 = 1;
+const NOBODY: u8 = 2;
+
+extern "C" fn event_owner(in_rust: u8) -> u8 {
+    guarded(RUST, || match tracer::event_owner_here(in_rust != 0) {
+        Owner::Rust => RUST,
+        Owner::Foreign => FOREIGN,
+        Owner::Nobody => NOBODY,
+    })
+}
+
+unsafe extern "C" fn add_event(event: *const CEvent) {
+    guarded((), || {
+        // SAFETY: valid for the time of the call, as are its slices.
+        let event =
+            unsafe { (event.as_ref()).map(|event| (event.time_ns, event.fields.read(Vec::new()))) };
+        if let Some((time_ns, fields)) = event {
+            let attributes: Vec<_> = (fields.iter())
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect();
+            tracer::add_foreign_event_here(fields.name(), time_ns, &attributes);
+        }
+    });
+}
+
 static OURS: Vtable = Vtable {
     version: VERSION,
     size: size_of::<Vtable>() as u32,
@@ -430,6 +462,8 @@ static OURS: Vtable = Vtable {
     limits,
     flush,
     stats,
+    event_owner,
+    add_event,
 };
 
 /// What this module offers to the others.
@@ -557,6 +591,30 @@ impl Joined {
             event_attributes: number(limits.event_attributes),
             link_attributes: number(limits.link_attributes),
         }
+    }
+
+    #[cfg(feature = "layer")]
+    pub(crate) fn event_owner(self, in_rust: bool) -> Owner {
+        match (self.0.event_owner)(u8::from(in_rust)) {
+            FOREIGN => Owner::Foreign,
+            NOBODY => Owner::Nobody,
+            _ => Owner::Rust,
+        }
+    }
+
+    /// Adds an event to the foreign span there, whose limits are kept there.
+    #[cfg(feature = "layer")]
+    pub(crate) fn add_event(self, name: &str, time_ns: u64, attributes: &[(String, Value)]) {
+        let mut fields = Fields::new(name, Vec::new());
+        for (key, value) in attributes {
+            fields.set(key, value.into(), usize::MAX);
+        }
+        let event = CEvent {
+            time_ns,
+            fields: CFields::of(&fields),
+        };
+        // SAFETY: see above.
+        unsafe { (self.0.add_event)(&raw const event) };
     }
 
     pub(crate) fn flush(self, timeout: Duration) -> bool {

@@ -273,19 +273,25 @@ pub fn after_fork_in_child() {
     std::mem::forget(old);
 }
 
-/// Reads the caller's span from another language's context, if this thread is in it.
-pub type ForeignContext = fn() -> Option<SpanContext>;
+/// The span of another language that has called into Rust on this thread.
+#[derive(Clone, Copy)]
+pub struct Foreign {
+    /// Reads its context; `None` on a thread that is not in that language's code.
+    pub context: fn() -> Option<SpanContext>,
+    /// Adds an event to it, where it is recorded: name, nanoseconds since 1970, attributes.
+    pub add_event: fn(&str, u64, &[(String, Value)]),
+}
 
-static FOREIGN: OnceLock<ForeignContext> = OnceLock::new();
+static FOREIGN: OnceLock<Foreign> = OnceLock::new();
 
-/// Lets Rust spans find their parent in another language's context (the Python binding's). Only the
-/// first one counts.
-pub fn set_foreign_context(read: ForeignContext) {
-    let _ = FOREIGN.set(read);
+/// Lets Rust spans find their parent in another language's context (the Python binding's), and
+/// events their span. Only the first one counts.
+pub fn set_foreign(foreign: Foreign) {
+    let _ = FOREIGN.set(foreign);
 }
 
 fn foreign_context() -> Option<SpanContext> {
-    FOREIGN.get().and_then(|read| read())
+    FOREIGN.get().and_then(|foreign| (foreign.context)())
 }
 
 /// A Rust span that is entered, and what the foreign context was then.
@@ -305,6 +311,61 @@ pub fn innermost(foreign: Option<SpanContext>) -> Option<SpanContext> {
         Some(top) if foreign.is_none() || top.foreign == foreign => Some(top.context.clone()),
         _ => foreign,
     })
+}
+
+/// Where an event of this thread belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    /// To the innermost Rust span, if there is one.
+    Rust,
+    /// To the foreign span, which is the inner one or the only one.
+    Foreign,
+    /// To a foreign span that is not sampled.
+    Nobody,
+}
+
+/// Where an event belongs that happens now on this thread. `in_rust` says whether there is a Rust
+/// span that takes events.
+#[cfg(feature = "layer")]
+pub(crate) fn event_owner(in_rust: bool) -> Owner {
+    match shared::joined() {
+        Some(shared) => shared.event_owner(in_rust),
+        None => event_owner_here(in_rust),
+    }
+}
+
+pub(crate) fn event_owner_here(in_rust: bool) -> Owner {
+    let Some(foreign) = foreign_context() else {
+        return Owner::Rust;
+    };
+    // As for `innermost`.
+    let rust_is_inner = || {
+        ENTERED.with_borrow(|entered| {
+            (entered.last()).is_some_and(|top| top.foreign.as_ref() == Some(&foreign))
+        })
+    };
+    if in_rust && rust_is_inner() {
+        Owner::Rust
+    } else if foreign.is_sampled() {
+        Owner::Foreign
+    } else {
+        Owner::Nobody
+    }
+}
+
+/// Adds an event to the foreign span of this thread, if that is recorded.
+#[cfg(feature = "layer")]
+pub(crate) fn add_foreign_event(name: &str, attributes: &[(String, Value)]) {
+    match shared::joined() {
+        Some(shared) => shared.add_event(name, now_ns(), attributes),
+        None => add_foreign_event_here(name, now_ns(), attributes),
+    }
+}
+
+pub(crate) fn add_foreign_event_here(name: &str, time_ns: u64, attributes: &[(String, Value)]) {
+    if let Some(foreign) = FOREIGN.get() {
+        (foreign.add_event)(name, time_ns, attributes);
+    }
 }
 
 /// Makes a span the innermost one of this thread.

@@ -68,13 +68,25 @@ impl SpanContext {
 
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     VARIABLE.get_or_try_init(py, || ContextVar::new(py, "rvh_trace_current"))?;
-    rvh_trace::set_foreign_context(|| {
-        // SAFETY: by its documentation it may be called without a thread state, and then returns
-        // NULL. (PyGILState_Check, which says the same, is not in the limited API.)
-        let attached = unsafe { !ffi::PyThreadState_GetDict().is_null() };
-        attached.then(|| Python::attach(python_context)).flatten()
+    rvh_trace::set_foreign(rvh_trace::Foreign {
+        context: || if_attached(python_context).flatten(),
+        add_event: |name, time_ns, attributes| {
+            if_attached(|py| {
+                if let Some(span) = span(py) {
+                    Span::add_event_at(&span, name, time_ns, attributes);
+                }
+            });
+        },
     });
     Ok(())
+}
+
+/// Calls a function where this thread runs Python code now, or code that it has called.
+fn if_attached<T>(function: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    // SAFETY: by its documentation it may be called without a thread state, and then returns
+    // NULL. (PyGILState_Check, which says the same, is not in the limited API.)
+    let attached = unsafe { !ffi::PyThreadState_GetDict().is_null() };
+    attached.then(|| Python::attach(function))
 }
 
 /// The object that is current in Python: a span, a remote context, or None.

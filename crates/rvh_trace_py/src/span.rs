@@ -10,7 +10,9 @@ use pyo3::exceptions::{
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use rvh_trace::{Fields, Kind, Limits, SAMPLED, SpanRecord, Status, count_coerced as coerced};
+use rvh_trace::{
+    Fields, Kind, Limits, SAMPLED, SpanRecord, Status, Value, count_coerced as coerced,
+};
 use std::cell::{BorrowError, BorrowMutError, Ref, RefCell, RefMut};
 
 /// Where a span is in its life.
@@ -219,6 +221,22 @@ impl Span {
     }
 }
 
+impl Span {
+    /// Adds an event, if it is recorded and has not ended.
+    pub(crate) fn add_event_at(
+        slf: &Bound<'_, Self>,
+        name: &str,
+        time_ns: u64,
+        attributes: &[(String, Value)],
+    ) {
+        if let Ok(mut span) = slf.get().try_borrow_mut()
+            && span.recording
+        {
+            limits(|limits| span.record.add_event(name, time_ns, attributes, limits));
+        }
+    }
+}
+
 impl Drop for State {
     fn drop(&mut self) {
         self.live.give_back();
@@ -305,13 +323,7 @@ impl Span {
         pairs.extend(more);
         coerced(count + more_count);
         let time = timestamp.unwrap_or_else(rvh_trace::now_ns);
-        with_text(name, |name| {
-            if let Ok(mut span) = slf.get().try_borrow_mut()
-                && span.recording
-            {
-                limits(|limits| span.record.add_event(name, time, &pairs, limits));
-            }
-        });
+        with_text(name, |name| Self::add_event_at(slf, name, time, &pairs));
     }
 
     /// The same as ``record``, by OpenTelemetry's name.

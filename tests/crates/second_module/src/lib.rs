@@ -46,12 +46,44 @@ mod second_module {
     /// Spans of the crate `tracing`.
     #[pyfunction]
     fn with_tracing() {
-        let subscriber = tracing_subscriber::registry().with(rvh_trace::layer());
-        tracing::subscriber::with_default(subscriber, || {
+        in_subscriber(|| {
             let _outer = tracing::info_span!("tracing", rows = 7).entered();
             tracing::debug_span!("below the level").in_scope(|| ());
             rvh_trace::in_span("inside", |_| ());
         });
+    }
+
+    /// Events of the crate `tracing`, outside of all its spans: on this thread; where the GIL is
+    /// released; on another thread.
+    #[pyfunction]
+    fn events(py: Python<'_>) {
+        in_subscriber(|| {
+            tracing::warn!(rows = 7, kind = "slow", "of the caller");
+            tracing::debug!("below the level");
+            tracing::error!(parent: None, "of nobody");
+            py.detach(|| {
+                tracing::info!("with the GIL released");
+                let thread = std::thread::spawn(|| in_subscriber(|| tracing::info!("elsewhere")));
+                let _ = thread.join();
+            });
+        });
+    }
+
+    /// Calls a function in a span of the crate `tracing`, between two events.
+    #[pyfunction]
+    fn call_in_tracing(call: &Bound<'_, PyAny>) -> PyResult<()> {
+        in_subscriber(|| {
+            let _outer = tracing::info_span!("tracing").entered();
+            tracing::info!("before");
+            call.call0()?;
+            tracing::info!("after");
+            Ok(())
+        })
+    }
+
+    fn in_subscriber<T>(work: impl FnOnce() -> T) -> T {
+        let subscriber = tracing_subscriber::registry().with(rvh_trace::layer());
+        tracing::subscriber::with_default(subscriber, work)
     }
 
     /// Sets up a pipeline of its own, which is for modules that have not joined one.
