@@ -46,6 +46,10 @@ pub struct Exception {
     pub frames_left_out: usize,
     /// The exception before it.
     pub earlier: Option<(Relation, Box<Exception>)>,
+    /// What an exception group is made of.
+    pub group: Vec<Exception>,
+    /// Members of the group beyond those that were captured.
+    pub group_left_out: usize,
 }
 
 impl Exception {
@@ -59,12 +63,19 @@ impl Exception {
             earlier: error
                 .source()
                 .map(|s| (Relation::Cause, Box::new(Self::from_error(s)))),
+            group: Vec::new(),
+            group_left_out: 0,
         }
     }
 
     /// The text that Python would print, without its `^^^^` markers.
     pub fn render(&self, sources: &mut Sources) -> String {
-        let mut text = String::new();
+        let mut page = Page::default();
+        self.render_chain(&mut page, sources);
+        page.text
+    }
+
+    fn render_chain(&self, page: &mut Page, sources: &mut Sources) {
         // From the earliest to the latest; a chain is followed without recursion.
         let mut chain = vec![(None, self)];
         while let Some((relation, earlier)) = chain
@@ -74,8 +85,8 @@ impl Exception {
             chain.push((Some(*relation), earlier));
         }
         for (followed_by, exception) in chain.into_iter().rev() {
-            exception.render_one(&mut text, sources);
-            text.push_str(match followed_by {
+            exception.render_one(page, sources);
+            page.write(match followed_by {
                 None => "",
                 Some(Relation::Cause) => {
                     "\nThe above exception was the direct cause of the following exception:\n\n"
@@ -85,11 +96,20 @@ impl Exception {
                 }
             });
         }
-        text
     }
 
-    fn render_one(&self, text: &mut String, sources: &mut Sources) {
-        if !self.frames.is_empty() {
+    fn render_one(&self, page: &mut Page, sources: &mut Sources) {
+        let is_group = !self.group.is_empty() || self.group_left_out > 0;
+        let is_outermost = is_group && page.depth == 0;
+        if is_outermost {
+            page.depth = 1;
+        }
+        if is_group && !self.frames.is_empty() {
+            let margin = if is_outermost { '+' } else { '|' };
+            page.write_line(margin, "Exception Group Traceback (most recent call last):");
+        }
+        let mut text = String::new();
+        if !is_group && !self.frames.is_empty() {
             text.push_str("Traceback (most recent call last):\n");
         }
         let mut repeated = 0;
@@ -102,7 +122,7 @@ impl Exception {
             if same(1) && same(2) && same(3) {
                 repeated += 1;
             } else {
-                write_repeated(text, &mut repeated);
+                write_repeated(&mut text, &mut repeated);
                 // Writing to a String cannot fail.
                 let _ = writeln!(
                     text,
@@ -114,7 +134,7 @@ impl Exception {
                 }
             }
         }
-        write_repeated(text, &mut repeated);
+        write_repeated(&mut text, &mut repeated);
         if self.frames_left_out > 0 {
             let _ = writeln!(text, "  [{} more frames]", self.frames_left_out);
         }
@@ -124,6 +144,81 @@ impl Exception {
             text.push_str(&self.message);
         }
         text.push('\n');
+        page.write(&text);
+        if is_group {
+            self.render_group(page, sources);
+        }
+        if is_outermost {
+            page.depth = 0;
+        }
+    }
+
+    fn render_group(&self, page: &mut Page, sources: &mut Sources) {
+        let count = self.group.len() + usize::from(self.group_left_out > 0);
+        page.needs_end = false;
+        for at in 0..count {
+            let is_last = at + 1 == count;
+            if is_last {
+                page.needs_end = true;
+            }
+            let title = match self.group.get(at) {
+                Some(_) => (at + 1).to_string(),
+                None => "...".to_owned(),
+            };
+            let corner = if at == 0 { "+-" } else { "  " };
+            let indent = 2 * page.depth;
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                page.text,
+                "{:indent$}{corner}+---------------- {title} ----------------",
+                ""
+            );
+            page.depth += 1;
+            match self.group.get(at) {
+                Some(member) => member.render_chain(page, sources),
+                None => {
+                    let plural = if self.group_left_out == 1 { "" } else { "s" };
+                    page.write(&format!(
+                        "and {} more exception{plural}\n",
+                        self.group_left_out
+                    ));
+                }
+            }
+            if is_last && std::mem::take(&mut page.needs_end) {
+                let indent = 2 * page.depth;
+                let _ = writeln!(
+                    page.text,
+                    "{:indent$}+------------------------------------",
+                    ""
+                );
+            }
+            page.depth -= 1;
+        }
+    }
+}
+
+/// The text so far, and the margin that the members of groups stand behind, as Python draws it.
+#[derive(Default)]
+struct Page {
+    text: String,
+    depth: usize,
+    /// Whether the innermost member closes the margins of those around it, too.
+    needs_end: bool,
+}
+
+impl Page {
+    fn write(&mut self, lines: &str) {
+        if self.depth == 0 {
+            return self.text.push_str(lines);
+        }
+        for line in lines.lines() {
+            self.write_line('|', line);
+        }
+    }
+
+    fn write_line(&mut self, margin: char, line: &str) {
+        let indent = 2 * self.depth;
+        let _ = writeln!(self.text, "{:indent$}{margin} {line}", "");
     }
 }
 
@@ -188,6 +283,8 @@ mod tests {
             frames: lines.iter().map(frame).collect(),
             frames_left_out: 0,
             earlier: None,
+            group: Vec::new(),
+            group_left_out: 0,
         }
     }
 
@@ -204,6 +301,38 @@ mod tests {
              \x20 File \"<f>\", line 2, in g\n  [Previous line repeated 2 more times]\n\
              \x20 File \"<f>\", line 3, in g\nKeyError: m\n"
         );
+    }
+
+    #[test]
+    fn a_group_reads_as_python_prints_it() {
+        let mut inner = raised("Inner", &[]);
+        inner.group = vec![raised("A", &[]), raised("B", &[5])];
+        let mut outer = raised("Outer", &[1]);
+        outer.group = vec![raised("C", &[]), inner];
+        let mut shortened = outer.clone();
+        assert_eq!(
+            outer.render(&mut Sources::default()),
+            "  + Exception Group Traceback (most recent call last):\n\
+             \x20 |   File \"<f>\", line 1, in g\n\
+             \x20 | Outer: m\n\
+             \x20 +-+---------------- 1 ----------------\n\
+             \x20   | C: m\n\
+             \x20   +---------------- 2 ----------------\n\
+             \x20   | Inner: m\n\
+             \x20   +-+---------------- 1 ----------------\n\
+             \x20     | A: m\n\
+             \x20     +---------------- 2 ----------------\n\
+             \x20     | Traceback (most recent call last):\n\
+             \x20     |   File \"<f>\", line 5, in g\n\
+             \x20     | B: m\n\
+             \x20     +------------------------------------\n"
+        );
+        shortened.group.truncate(1);
+        shortened.group_left_out = 2;
+        let text = shortened.render(&mut Sources::default());
+        let end = "    +---------------- ... ----------------\n    | and 2 more exceptions\n\
+                   \x20   +------------------------------------\n";
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! keeps the names of code objects that it has met.
 
 use crate::values::{shown, utf8};
+use pyo3::exceptions::{PyBaseException, PyBaseExceptionGroup};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,6 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 const MOST_FRAMES: usize = 128;
 /// Exceptions of a chain that are kept.
 const LONGEST_CHAIN: usize = 8;
+/// Members of an exception group that are kept, as many as Python prints.
+const WIDEST_GROUP: usize = 15;
+/// Exceptions that are kept of all chains and groups together.
+const MOST_EXCEPTIONS: usize = 64;
 /// Code objects whose names are kept; a program that makes more makes them by `exec`.
 const MOST_PLACES: usize = 4096;
 
@@ -26,27 +31,59 @@ static PLACES: PyOnceLock<Places> = PyOnceLock::new();
 
 /// Captures an exception whose type is `kind` and whose `str()` is `message`.
 pub(crate) fn capture(exception: &Bound<'_, PyAny>, kind: String, message: String) -> Exception {
-    capture_chain(exception, kind, message, LONGEST_CHAIN)
+    let mut left = MOST_EXCEPTIONS - 1;
+    capture_chain(exception, kind, message, LONGEST_CHAIN, &mut left)
 }
 
 fn capture_chain(
     exception: &Bound<'_, PyAny>,
     kind: String,
     message: String,
-    left: usize,
+    chain: usize,
+    left: &mut usize,
 ) -> Exception {
+    let mut capture = |other: &Bound<'_, PyAny>, chain| {
+        *left = left.checked_sub(1)?;
+        Some(capture_chain(
+            other,
+            self::kind(other),
+            shown(other),
+            chain,
+            left,
+        ))
+    };
     let (frames, frames_left_out) = frames(exception).unwrap_or_default();
-    let earlier = if left > 1 { earlier(exception) } else { None };
+    let earlier = if chain > 1 { earlier(exception) } else { None };
+    let earlier = earlier.and_then(|(relation, other)| {
+        let captured = capture(&other, chain - 1)?;
+        Some((relation, Box::new(captured)))
+    });
+    let members = members(exception);
+    let group: Vec<_> = (members.iter().take(WIDEST_GROUP))
+        .map_while(|member| capture(member, LONGEST_CHAIN))
+        .collect();
     Exception {
         kind,
         message,
         frames,
         frames_left_out,
-        earlier: earlier.map(|(relation, other)| {
-            let captured = capture_chain(&other, self::kind(&other), shown(&other), left - 1);
-            (relation, Box::new(captured))
-        }),
+        earlier,
+        group_left_out: members.len() - group.len(),
+        group,
     }
+}
+
+/// What an exception group is made of; nothing for other exceptions.
+fn members<'py>(exception: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
+    if !exception.is_instance_of::<PyBaseExceptionGroup>() {
+        return Vec::new();
+    }
+    let members = exception.getattr(intern!(exception.py(), "exceptions"));
+    let members: Vec<_> = (members.and_then(|members| members.extract())).unwrap_or_default();
+    // A class may say that it is made of anything.
+    (members.into_iter())
+        .filter(|member: &Bound<'_, PyAny>| member.is_instance_of::<PyBaseException>())
+        .collect()
 }
 
 /// The exception before this one, as Python's traceback shows it.

@@ -362,7 +362,14 @@ fn level_of(value: &Bound<'_, PyAny>) -> Level {
     let level = if value.is_instance_of::<PyString>() {
         utf8(value).parse().ok()
     } else {
-        value.extract().ok().and_then(Level::from_u8)
+        // Our own numbers, and those of `logging`.
+        match value.extract::<u8>() {
+            Ok(10) => Some(Level::Debug),
+            Ok(20) => Some(Level::Info),
+            Ok(30) => Some(Level::Warn),
+            Ok(40 | 50) => Some(Level::Error),
+            number => number.ok().and_then(Level::from_u8),
+        }
     };
     level.unwrap_or_default()
 }

@@ -98,7 +98,15 @@ pub(crate) fn install(
     settings.redaction =
         Redaction::new(redact_defaults, &redact_keys, &redact_values).map_err(to_py_err)?;
     if let Some(name) = sampler {
-        settings.sampler = Sampler::from_name(name, sampler_argument).map_err(to_py_err)?;
+        settings.sampler = Sampler::from_name(name, sampler_argument).map_err(|error| {
+            to_py_err(match error {
+                // By the name that it was given under.
+                Error::Setting { name, value, mend } if name == "OTEL_TRACES_SAMPLER" => {
+                    Error::setting("sampler", value, mend)
+                }
+                other => other,
+            })
+        })?;
     }
     if !sampling_rules.is_empty() {
         let rules = sampling_rules

@@ -35,11 +35,11 @@ def test_span_is_awaitable(spans):
     async def main():
         async with await rvh_trace_rust.span("c", {"x": 1}):
             pass
-        async with rvh_trace_rust.span("d"):
+        async with rvh_trace_rust.span("d", kwargs={1: 2, "name": 3}):
             pass
 
     asyncio.run(main())
-    assert spans() == {"c": {"x": 1}, "d": {}}
+    assert spans() == {"c": {"x": 1}, "d": {"1": 2, "name": 3}}
 
 
 def test_what_is_awaited_is_the_span_and_may_be_awaited_again(spans):

@@ -1,6 +1,8 @@
 """What the README promises of set-up and of bad input, line by line."""
 
 import keyword
+import logging
+import math
 import os
 import subprocess
 import sys
@@ -403,6 +405,47 @@ def test_any_values_at_any_call_never_raise(memory):
             rvh_trace.inject({})
 
     check()
+
+
+def test_levels_of_logging(memory):
+    rvh_trace.init_tracing(logging.WARNING, exporter="memory", reconfigure=True)
+    levels = [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]
+    for level in levels:
+        with span("s", level=level):
+            pass
+    recorded = [item.level for item in rvh_trace.finished_spans()]
+    assert recorded == ["warn", "error", "error"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"exporter": 5}, "exporter = 5 cannot be used"),
+        ({"exporter": ["memory"]}, "exporter = .* cannot be used"),
+        ({"service_name": 5}, "service_name = 5 cannot be used"),
+        ({"resource": 5}, "resource = 5 cannot be used"),
+        ({"headers": "key=hunter2"}, "headers cannot be used: give a mapping"),
+        ({"level": 17}, 'level = "17" cannot be used'),
+        ({"level": "loud"}, 'level = "loud" cannot be used'),
+        ({"sampler": "loud"}, 'sampler = "loud" cannot be used'),
+        ({"sampler": 2.0}, "sampler = 2.0 cannot be used"),
+        ({"sampler": math.nan}, "sampler = nan cannot be used"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(settings, said):
+    rvh_trace.reset()
+    with pytest.raises((TypeError, ValueError), match=said) as raised:
+        rvh_trace.init_tracing(**settings)
+    assert "hunter2" not in str(raised.value)
+    with span("s") as opened:
+        assert not opened.is_recording()
+
+
+def test_an_event_of_the_current_span_takes_fields(memory):
+    with span("s"):
+        rvh_trace.add_event("e", {"a": 1}, b=2)
+    (event,) = memory()["s"].events
+    assert (event.name, event.attributes) == ("e", {"a": 1, "b": 2})
 
 
 def test_any_level_will_do(memory):

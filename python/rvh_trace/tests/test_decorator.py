@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import functools
 import inspect
 
 import pytest
@@ -41,6 +42,62 @@ def test_the_alias(memory):
 
     assert function(1, b=2) == ((1,), {"b": 2})
     assert memory()["named"].attributes == {"a": 1}
+
+
+def test_the_name_may_be_given_by_keyword(memory):
+    @trace(name="named", team="a")
+    def function(): ...
+
+    function()
+    assert memory()["named"].attributes == {"team": "a"}
+
+
+def test_methods_of_all_kinds(memory):
+    class Order:
+        @trace("by instance")
+        def by_instance(self):
+            return self
+
+        @trace("outside")
+        @classmethod
+        def outside(cls):
+            return cls
+
+        @classmethod
+        @trace("inside")
+        def inside(cls):
+            return cls
+
+        @trace
+        @staticmethod
+        def static(x):
+            return x
+
+    order = Order()
+    assert order.by_instance() is order
+    assert order.outside() is Order.outside() is order.inside() is Order
+    assert order.static(1) == Order.static(1) == 1
+    names = [finished.name.rpartition(".")[2] for finished in rvh_trace.finished_spans()]
+    assert names == ["by instance", *["outside"] * 2, "inside", *["static"] * 2]
+
+
+def test_any_callable_has_a_name(memory):
+    class Callable:
+        def __call__(self, x):
+            return x
+
+    assert trace(functools.partial(functools.partial(max, 1), 2))(3) == 3
+    assert trace(Callable())(4) == 4
+    names = [finished.name.rpartition(".")[2] for finished in rvh_trace.finished_spans()]
+    assert names == ["max", "Callable"]
+
+
+@pytest.mark.parametrize("what", [int, 3, object()])
+def test_what_is_no_function_is_refused_at_once(what):
+    with pytest.raises(TypeError, match="functions and methods"):
+        trace(what)
+    with pytest.raises(TypeError, match="functions and methods"):
+        trace("name", a=1)(what)
 
 
 def test_a_coroutine_stays_one(memory):

@@ -40,6 +40,32 @@ def test_a_malformed_header_is_left_out(memory, header):
     assert memory()["s"].parent_span_id is None
 
 
+@pytest.mark.parametrize(
+    "carrier",
+    [
+        [("TraceParent", HEADER)],
+        [(b"accept", b"*"), (b"traceparent", HEADER.encode())],
+        {b"traceparent": HEADER.encode()},
+        {"traceparent": [HEADER]},
+        ((name, value) for name, value in [("traceparent", HEADER)]),
+    ],
+)
+def test_headers_may_be_pairs_and_bytes(memory, carrier):
+    with rvh_trace.extract(carrier), span("s"):
+        pass
+    assert memory()["s"].parent_span_id == "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    "carrier",
+    [None, 5, [5], ["x"], [("traceparent", 5)], {"traceparent": [HEADER, HEADER]}, {3: HEADER}],
+)
+def test_what_holds_no_headers_is_no_context(memory, carrier):
+    with rvh_trace.extract(carrier), span("s"):
+        pass
+    assert memory()["s"].parent_span_id is None
+
+
 def test_fuzzed_headers_never_raise():
     hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
     strategies = hypothesis.strategies

@@ -1,8 +1,10 @@
 import asyncio
+import contextlib
 import math
 import subprocess
 import sys
 import textwrap
+import traceback
 
 import pytest
 
@@ -205,6 +207,47 @@ def test_a_cause_is_in_the_stack(memory):
     stack = memory()["s"].events[0].attributes["exception.stacktrace"]
     assert "direct cause" in stack
     assert stack.index("ValueError") < stack.index("RuntimeError: second")
+
+
+def test_the_members_of_a_group_are_in_the_stack(memory):
+    def fail(error):
+        raise error
+
+    def failed(error):
+        try:
+            fail(error)
+        except Exception as caught:
+            return caught
+
+    inner = ExceptionGroup("inner", [failed(OSError("two\nlines")), KeyError("no stack")])
+    members = [failed(ValueError("first")), failed(inner), failed(TypeError("last"))]
+    with pytest.raises(ExceptionGroup) as raised, span("s"):
+        fail(ExceptionGroup("outer", members))
+    stack = memory()["s"].events[0].attributes["exception.stacktrace"]
+
+    def lines(text):
+        # Ours has no markers below the lines, and the functions' qualified names.
+        plain = (line.partition(", in ")[0] for line in text.splitlines())
+        return [line for line in plain if "^^^^" not in line and "~~~~" not in line]
+
+    assert lines(stack) == lines("".join(traceback.format_exception(raised.value)))
+    assert "      | KeyError: 'no stack'" in lines(stack)
+    assert "    | TypeError: last" in lines(stack)
+
+
+def test_a_group_of_any_size_is_recorded(memory):
+    deep = ValueError("bottom")
+    for _ in range(100):
+        deep = ExceptionGroup("deep", [deep])
+    wide = ExceptionGroup("wide", [ValueError(n) for n in range(10_000)])
+    mixed = ExceptionGroup("mixed", [wide] * 100)
+    for group in (deep, wide, mixed):
+        with contextlib.suppress(ExceptionGroup), span("s"):
+            raise group
+    for finished in rvh_trace.finished_spans():
+        stack = finished.events[0].attributes["exception.stacktrace"]
+        assert "more exception" in stack
+        assert len(stack) < 100_000
 
 
 def test_status_ok_is_final(memory):

@@ -28,9 +28,15 @@ def set_attributes(attributes: Mapping[str, object] | None = None, /, **fields: 
     current_span().set_attributes(attributes, **fields)
 
 
-def add_event(name: str, /, attributes: Mapping[str, object] | None = None) -> None:
-    """Add an event that happens now to the current span."""
-    current_span().add_event(name, attributes)
+def add_event(
+    name: str,
+    /,
+    attributes: Mapping[str, object] | None = None,
+    timestamp: int | None = None,
+    **fields: object,
+) -> None:
+    """Add an event to the current span, now or at ``timestamp`` (nanoseconds since 1970)."""
+    current_span().add_event(name, attributes, timestamp, **fields)
 
 
 def add_link(other: Span | SpanContext, /, attributes: Mapping[str, object] | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, overload
 
 from rvh_trace._native import leave, opening
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def trace[**P, R](name: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def trace[**P, R](
-    name: str | None = None, /, **fields: object
+    name: str | None = None, **fields: object
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def trace(
-    name: Callable[..., object] | str | None = None, /, **fields: object
+    name: Callable[..., object] | str | None = None, **fields: object
 ) -> Callable[..., object]:
     """Make a span of each call of a function, coroutine, generator or async generator.
 
@@ -39,16 +39,32 @@ def trace(
     >>> double(4)
     8
     """
-    if callable(name):
-        return _traced(name, *opening(name.__qualname__))
-
-    def decorate(function: Callable[..., object]) -> Callable[..., object]:
-        return _traced(function, *opening(name or function.__qualname__, **fields))
-
-    return decorate
+    if name is not None and not isinstance(name, str):
+        return _decorated(name, None, fields)
+    return lambda function: _decorated(function, name, fields)
 
 
 trace_sync = trace
+
+
+def _decorated(
+    function: Callable[..., object], name: str | None, fields: dict[str, object]
+) -> Callable[..., object]:
+    if isinstance(function, staticmethod | classmethod):
+        return type(function)(_decorated(function.__func__, name, fields))
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(
+            f"trace() cannot decorate {function!r}: it takes functions and methods; of a class "
+            "decorate the methods"
+        )
+    return _traced(function, *opening(name or _name_of(function), **fields))
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return named.__qualname__
 
 
 def _traced(

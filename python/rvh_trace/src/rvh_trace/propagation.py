@@ -16,11 +16,20 @@ from rvh_trace.propagators import named
 
 TYPE_CHECKING = False  # as type checkers know it; see current.py
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Iterable, Iterator, Mapping, MutableMapping
     from types import ModuleType, TracebackType
+    from typing import Any
 
     from rvh_trace._native import SpanContext
     from rvh_trace.propagators import Propagator
+
+    type _Value = str | bytes | list[str] | list[bytes]
+    type Carrier = (
+        Mapping[str, str]
+        | Mapping[str, _Value]
+        | Mapping[bytes, bytes]
+        | Iterable[tuple[str | bytes, str | bytes]]
+    )
 
 _baggage: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar(
     "rvh_trace_baggage", default=None
@@ -128,11 +137,26 @@ def environment() -> dict[str, str]:
     return {**os.environ, **{names[name]: value for name, value in headers.items()}}
 
 
-def extract(carrier: Mapping[str, str]) -> RemoteContext:
-    """Read the context that a mapping of headers, or ``os.environ``, carries.
+def _headers(carrier: Carrier) -> Iterator[tuple[str, str]]:
+    pairs: Any = carrier.items() if hasattr(carrier, "items") else carrier
+    # Who passes what holds no pairs has passed no headers.
+    with contextlib.suppress(TypeError, ValueError):
+        for name, value in pairs:
+            values = value if isinstance(value, list | tuple) else [value]
+            key, *parts = (
+                part.decode("latin-1") if isinstance(part, bytes) else part
+                for part in [name, *values]
+            )
+            if isinstance(key, str) and all(isinstance(part, str) for part in parts):
+                yield key, ",".join(parts)
 
-    Names are found in any case. What is malformed is left out, as the specifications say; this
-    never raises.
+
+def extract(carrier: Carrier) -> RemoteContext:
+    """Read the context that headers, or ``os.environ``, carry: a mapping, or pairs of a list.
+
+    Names are found in any case. Names and values may be bytes, as in ASGI and gRPC; a value may
+    be a list of values. What is malformed is left out, as the specifications say; this never
+    raises.
 
     >>> import rvh_trace
     >>> header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -143,8 +167,7 @@ def extract(carrier: Mapping[str, str]) -> RemoteContext:
     headers = {
         # Names of environment variables have no hyphen.
         (key if "-" in key else key.replace("_", "-")).lower(): value
-        for key, value in carrier.items()
-        if isinstance(key, str) and isinstance(value, str)
+        for key, value in _headers(carrier)
     }
     context = None
     members: dict[str, str] = {}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def init_tracing(
-    level: str = "info",
+    level: str | int = "info",
     *,
     service_name: str | None = None,
     exporter: str | SpanExporter | None = None,
@@ -46,7 +46,8 @@ def init_tracing(
     Parameters
     ----------
     level
-        The least level that is recorded: trace, debug, info, warn, error, or off.
+        The least level that is recorded: trace, debug, info, warn, error, or off; or a level of
+        ``logging``, such as ``logging.INFO``.
     service_name
         What the backend shows these spans under.
     exporter
@@ -92,7 +93,7 @@ def init_tracing(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         A setting cannot be used; the message says what to write.
     RuntimeError
         Tracing is already set up with other settings, and ``reconfigure`` is false.
@@ -104,9 +105,10 @@ def init_tracing(
     """
     from rvh_trace import lifecycle, log_records
 
+    _check_types(service_name, exporter, headers, resource)
     name, argument = _sampler(sampler)
     ignored = _native.install(
-        level=level,
+        level=_level(level),
         service_name=service_name,
         exporter=exporter if isinstance(exporter, str) else None,
         exporter_object=None if isinstance(exporter, str) else exporter,
@@ -165,9 +167,34 @@ def init_from_environment() -> None:
         init_tracing(os.environ.get("RVH_TRACE_LEVEL") or "info")
 
 
+_LEVELS_OF_LOGGING = {10: "debug", 20: "info", 30: "warn", 40: "error", 50: "error"}
+
+
+def _level(level: str | int) -> str:
+    return level if isinstance(level, str) else _LEVELS_OF_LOGGING.get(level, str(level))
+
+
+def _check_types(service_name: object, exporter: object, headers: object, resource: object) -> None:
+    """Say by its name which setting has a type that cannot be used."""
+    if not isinstance(service_name, str | None):
+        raise TypeError(f"service_name = {service_name!r} cannot be used: give a text")
+    if not isinstance(exporter, str | None) and not callable(getattr(exporter, "export", None)):
+        raise TypeError(
+            f"exporter = {exporter!r} cannot be used: give otlp, console, file, memory, none, or "
+            "an object with export(spans)"
+        )
+    if headers is not None and not hasattr(headers, "items"):
+        # They hold secrets, so they are not shown.
+        raise TypeError("headers cannot be used: give a mapping of names to values")
+    if resource is not None and not hasattr(resource, "items"):
+        raise TypeError(f"resource = {resource!r} cannot be used: give a mapping")
+
+
 def _sampler(sampler: str | float | None) -> tuple[str | None, str | None]:
     if sampler is None or isinstance(sampler, str):
         return sampler, os.environ.get("OTEL_TRACES_SAMPLER_ARG")
+    if not 0.0 <= sampler <= 1.0:
+        raise ValueError(f"sampler = {sampler!r} cannot be used: give a number from 0.0 to 1.0")
     return "parentbased_traceidratio", str(float(sampler))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Span", "init_tracing", "new_span", "span", "sync_span"]
 
 
-def init_tracing(level: str = "info") -> None:
+def init_tracing(level: str | int = "info") -> None:
     """Set up tracing at this level, the rest by the ``OTEL_*`` variables.
 
     A second call with another level replaces the first.
@@ -40,4 +40,4 @@ def sync_span(name: str) -> Span:
 
 def span(name: str, kwargs: Mapping[str, object] | None = None) -> Span:
     """Make a span that is entered by ``async with``, awaited before or not."""
-    return rvh_trace.span(name, **dict(kwargs or {}))
+    return rvh_trace.span(name, **{str(key): value for key, value in (kwargs or {}).items()})
