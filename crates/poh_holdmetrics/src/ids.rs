@@ -11,27 +11,30 @@ use crate::prefetch::prefetch;
 /// Ids come from outside, so the hash is seeded at random: nobody can prepare ids that collide.
 ///
 /// The table is open addressing, by hand, because a table that is looked into row by row can't be
-/// asked for many places at once. To find an id takes a look at its place and one at its key; to
-/// find one of 8 bytes or more another two, at its end and its text. What is looked at is kept small, so that it
-/// stays in the cache.
+/// asked for many places at once. To find an id takes one look, at its place; to find one of 8 bytes
+/// or more another two, at its end and its text.
 #[derive(Debug, Clone, Default)]
 pub struct Ids {
     text: String,
     /// Where the text of each code ends.
     ends: Vec<usize>,
-    /// What [`key_of`] says of each code's id.
-    keys: Vec<u64>,
-    /// Codes by the hash of their key, from 1 on; 0 is a free place. None, or a power of two of
-    /// them, at most one in [`PLACES`] in use.
-    places: Vec<u32>,
+    /// Codes by the hash of their key. None, or a power of two of them, at most one in [`PLACES`]
+    /// in use.
+    places: Vec<Place>,
     hasher: RandomState,
 }
 
-/// Places for each id, at least. Most ids are then at home, the first place that is looked at.
+/// Places for each id, at least. Nearly all ids are then at home or beside it.
 const PLACES: usize = 2;
 
-/// No id has this code: there is no memory for so many.
-const UNKNOWN: u32 = u32::MAX;
+/// Where a code is found; a quarter of a cache line, never across two.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(16))]
+struct Place {
+    /// What [`key_of`] says of the code's id; [`EMPTY`] where there is none.
+    key: u64,
+    code: u32,
+}
 
 /// Ids of rows.
 pub(crate) trait IdRows<'a>: Copy {
@@ -106,7 +109,6 @@ impl Ids {
     pub(crate) fn reserve(&mut self, ids: usize, bytes: usize) {
         self.text.reserve(bytes);
         self.ends.reserve(ids);
-        self.keys.reserve(ids);
         let places = (self.ends.len() + ids) * PLACES;
         if places > self.places.len() {
             self.spread(places);
@@ -121,10 +123,11 @@ impl Ids {
     ) -> Result<(), usize> {
         /// Few enough for the first cache.
         const AT_ONCE: usize = 128;
-        /// Places from home on where an id is looked for together with others.
-        const NEAR: usize = 4;
         let (mut keys, mut hashes) = ([0u64; AT_ONCE], [0usize; AT_ONCE]);
         let mut away = [0u8; AT_ONCE];
+        if self.places.is_empty() {
+            self.spread(0);
+        }
         for (part, codes) in codes.chunks_mut(AT_ONCE).enumerate() {
             let first = part * AT_ONCE;
             let keys = &mut keys[..codes.len()];
@@ -146,31 +149,17 @@ impl Ids {
                 let empty = keys.iter().position(|&key| key == EMPTY);
                 return Err(first + empty.unwrap_or_default());
             }
-            // One kind of look after the other, so that none waits for another row's. Most ids are
-            // known and at home; those that are not are counted without a branch.
-            for (code, &hash) in codes.iter_mut().zip(&*hashes) {
-                *code = self.code_at(hash);
-                prefetch(&self.keys, *code as usize);
-            }
+            // Nearly all ids are known, and at home or beside it; those that are not are counted
+            // without a branch.
             let mut count = 0;
-            for (row, (code, key)) in codes.iter().zip(&*keys).enumerate() {
+            let looks = keys.iter().zip(&*hashes).zip(&mut *codes);
+            for (row, ((&key, &hash), code)) in looks.enumerate() {
+                let home = self.places[self.place(hash)];
+                let beside = self.places[self.place(hash + 1)];
+                let found = if home.key == key { home } else { beside };
+                *code = found.code;
                 away[count] = row as u8;
-                count += usize::from(self.keys.get(*code as usize) != Some(key));
-            }
-            // Where so many are away, they are new and nowhere near.
-            let near = if count > codes.len() / 2 { 1 } else { NEAR };
-            for step in 1..near {
-                for &row in &away[..count] {
-                    codes[usize::from(row)] = self.code_at(hashes[usize::from(row)] + step);
-                }
-                let looked = count;
-                count = 0;
-                for place in 0..looked {
-                    let row = usize::from(away[place]);
-                    away[count] = row as u8;
-                    let key = self.keys.get(codes[row] as usize);
-                    count += usize::from(key != Some(&keys[row]));
-                }
+                count += usize::from(found.key != key);
             }
             for &row in &away[..count] {
                 let row = usize::from(row);
@@ -229,23 +218,16 @@ impl Ids {
         hash & self.places.len().wrapping_sub(1)
     }
 
-    /// The code at a place, or [`UNKNOWN`].
-    #[inline]
-    fn code_at(&self, hash: usize) -> u32 {
-        self.places
-            .get(self.place(hash))
-            .map_or(UNKNOWN, |at| at.wrapping_sub(1))
-    }
-
     /// The code of an id, or the free place where it belongs; there are places.
     #[inline]
     fn find(&self, id: &str, key: u64, hash: usize) -> Result<u32, usize> {
         let mut place = self.place(hash);
         loop {
-            let Some(code) = self.places[place].checked_sub(1) else {
+            let Place { key: here, code } = self.places[place];
+            if here == EMPTY {
                 return Err(place);
-            };
-            if self.keys[code as usize] == key && (!is_long(key) || self.get(code) == id) {
+            }
+            if here == key && (!is_long(key) || self.get(code) == id) {
                 return Ok(code);
             }
             place = self.place(place + 1);
@@ -269,8 +251,7 @@ impl Ids {
         let code = self.ends.len() as u32;
         self.text.push_str(id);
         self.ends.push(self.text.len());
-        self.keys.push(key);
-        self.places[free] = code + 1;
+        self.places[free] = Place { key, code };
         code
     }
 
@@ -278,13 +259,17 @@ impl Ids {
     #[cold]
     fn spread(&mut self, places: usize) {
         const LEAST: usize = 256;
-        self.places = vec![0; places.max(LEAST).next_power_of_two()];
-        for code in 0..self.keys.len() {
-            let mut place = self.place(self.hash(self.keys[code]));
-            while self.places[place] != 0 {
+        let places = places.max(LEAST).next_power_of_two();
+        let before = std::mem::replace(&mut self.places, vec![Place::default(); places]);
+        for known in before {
+            if known.key == EMPTY {
+                continue;
+            }
+            let mut place = self.place(self.hash(known.key));
+            while self.places[place].key != EMPTY {
                 place = self.place(place + 1);
             }
-            self.places[place] = code as u32 + 1;
+            self.places[place] = known;
         }
     }
 }

@@ -6,8 +6,12 @@ use std::thread;
 pub(crate) fn threads_for(wanted: Option<usize>, rows: usize) -> usize {
     /// Below this a thread costs more than it brings.
     const ROWS_PER_THREAD: usize = 50_000;
+    let most = rows / ROWS_PER_THREAD;
+    if most <= 1 {
+        return 1; // the system reads files to tell the processors: too much for each few rows
+    }
     let wanted = wanted.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-    wanted.min(rows / ROWS_PER_THREAD).max(1)
+    wanted.min(most).max(1)
 }
 
 /// Runs `work(0..threads)`, the first part on this thread, and gives the results in order.
