@@ -12,7 +12,7 @@ use crate::error::{Fault, Field, HoldError};
 use crate::event::{HoldEvent, check_times};
 use crate::groups::Source;
 use crate::ids::Ids;
-use crate::time::{Naive, OPEN};
+use crate::time::{Naive, OPEN, Shown};
 use crate::weight::{MAX_SCALE, Rounding, Weight, excerpt};
 
 /// The weights of some rows, in units of `10^-digits`, as narrow as they allow.
@@ -437,11 +437,13 @@ impl Holds {
     fn find(&self, event: &HoldEvent) -> Result<usize, HoldError> {
         let missing = || HoldError::NoSuchHold {
             what: format!(
-                "hold of {:?} by {:?} from {} us to {:?} with weight {}",
+                "hold of {:?} by {:?} from {} {} with weight {}",
                 excerpt(&event.token_id),
                 excerpt(&event.holder_id),
-                event.start,
-                event.end,
+                Shown(event.start),
+                event
+                    .end
+                    .map_or("on".to_owned(), |end| format!("to {}", Shown(end))),
                 event.weight
             ),
         };

@@ -149,14 +149,13 @@ impl Ids {
                 let empty = keys.iter().position(|&key| key == EMPTY);
                 return Err(first + empty.unwrap_or_default());
             }
-            // Nearly all ids are known, and at home or beside it; those that are not are counted
-            // without a branch.
+            // Nearly all ids are known, and at home or beside it, which no branch could foresee;
+            // those that are not are counted.
             let mut count = 0;
             let looks = keys.iter().zip(&*hashes).zip(&mut *codes);
             for (row, ((&key, &hash), code)) in looks.enumerate() {
-                let home = self.places[self.place(hash)];
-                let beside = self.places[self.place(hash + 1)];
-                let found = if home.key == key { home } else { beside };
+                let is_away = self.places[self.place(hash)].key != key;
+                let found = self.places[self.place(hash + usize::from(is_away))];
                 *code = found.code;
                 away[count] = row as u8;
                 count += usize::from(found.key != key);

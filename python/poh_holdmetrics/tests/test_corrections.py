@@ -62,8 +62,11 @@ def test_corrections_equal_a_rebuild(start, data):
 
 def test_corrections_of_what_is_not_there():
     holds = Holds([HoldEvent("t", "a", 10)])
-    with pytest.raises(HoldMetricsError, match="no hold of "):
+    since = '"t" by "a" from 1970-01-01T00:00:10Z'
+    with pytest.raises(HoldMetricsError, match=f"no hold of {since} on with weight 2"):
         holds.retract(HoldEvent("t", "a", 10, weight=2))
+    with pytest.raises(HoldMetricsError, match=f"{since} to 1970-01-01T00:01:00Z with weight 1"):
+        holds.retract(HoldEvent("t", "a", 10, 60))
     with pytest.raises(HoldMetricsError, match='no open hold of "u" by "a"'):
         holds.close(holder_id="a", token_id="u", at=20)
     with pytest.raises(HoldMetricsError, match="before start"):
