@@ -252,7 +252,7 @@ impl GroupWork for ByWindow<'_> {
         let (_, found) = self.run.each_bucket(sizes, state, |(room, line), bucket| {
             let mut here = EpochSums::default();
             let mut last = None;
-            groups.each_group(bucket, room, |first, second, rows| {
+            groups.each_group(bucket, room, M::BY_START, |first, second, rows| {
                 let id = match self.windows.query.by {
                     By::Both => (first, second),
                     By::Holder | By::Token => (first, 0),

@@ -324,11 +324,12 @@ impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
     }
 
     /// Calls `found` with the holder, the token and the rows of each group of a bucket, in this
-    /// order.
+    /// order; the rows of a group come in order of their start where `by_start` asks for it.
     pub(crate) fn each_group<E>(
         &self,
         bucket: usize,
         room: &mut Room<K, W>,
+        by_start: bool,
         mut found: impl FnMut(u32, u32, GroupRows<'_, K, W>) -> Result<(), E>,
     ) -> Result<(), E> {
         let layout = &self.layout;
@@ -343,7 +344,7 @@ impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
                 to += 1;
             }
             let group = &mut records[from..to];
-            if group.len() > 1 {
+            if by_start && group.len() > 1 {
                 group.sort_unstable_by_key(|record| record.key);
             }
             let holder = bucket.first_holder + pair.unbounded_shr(layout.token_bits) as u32;
@@ -479,7 +480,7 @@ impl<K, W> Default for Room<K, W> {
     }
 }
 
-/// The rows of one group, in order of their start.
+/// The rows of one group.
 #[derive(Clone, Copy)]
 pub(crate) struct GroupRows<'a, K, W> {
     records: &'a [Record<K, W>],

@@ -91,7 +91,7 @@ fn runs_of<K: Packed>(
 ) -> Result<(), HoldError> {
     let mut room = Room::default();
     for bucket in 0..groups.buckets() {
-        groups.each_group(bucket, &mut room, |holder, token, rows| {
+        groups.each_group(bucket, &mut room, true, |holder, token, rows| {
             let spans = rows.iter().filter(|lot| lot.weight);
             let spans = spans.map(|lot| (lot.start, lot.end.min(at)));
             let spans = spans.filter(|(start, end)| end > start);

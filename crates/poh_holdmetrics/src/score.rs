@@ -467,7 +467,7 @@ impl GroupWork for Totals<'_> {
                 };
                 meeting.add_group(run, sums, slot, rows)
             };
-            let added = groups.each_group(bucket, room, &mut add);
+            let added = groups.each_group(bucket, room, M::BY_START, &mut add);
             added.map_err(|TooLarge(slot)| match run.by {
                 By::Both => Halt::TooLarge(here.pairs[slot].0 as usize),
                 By::Holder | By::Token => Halt::TooLarge(slot),
@@ -501,9 +501,10 @@ struct BucketPairs {
 /// What rows of one holder and token that meet count.
 pub(crate) trait Meeting<W: Copy>: Sync {
     type Amount: Amount;
+    /// Whether lots have to come in order of their start.
+    const BY_START: bool = true;
 
-    /// Calls `found` with each stretch of time before `until` that counts; `lots` come in order of
-    /// their start, and none of them is empty.
+    /// Calls `found` with each stretch of time before `until` that counts; none of `lots` is empty.
     fn pieces(
         &self,
         lots: impl Iterator<Item = Lot<W>>,
@@ -601,6 +602,7 @@ struct Lots;
 
 impl<A: Amount> Meeting<A> for Lots {
     type Amount = A;
+    const BY_START: bool = false;
 
     fn pieces(
         &self,
