@@ -220,19 +220,13 @@ impl OtlpSettings {
 
     /// The URL for an endpoint as people write it. For HTTP a bare `http://host:4318` gets the
     /// standard path, and anything with a path is taken as it is; for gRPC there is no path.
-    fn url(endpoint: &str, protocol: Protocol) -> Result<String, Error> {
+    fn url(name: &str, endpoint: &str, protocol: Protocol) -> Result<String, Error> {
         let endpoint = endpoint.trim();
         let example = match protocol {
             Protocol::HttpProtobuf => "http://localhost:4318",
             Protocol::Grpc => "http://localhost:4317",
         };
-        let refused = || {
-            Error::setting(
-                "endpoint",
-                endpoint,
-                format!("give a URL such as {example}"),
-            )
-        };
+        let refused = || Error::setting(name, endpoint, format!("give a URL such as {example}"));
         let rest = endpoint
             .strip_prefix("http://")
             .or_else(|| endpoint.strip_prefix("https://"))
@@ -334,7 +328,7 @@ impl ExporterChoice {
         // The variables of the endpoint mean another one for each protocol.
         let mut otlp = reader.otlp(protocol);
         if let Some(endpoint) = &self.endpoint {
-            otlp.endpoint = OtlpSettings::url(endpoint, otlp.protocol)?;
+            otlp.endpoint = OtlpSettings::url("endpoint", endpoint, otlp.protocol)?;
         }
         if let Some(headers) = &self.headers {
             otlp.headers.clone_from(headers);
@@ -536,8 +530,11 @@ impl Variables<'_> {
         }
         otlp.protocol = protocol.unwrap_or(otlp.protocol);
         OtlpSettings::default_endpoint(otlp.protocol).clone_into(&mut otlp.endpoint);
-        let of_traces = self.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-        let of_all = self.text("OTEL_EXPORTER_OTLP_ENDPOINT");
+        let names = [
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ];
+        let [of_traces, of_all] = names.map(|name| self.text(name));
         if let Some(endpoint) = of_traces.as_ref().or(of_all.as_ref()) {
             let mut endpoint = endpoint.clone();
             if otlp.protocol == Protocol::Grpc && !endpoint.contains("://") {
@@ -546,7 +543,8 @@ impl Variables<'_> {
                 let plain = insecure.is_some_and(|text| text.eq_ignore_ascii_case("true"));
                 endpoint.insert_str(0, if plain { "http://" } else { "https://" });
             }
-            match OtlpSettings::url(&endpoint, otlp.protocol) {
+            let name = names[usize::from(of_traces.is_none())];
+            match OtlpSettings::url(name, &endpoint, otlp.protocol) {
                 Ok(_) if of_traces.is_none() && otlp.protocol == Protocol::HttpProtobuf => {
                     // A base: the path of the signal is appended, whatever it has already.
                     otlp.endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
@@ -748,16 +746,16 @@ mod tests {
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
                 ("OTEL_EXPORTER_OTLP_INSECURE", insecure),
             ]);
-            let warnings = from_env.warnings.len();
-            (collector(from_env).endpoint, warnings)
+            let warnings: Vec<_> = from_env.warnings.iter().map(ToString::to_string).collect();
+            (collector(from_env).endpoint, warnings.concat())
         };
-        assert_eq!(
-            endpoint("grpc", "True"),
-            ("http://collector:4317".into(), 0)
-        );
-        assert_eq!(endpoint("grpc", ""), ("https://collector:4317".into(), 0));
-        let refused = ("http://localhost:4318/v1/traces".into(), 1);
-        assert_eq!(endpoint("http/protobuf", "true"), refused);
+        let taken = |endpoint: &str| (endpoint.to_owned(), String::new());
+        assert_eq!(endpoint("grpc", "True"), taken("http://collector:4317"));
+        assert_eq!(endpoint("grpc", ""), taken("https://collector:4317"));
+        let (default, warning) = endpoint("http/protobuf", "true");
+        assert_eq!(default, "http://localhost:4318/v1/traces");
+        let said = "OTEL_EXPORTER_OTLP_ENDPOINT = \"collector:4317\" cannot be used: give a URL";
+        assert!(warning.starts_with(said), "{warning}");
     }
 
     #[test]

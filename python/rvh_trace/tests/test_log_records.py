@@ -57,12 +57,16 @@ def test_a_handler_that_opens_spans_does_not_recurse(memory, caplog):
 def test_records_become_span_events(memory, logger):
     logger.addHandler(rvh_trace.SpanEventHandler())
     with span("s"):
-        logger.info("low stock: %d", 3)
+        logger.info("low stock: %d", 3, extra={"shop": "north", "items": object()})
         try:
             1 / 0  # noqa: B018
         except ZeroDivisionError:
             logger.exception("failed")
     events = memory()["s"].events
     assert [event.name for event in events] == ["low stock: 3", "failed", "exception"]
-    assert events[0].attributes["log.severity"] == "INFO"
+    logged = dict(events[0].attributes)
+    assert logged.pop("code.line.number") > 0
+    assert logged.pop("code.file.path") == __file__
+    assert logged.pop("items").startswith("<object object")
+    assert logged == {"log.severity": "INFO", "log.logger": logger.name, "shop": "north"}
     assert events[2].attributes["exception.type"] == "ZeroDivisionError"

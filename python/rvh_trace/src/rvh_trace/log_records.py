@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("rvh_trace")
 
+# What every record has, and what formatters and tracing libraries add.
+_NO_EXTRA = frozenset(
+    {
+        *vars(logging.LogRecord("", 0, "", 0, "", (), None)),
+        *("asctime", "message", "taskName", "trace_id", "span_id"),
+        *("otelTraceID", "otelSpanID", "otelTraceSampled", "otelServiceName"),
+    }
+)
+
 
 class _Factory:
     """A log record factory that adds the identifiers to what another one makes."""
@@ -50,7 +59,8 @@ def install() -> None:
 class SpanEventHandler(logging.Handler):
     """A logging handler that makes each record an event of the current span.
 
-    The event is named as the message; an exception in the record is recorded with its stack.
+    The event is named as the message, and has what ``extra`` has added to the record; an exception
+    in the record is recorded with its stack.
 
     >>> import logging, rvh_trace
     >>> rvh_trace.init_tracing(exporter="memory", reconfigure=True)
@@ -68,12 +78,13 @@ class SpanEventHandler(logging.Handler):
         if not opened.is_recording() or record.name == LOGGER.name:
             return
         try:
-            attributes = {
+            attributes: dict[str, object] = {
                 "log.severity": record.levelname,
                 "log.logger": record.name,
                 "code.file.path": record.pathname,
                 "code.line.number": record.lineno,
             }
+            attributes |= {k: v for k, v in vars(record).items() if k not in _NO_EXTRA}
             opened.add_event(record.getMessage(), attributes)
             if record.exc_info and record.exc_info[1] is not None:
                 opened.record_exception(record.exc_info[1])
