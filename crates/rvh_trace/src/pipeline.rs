@@ -241,13 +241,17 @@ impl Pipeline {
                 }
                 memory.0.forget();
                 due = Instant::now() + self.settings.batch.delay;
+                let ends =
+                    closing.is_some() && (self.ring.len() == 0 || closing <= Some(Instant::now()));
+                if ends {
+                    // As for `export`.
+                    let _ = catch_unwind(AssertUnwindSafe(|| exporter.shutdown()));
+                }
                 let mut control = self.lock();
                 if let Some(wanted) = wanted {
                     control.done = wanted;
                 }
-                if closing.is_some() && (self.ring.len() == 0 || closing <= Some(Instant::now())) {
-                    control.ended = true;
-                }
+                control.ended = ends;
                 self.changed.notify_all();
                 if control.ended {
                     return;

@@ -1,4 +1,4 @@
-//! An exporter written in Python: an object with `export(spans)`.
+//! An exporter written in Python: an object with `export(spans)` and perhaps `shutdown()`.
 
 use crate::finished::FinishedSpan;
 use pyo3::prelude::*;
@@ -20,5 +20,17 @@ impl Exporter for PyExporter {
         called
             .unwrap_or_else(|| Err(Error::Export("the interpreter is shutting down".to_owned())))
             .map(|()| batch.len())
+    }
+
+    fn shutdown(&mut self) {
+        let _ = Python::try_attach(|py| {
+            let exporter = self.0.bind(py);
+            if let Ok(Some(shutdown)) = exporter.getattr_opt("shutdown")
+                && let Err(error) = shutdown.call0()
+            {
+                // Nobody waits for it who could handle it.
+                error.write_unraisable(py, Some(exporter));
+            }
+        });
     }
 }

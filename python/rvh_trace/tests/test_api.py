@@ -51,6 +51,45 @@ def test_the_same_exporter_object_again_is_an_equal_setting():
     assert mine.names == ["s"]
 
 
+def test_an_exporter_object_is_told_of_the_end_once():
+    class Closing(Keep):
+        def shutdown(self):
+            self.names.append("shutdown")
+
+    first, second = Closing(), Closing()
+    rvh_trace.init_tracing(exporter=first)
+    with span("s"):
+        pass
+    assert rvh_trace.flush(20.0)
+    assert first.names == ["s"]
+    with span("last"):
+        pass
+    rvh_trace.init_tracing(exporter=second, reconfigure=True)
+    assert first.names == ["s", "last", "shutdown"]
+    assert rvh_trace.shutdown(20.0)
+    assert rvh_trace.shutdown(20.0)
+    assert (first.names, second.names) == (["s", "last", "shutdown"], ["shutdown"])
+
+
+def test_an_exporter_object_that_cannot_end_holds_nothing_up():
+    result = run(
+        """
+        import rvh_trace
+        class Broken:
+            def export(self, spans):
+                print([item.name for item in spans], flush=True)
+            def shutdown(self):
+                raise OSError("no room")
+        rvh_trace.init_tracing(exporter=Broken())
+        with rvh_trace.span("s"):
+            pass
+        assert rvh_trace.shutdown(20.0)
+        """
+    )
+    assert result.stdout.splitlines() == ["['s']"]
+    assert "no room" in result.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_an_exporter_object_goes_on_in_a_forked_child():
     result = run(

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 pub trait Exporter: Send {
     /// Delivers a batch; returns how many spans were accepted.
     fn export(&mut self, batch: &[SpanRecord], run: &Run<'_>) -> Result<usize, Error>;
+
+    /// Called once, after the last batch.
+    fn shutdown(&mut self) {}
 }
 
 /// What an exporter may know and ask while it exports.

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class SpanExporter(Protocol):
     """An exporter for ``init_tracing(exporter=...)``.
 
+    One that has a method ``shutdown()`` is told once, on the same thread, when no more spans come.
+
     >>> from rvh_trace.exporter import SpanExporter
     >>> class Names:
     ...     def export(self, spans):

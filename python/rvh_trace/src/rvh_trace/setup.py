@@ -52,7 +52,8 @@ def init_tracing(
         What the backend shows these spans under.
     exporter
         ``"otlp"`` (the default), ``"console"``, ``"file"``, ``"memory"`` (see ``finished_spans``),
-        ``"none"`` (record and discard), or an object with ``export(spans)``.
+        ``"none"`` (record and discard), or an object with ``export(spans)`` and, if it has to close
+        anything, ``shutdown()``: a ``SpanExporter``.
     endpoint
         The collector's URL, such as ``http://localhost:4318``, or ``http://localhost:4317`` for
         gRPC.
