@@ -192,6 +192,18 @@ def test_instants_before_1970_and_after_2038(windows: Windows) -> None:
     assert python(windows, code).splitlines() == ["1969-12-31T00:00:00+00:00", "2242"]
 
 
+def test_an_environment_on_another_drive_than_its_channel(
+    windows: Windows, session: wine.Session, channel: Path, workspace: Workspace
+) -> None:
+    prefix = "C:\\Pr\u00fcfstand 1\\lab"
+    create = ("env", "create", "-p", prefix, "-c", wine.windows_path(channel))
+    ended = windows("labchannel.exe", *create, "poh_holdmetrics", "python 3.13.*")
+    assert ended.good, ended
+    assert (session.prefix / "drive_c" / "Pr\u00fcfstand 1" / "lab" / "python.exe").is_file()
+    ended = windows(f"{prefix}\\python.exe", "-m", "poh_holdmetrics", "--version")
+    assert ended.stdout == f"import OK -> {workspace.version}\n", ended
+
+
 def test_an_environment_whose_compiled_module_is_in_use_is_updated(
     windows: Windows, channel: Path, tmp_path: Path
 ) -> None:

@@ -289,6 +289,14 @@ def test_a_missing_source_file_ends_it_before_any_build(checkout):
     assert not (checkout.cache / "built").exists()
 
 
+def test_a_file_where_the_channel_should_be_ends_it_before_any_build(checkout):
+    checkout.recipe("alpha")
+    with pytest.raises(LabchannelError, match=r"notes\.txt is a file, and a channel is a folder"):
+        checkout.build(channel=checkout.write("notes.txt", "mine\n"))
+    assert not (checkout.cache / "built").exists()
+    assert (checkout.root / "notes.txt").read_text() == "mine\n"
+
+
 def test_the_channel_gets_the_run_time_closure_for_each_python(checkout, make_package):
     pythons = [
         make_package("python", f"{version}.1", build=f"h0_{place}", number=place)

@@ -277,6 +277,30 @@ def test_completion_of_a_command():
     assert done.stdout.split() == ["verify"]
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("build al", ["alpha"]),
+        ("build --platform lin", ["linux-64"]),
+        ("run gre", ["greet"]),
+        ("run -e def", ["default"]),
+    ],
+)
+def test_completion_of_what_the_checkout_has(checkout, monkeypatch, words, offered):
+    checkout.recipe("alpha")
+    checkout.recipe("beta")
+    text = checkout.workspace.manifest.read_text(encoding="utf-8")
+    checkout.write("pixi.toml", f'{text}\n[tasks.greet]\ncmd = "echo hello"\n')
+    ask = {"COMP_WORDS": f"labchannel {words}", "COMP_CWORD": str(len(words.split()))}
+    monkeypatch.chdir(checkout.root)
+    done = complete("complete_bash", **ask)
+    assert (done.stdout.split(), done.stderr) == (offered, "")
+    # Where there is no checkout, nothing is offered and nothing is said.
+    monkeypatch.chdir(checkout.root.parent)
+    done = complete("complete_bash", **ask)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
 def complete(instruction: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """What a shell asks of the installed program."""
     start = "import sys; from labchannel.cli import main; sys.argv[0] = 'labchannel'; main()"

@@ -225,7 +225,8 @@ def test_a_folder_with_other_files_is_not_made_an_environment(channel, tmp_path)
 
 def test_an_empty_folder_is_fine(channel, tmp_path):
     (tmp_path / "env").mkdir()
-    make(channel, tmp_path / "env", "beta")
+    assert make(channel, tmp_path / "env", "beta") == ["beta 2.0"]
+    assert (tmp_path / "env" / "share" / "beta.txt").read_text() == "two\n"
 
 
 def test_a_file_where_the_environment_should_be(channel, tmp_path):

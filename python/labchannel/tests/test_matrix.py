@@ -88,6 +88,11 @@ def test_rows_do_not_stop_each_other(lab):
     assert report.exit_code(require_all=False) == 1
 
 
+def test_no_channel_is_told_once_and_not_by_each_row(checkout):
+    with pytest.raises(LabchannelError, match=r"no channel at .*channel\. Build it first"):
+        run(checkout, rows("gauge"))
+
+
 def test_the_environment_has_the_rows_python(lab):
     lab.package("gauge", 'test -f "$CONDA_PREFIX"/conda-meta/python-3.12.1-*.json')
     assert statuses(run(lab, rows("gauge"))) == [PASSED, FAILED]
@@ -347,3 +352,22 @@ def test_the_command_writes_what_is_asked_for(lab, tool, tmp_path):
     again = tool("matrix", "--no-build", "--only", "3.12", "--reuse", cwd=lab.root)
     assert "not run again" in again.stdout
     assert again.stdout.splitlines()[-1].startswith("1 passed in")
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_runs(lab, tool, tmp_path):
+    lab.write("crates/gauge_py/Cargo.toml", "")
+    lab.package("gauge", f"touch '{tmp_path}/ran'")
+    done = tool("matrix", "--no-build", "--only", HERE, "--junit", tmp_path, cwd=lab.root)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {tmp_path} can't be written")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_report_that_cannot_be_written_afterwards_costs_no_result(lab, tool, tmp_path):
+    lab.write("crates/gauge_py/Cargo.toml", "")
+    # The row itself puts a folder where the report should be.
+    lab.package("gauge", f"rm -f '{tmp_path}/junit' && mkdir -p '{tmp_path}/junit'")
+    done = tool("matrix", "--no-build", "--only", HERE, "--junit", tmp_path / "junit", cwd=lab.root)
+    assert done.returncode == 1
+    assert f"gauge  {HERE}  3.12  passed" in done.stdout
+    assert f"error: {tmp_path / 'junit'} can't be written" in done.stderr

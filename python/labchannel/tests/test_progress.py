@@ -66,8 +66,9 @@ def test_quiet_says_nothing(plain):
 def test_a_terminal_shows_what_runs_and_how_much_is_left():
     console = Console(file=io.StringIO(), force_terminal=True, width=80, _environ={})
     with Progressor(console).stage("recipes", 3) as step:
-        step("alpha [x]")
         step("beta")
+        # What is drawn at the end: steps that follow each other at once are not all drawn.
+        step("alpha [x]")
     shown = console.file.getvalue()
-    assert "recipes: alpha [x]" in shown or "recipes: beta" in shown
+    assert "recipes: alpha [x]" in shown
     assert "1/3" in shown

@@ -760,8 +760,9 @@ def test_no_rust(programs, tmp_path):
 
 @posix
 def test_a_rustc_that_does_not_work(programs, tmp_path):
-    program(programs, "rustc", "echo 'error: no default toolchain' >&2; exit 1")
-    with pytest.raises(LabchannelError, match=r"no Rust on this machine.*rustup"):
+    program(programs, "rustc", "echo 'error: no default toolchain' >&2; echo help >&2; exit 1")
+    told = r"no Rust on this machine \(rustc says: no default toolchain\).*rustup"
+    with pytest.raises(LabchannelError, match=told):
         check_rust(LockedRust("1.95.0", "0" * 64, "linux-64"), tmp_path / "digests.json")
 
 

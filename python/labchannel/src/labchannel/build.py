@@ -15,7 +15,7 @@ from pathlib import Path
 from labchannel.cache import cache_folder, exclusive, require_space
 from labchannel.channel.archive import read_info
 from labchannel.channel.layout import NOARCH, Channel, Record
-from labchannel.channel.publish import publish
+from labchannel.channel.publish import channel_root, publish
 from labchannel.environment import current_platform, record_file, solve
 from labchannel.errors import LabchannelError
 from labchannel.isolated import BuildRequest, run_isolated
@@ -109,7 +109,7 @@ def build(
         on the disk, no toolchain.
     """
     read_manifest(workspace.manifest).require_platform(platform)
-    target = (channel or workspace.channel).resolve()
+    target = channel_root(channel or workspace.channel)
     recipes = _chosen(_buildable(workspace, platform), names)
     for recipe in recipes:
         recipe.check_sources()

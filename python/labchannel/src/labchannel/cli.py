@@ -22,9 +22,10 @@ from labchannel.progress import Progressor, error_console, use_utf8
 from labchannel.workspace import find_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from labchannel.matrix import MatrixReport
+    from labchannel.workspace import Workspace
 
 app = typer.Typer(
     name="labchannel",
@@ -47,9 +48,48 @@ _DISK_TROUBLE = {
     errno.EPERM: "Mend its permissions",
 }
 
+
+def _words(of: Callable[[Workspace], Iterable[str]]) -> Callable[[str], list[str]]:
+    """What a shell offers for an argument: words of the checkout, none where there is no checkout.
+
+    Trouble is for the command itself to tell, not for the Tab key.
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        try:
+            return [word for word in of(find_workspace()) if word.startswith(incomplete)]
+        except LabchannelError:
+            return []
+
+    return complete
+
+
+def _tasks(workspace: Workspace) -> Iterable[str]:
+    from labchannel.task import list_tasks
+
+    return [name for name, _description in list_tasks(workspace)]
+
+
+def _environments(workspace: Workspace) -> Iterable[str]:
+    from labchannel.manifest import read_manifest
+
+    return read_manifest(workspace.manifest).environments
+
+
+def _platforms(workspace: Workspace) -> Iterable[str]:
+    from labchannel.manifest import read_manifest
+
+    return read_manifest(workspace.manifest).platforms
+
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 Platform = Annotated[
-    str, typer.Option("--platform", help="The conda platform; this machine's by default.")
+    str,
+    typer.Option(
+        "--platform",
+        help="The conda platform; this machine's by default.",
+        autocompletion=_words(_platforms),
+    ),
 ]
 ChannelArgument = Annotated[
     Path | None, typer.Argument(help="The channel folder; the checkout's ./channel by default.")
@@ -124,7 +164,13 @@ def bootstrap(
 
 @app.command()
 def build(
-    names: Annotated[list[str] | None, typer.Argument(help="Only these recipes.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Only these recipes.",
+            autocompletion=_words(lambda workspace: workspace.own_packages()),
+        ),
+    ] = None,
     platform: Platform = "",
     channel: Annotated[
         Path | None, typer.Option("--channel", help="Publish to this folder, not ./channel.")
@@ -358,9 +404,18 @@ def env_create(
 )
 def run(
     context: typer.Context,
-    task: Annotated[str | None, typer.Argument(help="The task; without it all are listed.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Argument(help="The task; without it all are listed.", autocompletion=_words(_tasks)),
+    ] = None,
     environment: Annotated[
-        str, typer.Option("--environment", "-e", help="The environment of pixi.toml.")
+        str,
+        typer.Option(
+            "--environment",
+            "-e",
+            help="The environment of pixi.toml.",
+            autocompletion=_words(_environments),
+        ),
     ] = "default",
 ) -> None:
     """Run a task of pixi.toml where there is no pixi."""
@@ -574,15 +629,19 @@ def matrix(
         minutes=minutes,
     )
     show = _show_matrix(as_json)
+    # Told now, and not after all rows have run.
+    for file in filter(None, (junit, html, markdown)):
+        _write_text(file, "", append=True)
 
     def tell(report: MatrixReport) -> None:
+        # First, because a file may be refused.
+        show(report)
         if junit is not None:
             _write_text(junit, reports.junit(report))
         if html is not None:
             _write_text(html, reports.page(report))
         if markdown is not None:
             _write_text(markdown, reports.markdown(report), append=True)
-        show(report)
 
     report = run_matrix(workspace, all_rows(workspace), options, Progressor(quiet=quiet), tell)
     raise typer.Exit(report.exit_code(require_all=require_all))

@@ -21,6 +21,7 @@ from typing import Any
 
 from labchannel.build import build
 from labchannel.cache import cache_folder
+from labchannel.channel.layout import Channel
 from labchannel.environment import current_platform
 from labchannel.errors import LabchannelError
 from labchannel.installed import (
@@ -153,7 +154,7 @@ def run_matrix(
     Raises
     ------
     LabchannelError
-        There is nothing to choose from.
+        There is nothing to choose from; nothing is to be built, and there is no channel.
     KeyboardInterrupt
         After everything that was running has been ended, and `on_results` was told.
     """
@@ -163,6 +164,9 @@ def run_matrix(
     if options.rerun_failed:
         chosen, note = _failed_before(workspace, chosen)
         notes.append(note)
+    if not options.build:
+        # One sentence, not one for each row.
+        Channel.read(options.channel)
     done: dict[Row, Result] = {}
     for platform in dict.fromkeys(row.platform for row in chosen):
         reason = why_not(platform)

@@ -128,11 +128,29 @@ def publish(
     {'noarch': ()}
     """
     say = on_step or (lambda _message: None)
-    root = _resolve(channel)
+    root = channel_root(channel)
     with _clear_errors(root):
         root.parent.mkdir(parents=True, exist_ok=True)
     with _exclusive(root, wait=wait, say=say):
         return _publish(root, packages, remove, reindex=reindex, say=say)
+
+
+def channel_root(channel: Path) -> Path:
+    """The folder that a channel is, or will be, by its real name.
+
+    Raises
+    ------
+    LabchannelError
+        A file is there, or the path leads in a circle.
+    """
+    try:
+        # A channel given by a symbolic link: the folder behind it is exchanged, the link stays.
+        root = channel.resolve()
+    except (OSError, RuntimeError) as error:
+        raise LabchannelError(f"{channel} can't be resolved ({error})", "Mend the path") from error
+    if root.exists() and not root.is_dir():
+        raise LabchannelError(f"{root} is a file, and a channel is a folder", "Name another folder")
+    return root
 
 
 @dataclass(frozen=True)
@@ -188,7 +206,7 @@ def prune(
     if keep < 1:
         raise LabchannelError(f"keeping {keep} builds would empty the channel", "Keep at least 1")
     say = on_step or (lambda _message: None)
-    root = _resolve(channel)
+    root = channel_root(channel)
     layout.channel_subdirs(root)
     with _exclusive(root, wait=wait, say=say):
         _recover(root)
@@ -213,22 +231,11 @@ def recover(channel: Path, *, wait: bool = True) -> bool:
     LabchannelError
         The folder can't be written, or a file in it is held open.
     """
-    root = _resolve(channel)
+    root = channel_root(channel)
     if not (root.exists() or _beside(root).exists()):
         return False
     with _exclusive(root, wait=wait, say=lambda _message: None):
         return _recover(root)
-
-
-def _resolve(channel: Path) -> Path:
-    try:
-        # A channel given by a symbolic link: the folder behind it is exchanged, the link stays.
-        root = channel.resolve()
-    except (OSError, RuntimeError) as error:
-        raise LabchannelError(f"{channel} can't be resolved ({error})", "Mend the path") from error
-    if root.exists() and not root.is_dir():
-        raise LabchannelError(f"{root} is a file, and a channel is a folder", "Name another folder")
-    return root
 
 
 def _beside(root: Path) -> Path:

@@ -44,8 +44,14 @@ def sysroot() -> Path:
         done = subprocess.run(
             ["rustc", "--print", "sysroot"], check=True, capture_output=True, text=True
         )
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise LabchannelError("no Rust on this machine (rustc does not answer)", NO_RUST) from error
+    except OSError as error:
+        raise LabchannelError(
+            f"no Rust on this machine (rustc can't be started: {error.strerror})", NO_RUST
+        ) from error
+    except subprocess.CalledProcessError as error:
+        # rustup's rustc, where no toolchain is installed or chosen.
+        said = (error.stderr.strip().splitlines() or ["no word"])[0].removeprefix("error: ")
+        raise LabchannelError(f"no Rust on this machine (rustc says: {said})", NO_RUST) from error
     return Path(done.stdout.strip())
 
 
