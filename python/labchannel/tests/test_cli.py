@@ -173,6 +173,15 @@ def test_prune_and_its_json(checkout, make_package, tool):
     assert re.fullmatch(r"freed \d+(\.\d)? k?B", lines[2])
     told = tool("prune", "--json", cwd=checkout.root)
     assert json.loads(told.stdout)["removed"] == []
+    publish(
+        checkout.channel,
+        [make_package("alpha", number=3), make_package("user", depends=["alpha 1.0 h0_2"])],
+    )
+    kept = tool("prune", "--keep", "1", cwd=checkout.root)
+    assert kept.stdout.splitlines() == [
+        "kept noarch/alpha-1.0-h0_2.conda: noarch/user-1.0-h0_0.conda needs it",
+        "freed 0 B",
+    ]
     assert tool("prune", "--keep", "0", cwd=checkout.root).returncode == 2
 
 

@@ -315,6 +315,8 @@ def prune(
     else:
         for record in report.removed:
             typer.echo(f"removed {record.location} ({_size(record.size)})")
+        for old in report.needed:
+            typer.echo(f"kept {old.record.location}: {old.dependent.location} needs it")
         typer.echo(f"freed {_size(report.bytes_freed)}")
 
 
