@@ -367,7 +367,9 @@ def test_a_report_that_cannot_be_written_afterwards_costs_no_result(lab, tool, t
     lab.write("crates/gauge_py/Cargo.toml", "")
     # The row itself puts a folder where the report should be.
     lab.package("gauge", f"rm -f '{tmp_path}/junit' && mkdir '{tmp_path}/junit'")
-    done = tool("matrix", "--no-build", "--only", "3.12", "--junit", tmp_path / "junit", cwd=lab.root)
+    done = tool(
+        "matrix", "--no-build", "--only", "3.12", "--junit", tmp_path / "junit", cwd=lab.root
+    )
     assert done.returncode == 1
     assert f"gauge  {HERE}  3.12  passed" in done.stdout
     assert f"error: {tmp_path / 'junit'} can't be written" in done.stderr
