@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -138,7 +139,11 @@ def unpacked_sdist(workspace: Workspace, sdist: Path, folder: Path) -> Path:
     cargo goes by times, and those in the archive are the same for every version of a file: it would
     take what it compiled of an older one. So it compiles what it would compile for the checkout.
     """
-    shutil.unpack_archive(sdist, folder, filter="data")
+    with tarfile.open(sdist) as archive:
+        # Python has filters since 3.11.4; Debian 12 has 3.11.2, and the archive was made here.
+        if hasattr(tarfile, "data_filter"):
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(folder)  # noqa: S202
     (root,) = folder.iterdir()
     now = time.time_ns()
     for path in root.rglob("*"):
