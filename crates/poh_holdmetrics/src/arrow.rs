@@ -749,7 +749,7 @@ fn instants(array: &ArrayRef, open: bool, naive: &Naive) -> Result<Column<i64>, 
             if array.null_count() == 0 {
                 return Ok(values.clone().into());
             }
-            each::<TimestampMicrosecondType>(array, Ok)
+            each::<TimestampMicrosecondType>(array, from_unit(TimeUnit::Micro))
         }
         DataType::Timestamp(ArrowUnit::Second, _) => {
             each::<TimestampSecondType>(array, from_unit(TimeUnit::Second))

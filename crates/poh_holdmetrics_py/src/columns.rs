@@ -1,5 +1,13 @@
 //! One column of input: a numpy array, or any sequence of Python values.
 
+use std::sync::Arc;
+
+use arrow_array::builder::LargeStringBuilder;
+use arrow_array::types::{
+    ArrowPrimitiveType, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType,
+};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, PrimitiveArray};
 use poh_holdmetrics::{
     Fault, Field, HoldError, Naive, OPEN, TimeUnit, Weight, micros_from_seconds, micros_from_unit,
 };
@@ -10,7 +18,7 @@ use pyo3::types::PyList;
 use crate::errors::{Place, Refusal};
 use crate::values::{Clock, IdText, datetime64_unit, id, weight};
 
-/// A column whose values are read row by row.
+/// A column whose values are read row by row, or as a whole where all are numbers or text.
 pub(crate) enum Column<'py> {
     Ints(Vec<i64>),
     Floats(Vec<f64>),
@@ -108,6 +116,36 @@ impl<'py> Column<'py> {
         }
     }
 
+    /// The same column as Arrow has it; none where its values are looked at one by one, be it to
+    /// find the one that is of a wrong type.
+    pub(crate) fn to_arrow(&self, field: Field) -> PyResult<Option<ArrayRef>> {
+        let is_id = matches!(field, Field::HolderId | Field::TokenId);
+        let is_time = matches!(field, Field::Start | Field::End);
+        Ok(Some(match self {
+            Column::Ints(values) => Arc::new(Int64Array::from(values.clone())),
+            Column::Floats(values) if !is_id && values.iter().all(|value| value.is_finite()) => {
+                Arc::new(Float64Array::from(values.clone()))
+            }
+            Column::Instants(unit, values, _) if is_time => match unit {
+                TimeUnit::Second => timestamps::<TimestampSecondType>(values),
+                TimeUnit::Milli => timestamps::<TimestampMillisecondType>(values),
+                TimeUnit::Micro => timestamps::<TimestampMicrosecondType>(values),
+                TimeUnit::Nano => timestamps::<TimestampNanosecondType>(values),
+            },
+            Column::Text { width, points } if is_id => {
+                let mut ids = LargeStringBuilder::with_capacity(self.len(), points.len());
+                let mut id = String::with_capacity(*width);
+                for (row, points) in points.chunks_exact(*width).enumerate() {
+                    id.clear();
+                    write_text(points, &mut id, Place::of(row, field))?;
+                    ids.append_value(&id);
+                }
+                Arc::new(ids.finish())
+            }
+            _ => return Ok(None),
+        }))
+    }
+
     /// Hands the id of a row to `use_id`.
     pub(crate) fn with_id<T>(
         &self,
@@ -118,18 +156,8 @@ impl<'py> Column<'py> {
         match self {
             Column::Ints(values) => Ok(use_id(&values[row].to_string())),
             Column::Text { width, points } => {
-                let points = &points[row * width..(row + 1) * width];
-                let used = points
-                    .iter()
-                    .rposition(|&point| point != 0)
-                    .map_or(0, |last| last + 1);
-                let text: Option<String> = points[..used]
-                    .iter()
-                    .map(|&point| char::from_u32(point))
-                    .collect();
-                let text = text.ok_or_else(|| {
-                    place.error(Fault::Type("has half of a surrogate pair".to_owned()))
-                })?;
+                let mut text = String::new();
+                write_text(&points[row * width..(row + 1) * width], &mut text, place)?;
                 Ok(use_id(&text))
             }
             Column::Objects(list) => {
@@ -189,6 +217,29 @@ impl<'py> Column<'py> {
             Column::Objects(list) => return weight(&list.get_item(row)?, place),
         };
         weight.map_err(|fault| place.error(fault).into())
+    }
+}
+
+/// Appends the text of one row: code points, padded with zeros.
+fn write_text(points: &[u32], text: &mut String, place: Place) -> Result<(), Refusal> {
+    let last = points.iter().rposition(|&point| point != 0);
+    for &point in &points[..last.map_or(0, |last| last + 1)] {
+        text.push(
+            char::from_u32(point).ok_or_else(|| {
+                place.error(Fault::Type("has half of a surrogate pair".to_owned()))
+            })?,
+        );
+    }
+    Ok(())
+}
+
+fn timestamps<T: ArrowPrimitiveType<Native = i64>>(counts: &[i64]) -> ArrayRef {
+    let instant = |&count: &i64| (count != NAT).then_some(count);
+    match counts.contains(&NAT) {
+        true => Arc::new(counts.iter().map(instant).collect::<PrimitiveArray<T>>()),
+        false => Arc::new(PrimitiveArray::<T>::from_iter_values(
+            counts.iter().copied(),
+        )),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use poh_holdmetrics::{Fault, Field, HoldError, OPEN, Weight};
+use poh_holdmetrics::{Fault, Field, HoldError, OPEN, Weight, batch};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyMapping, PyString};
@@ -129,6 +129,28 @@ fn push_columns(
                 },
             ));
         }
+    }
+    let first = [
+        (Field::HolderId, &holder),
+        (Field::TokenId, &token),
+        (Field::Start, &start),
+    ];
+    let others = [(Field::End, &end), (Field::Weight, &weights)];
+    let others = others
+        .into_iter()
+        .filter_map(|(field, column)| Some((field, column.as_ref()?)));
+    let arrays: Option<Vec<_>> = first
+        .into_iter()
+        .chain(others)
+        .map(|(field, column)| Ok(column.to_arrow(field)?.map(|array| (field.name(), array))))
+        .collect::<PyResult<_>>()?;
+    if let Some(arrays) = arrays {
+        holds.read_naive(clock.naive(py)?);
+        let pushed = py.detach(|| {
+            holds.append(&batch(arrays)?)?;
+            holds.check() // borrowed times would be looked at when they are first used
+        });
+        return pushed.map_err(|error| to_py(py, error));
     }
     for row in 0..holder.len() {
         let place = |field| Place::of(row, field);

@@ -124,6 +124,86 @@ def test_numpy_seconds(kind):
     assert exact(data) == {"1": "18", "2": "9"}
 
 
+def drawn_columns():
+    make = np.random.default_rng(3)
+    start = make.integers(-100, 100, 300)
+    end = (start + make.integers(0, 90, 300)).astype("M8[s]")
+    end[::7] = "NaT"
+    return {
+        "holder_id": make.choice(np.array(["a", "b\U0001f40b", "0x" + "c" * 40]), 300),
+        "token_id": make.integers(0, 5, 300),
+        "start": start.astype("M8[s]"),
+        "end": end,
+        "weight": make.integers(0, 9, 300),
+    }
+
+
+def seconds(columns):
+    return columns["start"].astype(float)
+
+
+def value_by_value(columns):
+    """The same, but one column is a list, so that no column is read as a whole."""
+    return columns | {"token_id": columns["token_id"].tolist()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda columns: {},
+        lambda columns: {"end": None, "weight": None},
+        lambda columns: {"start": columns["start"].astype("M8[ns]")},
+        lambda columns: {"start": seconds(columns) - 0.25, "end": seconds(columns) + 5.5},
+        lambda columns: {"weight": columns["weight"] / 8},
+        lambda columns: {"weight": (columns["weight"] / 10).astype("f4")},
+        lambda columns: {"holder_id": columns["token_id"] + 2**40},
+    ],
+)
+@pytest.mark.parametrize("overlap", ["sum", "union", "max"])
+def test_columns_are_as_their_values(change, overlap):
+    columns = drawn_columns()
+    columns |= change(columns)
+    for tz in ("UTC", *(["Europe/Paris"] if ZONES else [])):
+        query = {"at": 150, "by": "both", "overlap": overlap, "tz": tz}
+        whole = score(columns, **query).to_pylist()
+        assert whole == score(value_by_value(columns), **query).to_pylist()
+        assert len(whole) > 4
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("start", np.datetime64("NaT", "s")),
+        ("end", np.datetime64(-101, "s")),
+        ("end", np.datetime64(2**63 - 1, "us")),
+        ("start", np.datetime64(2**62, "us")),
+        ("start", 2**62),
+        ("start", np.nan),
+        ("end", np.inf),
+        ("weight", -1),
+        ("weight", -0.5),
+        ("weight", np.nan),
+        ("weight", 0.0123456789123),
+        ("holder_id", ""),
+        ("holder_id", "\ud800"),
+    ],
+)
+def test_columns_name_the_row_and_the_field(field, value):
+    columns = drawn_columns()
+    columns["end"][::7] = 100  # every hold has an end, also as a float
+    kind = np.asarray(value).dtype
+    column = columns[field].astype(kind if kind.kind != "U" else "U50")
+    column[5] = value
+    columns[field] = column
+    faults = []
+    for data in (columns, value_by_value(columns)):
+        with pytest.raises(HoldMetricsError) as caught:
+            Holds(data)
+        faults.append((caught.value.row, caught.value.field, str(caught.value)))
+    assert faults[0] == faults[1]
+    assert faults[0][:2] == (5, field)
+
+
 def test_strided_columns():
     start = np.arange(20)[::5]
     data = {
