@@ -120,6 +120,8 @@ print(json.dumps(outside_variables()))
 def test_a_task_can_know_what_its_run_was_started_with(lab, monkeypatch):
     """Also the variables that its environment changes, and in a task that a task has started."""
     monkeypatch.setenv("DATA", "of the machine")
+    # These tests may be a task themselves.
+    monkeypatch.delenv("LABCHANNEL_OUTSIDE", raising=False)
     before = dict(os.environ)
 
     def inside(variables: dict[str, str]) -> dict[str, str]:
