@@ -25,8 +25,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict, deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -479,7 +481,46 @@ def tracker(rounds: int, count: int = 300_000) -> None:
             for event in events:
                 record(event)
 
+    @dataclass(slots=True)
+    class Event:
+        token_id: str
+        holder_id: str
+        start: int
+        end: int | None
+        weight: float
+
+    @dataclass(slots=True)
+    class Stat:
+        micros: int = 0
+        weighted: float = 0
+        updated_at: int = 0
+
     class Tracker:
+        """What a program in Python keeps of the same events: HoldStat's fields, from any thread."""
+
+        def __init__(self) -> None:
+            self.stats: defaultdict[str, Stat] = defaultdict(Stat)
+            self.open: list[Event] = []
+            self.lock = threading.Lock()
+
+        def record(self, event: Event) -> None:
+            if event.end is None:
+                with self.lock:
+                    self.open.append(event)
+                return
+            if event.end < event.start or event.weight < 0:
+                raise ValueError
+            micros = event.end - event.start
+            with self.lock:
+                stat = self.stats[event.holder_id]
+                stat.micros += micros
+                stat.weighted += micros * event.weight
+                if event.end > stat.updated_at:
+                    stat.updated_at = event.end
+
+    class Sum:
+        """Less than a tracker: one float for each pair, from one thread."""
+
         def __init__(self) -> None:
             self.totals: dict[tuple[str, str], float] = defaultdict(float)
 
@@ -488,15 +529,29 @@ def tracker(rounds: int, count: int = 300_000) -> None:
                 raise ValueError
             self.totals[holder, token] += (end - start) * weight
 
-    parts = [(event.token_id, event.holder_id, n, n + 5, 1.0) for n, event in enumerate(events)]
+    parts = [
+        (event.token_id, event.holder_id, n * 10**6, (n + 5) * 10**6, 1.0)
+        for n, event in enumerate(events)
+    ]
+    own = [Event(*part) for part in parts]
 
     def python() -> None:
         record = Tracker().record
         for _ in range(count // 1000):
+            for event in own:
+                record(event)
+
+    def python_sum() -> None:
+        record = Sum().record
+        for _ in range(count // 1000):
             for part in parts:
                 record(*part)
 
-    candidates: Candidates = {OURS: recorded, "pure Python": python}
+    candidates: Candidates = {
+        OURS: recorded,
+        "pure Python": python,
+        "pure Python, a sum alone": python_sum,
+    }
     report("record, 1000 hot pairs", candidates, count, 3 * rounds, {"pure Python": 5})
 
 
