@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from poh_holdmetrics._native import Boost, Scores, finish, merge
-from poh_holdmetrics.cluster import Question, aligned, instant, peer
+from poh_holdmetrics._native import Boost, Scores, finish
+from poh_holdmetrics.cluster import Question, instant, peer
 
 if TYPE_CHECKING:
     from poh_holdmetrics.typing import By, Instant, Overlap
@@ -42,7 +42,7 @@ def score(
     while len(states) > FAN_IN:
         groups = [states[first : first + FAN_IN] for first in range(0, len(states), FAN_IN)]
         states = [dask.delayed(question.merged)(group) for group in groups]
-    return finish(merge(map(aligned, dask.compute(*states))), at=question.at)
+    return finish(question.merged(dask.compute(*states)), at=question.at)
 
 
 def _state(question: Question, part: Any) -> Any:  # noqa: ANN401 # see above
