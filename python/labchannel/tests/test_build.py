@@ -581,22 +581,50 @@ def build_with_mounts(mounts):
     return build_with_mounts
 
 
-def test_a_read_only_channel(build_with_mounts, checkout, contents):
+READ_ONLY = "mount --bind channel channel; mount -o remount,ro,bind channel"
+FULL = "mount -t tmpfs -o size=400k none channel; cp -r kept/. channel"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "told"), [(READ_ONLY, "can't be written"), (FULL, "no room to publish")]
+)
+def test_a_channel_that_cannot_be_written_is_told_before_anything_is_built(
+    build_with_mounts, checkout, contents, prepare, told
+):
     checkout.recipe("alpha")
     checkout.build()
     before = contents(checkout.channel)
+    shutil.copytree(checkout.channel, checkout.root / "kept")
     checkout.write("alpha/data.txt", "second\n")
-    done = build_with_mounts(
-        checkout, "mount --bind channel channel; mount -o remount,ro,bind channel"
-    )
+    done = build_with_mounts(checkout, prepare)
     assert done.returncode == 1, done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert "channel" in done.stderr
-    assert "can't be written" in done.stderr
+    assert str(checkout.channel) in done.stderr
+    assert told in done.stderr
     assert contents(checkout.channel) == before
-    # Nothing was lost: the next build takes what was built.
-    assert checkout.statuses() == {"alpha": "cached"}
+    # Had it been built, this would say `cached`.
+    assert checkout.statuses() == {"alpha": "built"}
+
+
+def test_a_read_only_folder_for_a_new_channel_is_told_before_the_toolchain_is_made(
+    build_with_mounts, checkout, monkeypatch
+):
+    checkout.recipe("alpha")
+    # It is refused as soon as a toolchain is looked for.
+    monkeypatch.setenv("LABCHANNEL_UPSTREAM", "none")
+    done = build_with_mounts(checkout, "mount --bind . .; mount -o remount,ro,bind .")
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert f"the channel {checkout.channel} can't be written" in done.stderr
+
+
+def test_a_read_only_channel_that_has_all_is_no_trouble(build_with_mounts, checkout):
+    checkout.recipe("alpha")
+    checkout.build()
+    done = build_with_mounts(checkout, READ_ONLY)
+    assert done.returncode == 0, done.stderr
+    assert "skipped" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 from labchannel.cache import cache_folder, exclusive, require_space
 from labchannel.channel.archive import read_info
 from labchannel.channel.layout import NOARCH, Channel, Record
-from labchannel.channel.publish import channel_root, publish
+from labchannel.channel.publish import channel_root, publish, require_writable
 from labchannel.environment import current_platform, record_file, solve
 from labchannel.errors import LabchannelError
 from labchannel.isolated import BuildRequest, run_isolated
@@ -106,7 +106,7 @@ def build(
     ------
     LabchannelError
         The platform is not served, a recipe can't be rendered, another build is running, no room
-        on the disk, no toolchain.
+        on the disk, no toolchain; there is something to publish, and the channel can't be written.
     """
     read_manifest(workspace.manifest).require_platform(platform)
     target = channel_root(channel or workspace.channel)
@@ -114,6 +114,9 @@ def build(
     for recipe in recipes:
         recipe.check_sources()
     with exclusive(_lock_name(target), f"a build for {target}", wait=False):
+        if not _is_indexed(target):
+            # Before the toolchain channel is made, which takes minutes.
+            require_writable(target)
         upstreams = _upstreams(workspace, progress, platform)
         require_space(cache_folder("build"), NEEDED_BYTES, "a build")
         outcomes, packages = _build_all(workspace, progress, recipes, target, upstreams)
@@ -198,7 +201,7 @@ def _build_all(
     target: Path,
     upstreams: Mapping[str, Upstream],
 ) -> tuple[list[Outcome], list[Path]]:
-    present = Channel.read(target) if (target / "noarch" / "repodata.json").is_file() else None
+    present = Channel.read(target) if _is_indexed(target) else None
     outcomes: list[Outcome] = []
     packages: list[Path] = []
     digests: dict[str, str] = {}
@@ -219,6 +222,8 @@ def _build_all(
                 outcomes.append(Outcome(recipe.name, "skipped", newest.file_name, size=newest.size))
                 step(f"{recipe.name}: unchanged")
                 continue
+            # Only now: where nothing is new, a channel may be one that is only read.
+            require_writable(target)
             number = 0 if newest is None else newest.build_number + 1
             # A build for another channel, or from another checkout, uses the same folders.
             with exclusive(
@@ -242,6 +247,10 @@ def _build_all(
             if package is not None:
                 packages.append(package)
     return outcomes, packages
+
+
+def _is_indexed(target: Path) -> bool:
+    return (target / NOARCH / "repodata.json").is_file()
 
 
 def _newest(present: Channel | None, recipe: Recipe) -> Record | None:

@@ -22,6 +22,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from pathlib import Path
 import filelock
 from rattler import BuildString, MatchSpec, PackageRecord
 
+from labchannel.cache import available_bytes
 from labchannel.channel import exchange, journal, layout
 from labchannel.channel.archive import FileHashes, hash_file, read_info
 from labchannel.channel.durable import discard, link_or_copy, sync_file, sync_folder, sync_tree
@@ -37,6 +39,8 @@ from labchannel.channel.layout import Channel, Record
 from labchannel.errors import LabchannelError
 
 OnStep = Callable[[str], None]
+
+_LEAST_ROOM = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,29 @@ def channel_root(channel: Path) -> Path:
     if root.exists() and not root.is_dir():
         raise LabchannelError(f"{root} is a file, and a channel is a folder", "Name another folder")
     return root
+
+
+def require_writable(channel: Path) -> None:
+    """Refuse a channel that can't be published to, before the work of a build.
+
+    It is asked by a folder that is made and deleted: permissions alone don't tell of a mount point,
+    a file system or a user who may do all. Room is asked for as much as an index takes.
+
+    Raises
+    ------
+    LabchannelError
+        The folder, or the one that it is to be made in, can't be written, or its disk is full. The
+        channel is as it was.
+    """
+    root = channel_root(channel)
+    folder = root
+    while not folder.exists():
+        folder = folder.parent
+    with _clear_errors(root):
+        with tempfile.TemporaryDirectory(prefix=".labchannel-", dir=folder):
+            free = available_bytes(folder)
+        if free < _LEAST_ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 @dataclass(frozen=True)
