@@ -11,7 +11,7 @@
 
 use crate::generators::Call;
 use crate::span::{Phase, Span, State};
-use crate::values::{utf8, with_text, with_value};
+use crate::values::{level_of, utf8, with_text, with_value};
 use crate::{current, generators, live, spare, start_log};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
@@ -149,7 +149,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
             // SAFETY: a name is a `str`.
             let length = unsafe { ffi::PyUnicode_GetLength(key.as_ptr()) };
             if length == LEVEL.len() as ffi::Py_ssize_t && utf8(key) == LEVEL {
-                level = level_of(&value);
+                level = level_of(&value).unwrap_or_default();
             }
         });
         level
@@ -163,7 +163,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
         self.each_field(|key, value| {
             let key = utf8(key);
             if key == LEVEL {
-                level = level_of(&value);
+                level = level_of(&value).unwrap_or_default();
                 return;
             }
             let ((), typed) = with_value(&value, |value| {
@@ -355,23 +355,6 @@ unsafe extern "C" fn leave(
         }
         Ok(py.None().into_ptr())
     })
-}
-
-/// The level of a value that a caller gave; what is none counts as the default.
-fn level_of(value: &Bound<'_, PyAny>) -> Level {
-    let level = if value.is_instance_of::<PyString>() {
-        utf8(value).parse().ok()
-    } else {
-        // Our own numbers, and those of `logging`.
-        match value.extract::<u8>() {
-            Ok(10) => Some(Level::Debug),
-            Ok(20) => Some(Level::Info),
-            Ok(30) => Some(Level::Warn),
-            Ok(40 | 50) => Some(Level::Error),
-            number => number.ok().and_then(Level::from_u8),
-        }
-    };
-    level.unwrap_or_default()
 }
 
 /// `Span.__enter__()`.

@@ -3,7 +3,7 @@
 use crate::finished::FinishedSpan;
 use crate::live;
 use crate::pyexporter::PyExporter;
-use crate::values::attributes;
+use crate::values::{attributes, level_of, shown};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -43,7 +43,7 @@ type RuleArguments = (Option<String>, Vec<(String, String)>, f64);
 )]
 pub(crate) fn install(
     py: Python<'_>,
-    level: Option<&str>,
+    level: &Bound<'_, PyAny>,
     service_name: Option<String>,
     exporter: Option<String>,
     exporter_object: Option<Py<PyAny>>,
@@ -75,9 +75,11 @@ pub(crate) fn install(
     };
     let from_env = choice.over_env().map_err(to_py_err)?;
     let mut settings = from_env.settings;
-    if let Some(level) = level {
-        settings.level = level.parse().map_err(to_py_err)?;
-    }
+    settings.level = match level_of(level) {
+        Some(level) => level,
+        // The parser's error says what to write.
+        None => shown(level).parse().map_err(to_py_err)?,
+    };
     settings
         .resource
         .set("telemetry.sdk.language", Value::Str("python".to_owned()));

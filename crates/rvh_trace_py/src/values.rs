@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple,
 };
-use rvh_trace::{Limits, SpanRecord, Value, ValueRef, set_new};
+use rvh_trace::{Level, Limits, SpanRecord, Value, ValueRef, set_new};
 use std::borrow::Cow;
 
 /// What follows of a sequence is left out: an attribute is not a data set.
@@ -46,6 +46,20 @@ fn surrogates_replaced(text: &Bound<'_, PyAny>) -> Cow<'static, str> {
         })
         .unwrap_or_default();
     Cow::Owned(String::from_utf16_lossy(&units))
+}
+
+/// The level that a caller gave: by its name, or by the number that `logging` gives it.
+pub(crate) fn level_of(value: &Bound<'_, PyAny>) -> Option<Level> {
+    if value.is_instance_of::<PyString>() {
+        return utf8(value).parse().ok();
+    }
+    match value.extract::<u8>().ok()? {
+        10 => Some(Level::Debug),
+        20 => Some(Level::Info),
+        30 => Some(Level::Warn),
+        40 | 50 => Some(Level::Error),
+        _ => None,
+    }
 }
 
 /// `str(object)`, whatever it takes.

@@ -465,6 +465,8 @@ def test_levels_of_logging(memory):
         ({"resource": 5}, "resource = 5 cannot be used"),
         ({"headers": "key=hunter2"}, "headers cannot be used: give a mapping"),
         ({"level": 17}, 'level = "17" cannot be used'),
+        ({"level": True}, 'level = "True" cannot be used'),
+        ({"level": None}, 'level = "None" cannot be used'),
         ({"level": "loud"}, 'level = "loud" cannot be used'),
         ({"sampler": "loud"}, 'sampler = "loud" cannot be used'),
         ({"sampler": 2.0}, "sampler = 2.0 cannot be used"),

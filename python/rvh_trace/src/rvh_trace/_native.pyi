@@ -243,7 +243,7 @@ def detach(attached: object, /) -> None: ...
 def log_starts_to(logger: Logger, /) -> None: ...
 def install(
     *,
-    level: str | None,
+    level: str | int,
     service_name: str | None,
     exporter: str | None,
     exporter_object: object | None,

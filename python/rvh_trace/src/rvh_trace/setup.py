@@ -109,7 +109,7 @@ def init_tracing(
     _check_types(service_name, exporter, headers, resource)
     name, argument = _sampler(sampler)
     ignored = _native.install(
-        level=_level(level),
+        level=level,
         service_name=service_name,
         exporter=exporter if isinstance(exporter, str) else None,
         exporter_object=None if isinstance(exporter, str) else exporter,
@@ -166,13 +166,6 @@ def init_from_environment() -> None:
     """
     if not _native.is_set_up():
         init_tracing(os.environ.get("RVH_TRACE_LEVEL") or "info")
-
-
-_LEVELS_OF_LOGGING = {10: "debug", 20: "info", 30: "warn", 40: "error", 50: "error"}
-
-
-def _level(level: str | int) -> str:
-    return level if isinstance(level, str) else _LEVELS_OF_LOGGING.get(level, str(level))
 
 
 def _check_types(service_name: object, exporter: object, headers: object, resource: object) -> None:
