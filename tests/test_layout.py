@@ -152,6 +152,7 @@ def test_recipes_are_of_one_shape(name: str) -> None:
     assert facts["build"]["python"]["version_independent"] is True
     assert facts["source"][0]["path"] == "../.."
     assert "THIRDPARTY.yml" in facts["about"]["license_file"]
+    assert "--output THIRDPARTY.yml --previous third-party-licences.yml" in str(facts["build"])
     text = (ROOT / "recipes" / name / "recipe.yaml").read_text(encoding="utf-8")
     for part in ("compiler('rust')", "compiler('c')", "stdlib('c')", "python-abi3", "pip_check"):
         assert part in text, part

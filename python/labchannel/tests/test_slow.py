@@ -50,7 +50,7 @@ def test_what_failed_is_run_again(checkout, monkeypatch):
         *("CHANGELOG.md", "LICENSE-MIT", "README.md", "docs/lab.md", "examples/lab/check.py"),
         *("Cargo.lock", "Cargo.toml", "crates/one/src/lib.rs", "toolchain.lock", "toolchain.toml"),
         *("pixi.toml", "pixiw", "pixiw.cmd", "pytest.ini", "recipes/one/recipe.yaml"),
-        *("python/one/src/one/__init__.py", "tests/test_one.py"),
+        *("python/one/src/one/__init__.py", "tests/test_one.py", "third-party-licences.yml"),
     ],
 )
 def test_what_a_slow_test_can_see_counts(checkout, ran, path):

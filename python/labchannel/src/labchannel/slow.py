@@ -16,6 +16,7 @@ _INPUTS = (
     "toolchain.lock",
     "*.md",
     "*.toml",
+    "*.yml",
     "LICENSE-*",
     "crates/**/*",
     ".ci/run",

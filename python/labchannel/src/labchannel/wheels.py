@@ -21,6 +21,8 @@ from labchannel.upstream import find_upstream
 from labchannel.workspace import SERVED_PYTHONS, Workspace
 
 THIRD_PARTY = "THIRDPARTY.yml"
+_BY_HAND = "third-party-licences.yml"
+"""In the checkout: the texts of crates that carry none."""
 """The licences of the crates that are linked into a wheel; conda packages have the same file."""
 
 
@@ -65,7 +67,10 @@ def third_party_licences(workspace: Workspace) -> bytes:
         file = Path(scratch) / THIRD_PARTY
         try:
             done = subprocess.run(
-                ["cargo-bundle-licenses", "--format", "yaml", "--output", str(file)],
+                [
+                    *("cargo-bundle-licenses", "--format", "yaml", "--output", str(file)),
+                    *("--previous", _BY_HAND),
+                ],
                 check=False,
                 cwd=workspace.root,
                 stdin=subprocess.DEVNULL,
