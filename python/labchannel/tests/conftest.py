@@ -395,6 +395,33 @@ def tool(
     return run
 
 
+@pytest.fixture
+def started() -> Callable[..., contextlib.AbstractContextManager[subprocess.Popen[str]]]:
+    """labchannel, started and not waited for, in a session without a terminal.
+
+    It is ended at the latest when the block is left.
+    """
+
+    @contextlib.contextmanager
+    def started(*words: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+        with subprocess.Popen(
+            [sys.executable, "-m", "labchannel", *map(str, words)],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    return started
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The checkout that these tests lie in, where there is one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -411,6 +410,9 @@ class Gate:
         self.go_on.touch()
 
 
+BUILD = ("build", "--no-closure")
+
+
 @pytest.fixture
 def gate(checkout, mailbox, make_package):
     """A channel with one older package, and a recipe whose build waits at a gate."""
@@ -419,25 +421,6 @@ def gate(checkout, mailbox, make_package):
     made = Gate(mailbox, checkout.root / "go-on")
     checkout.recipe("beta", script=made.script)
     return made
-
-
-@contextlib.contextmanager
-def started(checkout, *arguments: str, **options):
-    """A build in a process of its own, ended at the latest when the block is left."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "labchannel", "build", "--no-closure", *arguments],
-        cwd=checkout.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **options,
-    ) as process:
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 def life(pid: int) -> str:
@@ -492,10 +475,10 @@ def temporary(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("how", ["group", "parent", "terminated", "killed"])
 def test_a_build_that_is_stopped_leaves_nothing_and_the_channel_as_it_was(
-    checkout, gate, contents, temporary, how
+    checkout, gate, contents, temporary, started, how
 ):
     before = contents(checkout.channel)
-    with started(checkout) as process:
+    with started(*BUILD, cwd=checkout.root) as process:
         lives = [(pid, life(pid)) for pid in gate.wait(process)]
         assert all(began for _pid, began in lives)
         assert list(temporary.iterdir())
@@ -518,8 +501,8 @@ def test_a_build_that_is_stopped_leaves_nothing_and_the_channel_as_it_was(
         assert errors.splitlines()[-1].startswith("stopped: nothing was published")
 
 
-def test_two_builds_of_one_channel_at_once(checkout, gate, tool):
-    with started(checkout) as first:
+def test_two_builds_of_one_channel_at_once(checkout, gate, tool, started):
+    with started(*BUILD, cwd=checkout.root) as first:
         gate.wait(first)
         second = tool("build", "--no-closure", cwd=checkout.root)
         assert second.returncode == 1
@@ -532,10 +515,10 @@ def test_two_builds_of_one_channel_at_once(checkout, gate, tool):
     assert verify(checkout.channel) == []
 
 
-def test_two_builds_for_two_channels_at_once_build_a_recipe_once(checkout, gate):
+def test_two_builds_for_two_channels_at_once_build_a_recipe_once(checkout, gate, started):
     with (
-        started(checkout, "beta", "--channel", "one") as first,
-        started(checkout, "beta", "--channel", "two") as second,
+        started(*BUILD, "beta", "--channel", "one", cwd=checkout.root) as first,
+        started(*BUILD, "beta", "--channel", "two", cwd=checkout.root) as second,
     ):
         gate.wait(first)
         gate.open()

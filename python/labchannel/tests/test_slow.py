@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -14,11 +13,11 @@ def ran(checkout, monkeypatch):
     """How often the tests were run; they pass."""
     runs = []
 
-    def run(command, **_options):
+    def run(command, _folder):
         runs.append(command)
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(slow.subprocess, "run", run)
+    monkeypatch.setattr(slow, "run_to_its_end", run)
     return runs
 
 
@@ -35,10 +34,7 @@ def test_what_has_passed_is_not_run_again_unless_asked(checkout, ran, capsys):
 
 
 def test_what_failed_is_run_again(checkout, monkeypatch):
-    def fail(command, **_options):
-        return subprocess.CompletedProcess(command, 1)
-
-    monkeypatch.setattr(slow.subprocess, "run", fail)
+    monkeypatch.setattr(slow, "run_to_its_end", lambda _command, _folder: 1)
     assert slow.test_slow(checkout.workspace, force=False) == 1
     assert slow.test_slow(checkout.workspace, force=False) == 1
 

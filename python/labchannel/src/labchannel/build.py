@@ -29,6 +29,7 @@ from labchannel.recipe import (
     render_recipe,
 )
 from labchannel.settle import settle
+from labchannel.stopping import if_stopped
 from labchannel.toolchain.debian import missing_programs
 from labchannel.toolchain.resolve import CROSS_PLATFORM, TOOLCHAIN_PLATFORM
 from labchannel.upstream import Upstream, cross_upstream, find_upstream
@@ -113,7 +114,8 @@ def build(
     recipes = _chosen(_buildable(workspace, platform), names)
     for recipe in recipes:
         recipe.check_sources()
-    with exclusive(_lock_name(target), f"a build for {target}", wait=False):
+    lock = exclusive(_lock_name(target), f"a build for {target}", wait=False)
+    with if_stopped("nothing was published"), lock:
         if not _is_indexed(target):
             # Before the toolchain channel is made, which takes minutes.
             require_writable(target)

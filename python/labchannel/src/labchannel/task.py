@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from labchannel.environment import activated, current_platform, install, solve
 from labchannel.errors import LabchannelError
 from labchannel.manifest import Manifest, Task, read_manifest
 from labchannel.progress import Progressor
+from labchannel.stopping import if_stopped, run_to_its_end
 from labchannel.upstream import Upstream, find_upstream, mark_ready
 from labchannel.workspace import Workspace
 
@@ -62,7 +62,11 @@ def run_task(
     if name == TOOL_TASK:
         # The tool is running already. It may be asked to mend what an environment would need
         # first (bootstrap --update), so it must not wait for one.
-        return _run([sys.executable, "-m", "labchannel", *arguments], Path.cwd(), os.environ)
+        command = [sys.executable, "-m", "labchannel", *arguments]
+        if os.name == "posix":
+            # In the place of this process: signals reach it, and it alone speaks of its end.
+            os.execv(command[0], command)  # noqa: S606
+        return run_to_its_end(command)
     # Before the toolchain channel is made, which takes minutes.
     manifest.require_environment(environment)
     upstream = find_upstream(workspace, progress)
@@ -74,7 +78,8 @@ def run_task(
         command = [*task.command, *(arguments if task.name == name else ())]
         progress.say(f"> {task.name}: {' '.join(command)}")
         own = {name: _expand(value, variables) for name, value in task.env.items()}
-        code = _run(command, _folder(workspace, task), {**variables, **own})
+        with if_stopped(f"the task {task.name} was ended"):
+            code = _run(command, _folder(workspace, task), {**variables, **own})
         if code != 0:
             if len(order) > 1:
                 progress.say(f"> {task.name} failed with exit code {code}")
@@ -99,9 +104,7 @@ def _run(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> 
             f"there is no program {command[0]!r} in the environment",
             "Add the package that has it to pixi.toml's dependencies",
         )
-    return subprocess.run(
-        [program, *command[1:]], check=False, cwd=folder, env=dict(variables)
-    ).returncode
+    return run_to_its_end([program, *command[1:]], folder, variables)
 
 
 def task_environment(

@@ -19,6 +19,7 @@ from labchannel.channel.layout import Channel
 from labchannel.channel.publish import publish, recover
 from labchannel.channel.verify import verify
 from labchannel.errors import LabchannelError
+from labchannel.stopping import what_is_true
 
 
 @pytest.fixture(params=["exchange", "files"])
@@ -320,12 +321,38 @@ def test_trouble_on_the_way_leaves_the_channel_as_it_was(
 
         with monkeypatch.context() as patch:
             patch.setattr(target, fail)
-            with pytest.raises(expected if isinstance(expected, type) else KeyboardInterrupt):
+            with pytest.raises(
+                expected if isinstance(expected, type) else KeyboardInterrupt
+            ) as caught:
                 publish(lab, [package])
+        if isinstance(caught.value, KeyboardInterrupt):
+            assert what_is_true(caught.value) == f"{lab} is as it was"
         assert contents(lab) == before
         assert not lab.with_name(".channel.publish").exists()
     publish(lab, [package])
     assert verify(lab) == []
+
+
+def test_a_stop_that_comes_too_late_is_told_as_such(lab, make_package, monkeypatch, way):
+    """Ctrl-C when the new channel is in place, or must come into place."""
+    package = make_package("delta")
+
+    def stop(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        module, name = ("publish", "sync_folder") if way == "exchange" else ("journal", "_put")
+        patch.setattr(f"labchannel.channel.{module}.{name}", stop)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            publish(lab, [package])
+    assert what_is_true(stopped.value) == (
+        f"{lab} has been brought up to date"
+        if way == "exchange"
+        else f"the next publication to {lab} finishes this one"
+    )
+    publish(lab, [])
+    assert verify(lab) == []
+    assert (lab / "noarch" / package.name).is_file()
 
 
 def test_another_publication_is_waited_for_or_refused(lab, make_package):

@@ -37,6 +37,7 @@ from labchannel.channel.durable import discard, link_or_copy, sync_file, sync_fo
 from labchannel.channel.index import build_index, reuse
 from labchannel.channel.layout import Channel, Record
 from labchannel.errors import LabchannelError
+from labchannel.stopping import add_truth, if_stopped
 
 OnStep = Callable[[str], None]
 
@@ -135,7 +136,7 @@ def publish(
     root = channel_root(channel)
     with _clear_errors(root):
         root.parent.mkdir(parents=True, exist_ok=True)
-    with _exclusive(root, wait=wait, say=say):
+    with if_stopped("nothing was published"), _exclusive(root, wait=wait, say=say):
         return _publish(root, packages, remove, reindex=reindex, say=say)
 
 
@@ -235,7 +236,7 @@ def prune(
     say = on_step or (lambda _message: None)
     root = channel_root(channel)
     layout.channel_subdirs(root)
-    with _exclusive(root, wait=wait, say=say):
+    with if_stopped("nothing was removed"), _exclusive(root, wait=wait, say=say):
         _recover(root)
         content = Channel.read(root)
         old = [record for record in _beyond(content, keep) if record.name in names]
@@ -347,7 +348,12 @@ def _publish(
                 f"{min(clash)} is to be added and removed at once", "Name it once"
             )
         if fresh or removed or reindex or before is None or not _is_complete(root, known):
-            _replace(root, _Plan(tuple(fresh), removed, reindex or before is None), say)
+            plan = _Plan(tuple(fresh), removed, reindex or before is None)
+            try:
+                _replace(root, plan, say)
+            except KeyboardInterrupt as stop:
+                add_truth(stop, _after_a_stop(root, plan))
+                raise
     after = {record.location: record for record in Channel.read(root)}
     return PublishReport(
         channel=root,
@@ -430,6 +436,18 @@ def _is_complete(root: Path, known: Mapping[str, Record]) -> bool:
             *(root / subdir / name for subdir in subdirs for name in layout.INDEX_FILES),
         )
     )
+
+
+def _after_a_stop(root: Path, plan: _Plan) -> str:
+    """What is true of a channel whose publication was stopped."""
+    if journal.pending(root):
+        return f"the next publication to {root} finishes this one"
+    if not (plan.arrivals or plan.removed):
+        return f"{root} has its old index or the new one, whole"
+    done = all((root / arrival.location).exists() for arrival in plan.arrivals) and not any(
+        (root / location).exists() for location in plan.removed
+    )
+    return f"{root} has been brought up to date" if done else f"{root} is as it was"
 
 
 def _replace(root: Path, plan: _Plan, say: OnStep) -> None:

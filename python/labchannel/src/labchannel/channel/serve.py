@@ -288,7 +288,7 @@ def serve(
     *,
     on_step: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve a channel until Ctrl-C.
+    """Serve a channel until Ctrl-C, or another KeyboardInterrupt.
 
     Parameters
     ----------
@@ -311,8 +311,9 @@ def serve(
     say = on_step or _print
     with _open(channel, host, port) as server:
         reach = "" if _is_loopback(host) else ", to the whole network"
-        say(f"serving {server.channel} at {server.url}{reach} (Ctrl-C ends it)")
+        # That it was stopped is no failure: it is how serving ends.
         with contextlib.suppress(KeyboardInterrupt):
+            say(f"serving {server.channel} at {server.url}{reach} (Ctrl-C ends it)")
             server.serve_forever(poll_interval=0.2)
     say("no longer serving")
 
