@@ -33,6 +33,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 5] = [
+        Self::Internal,
+        Self::Server,
+        Self::Client,
+        Self::Producer,
+        Self::Consumer,
+    ];
+
     /// Its name in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -46,28 +54,12 @@ impl Kind {
 
     /// The kind of this number of OTLP.
     pub fn from_number(number: u8) -> Option<Self> {
-        [
-            Self::Internal,
-            Self::Server,
-            Self::Client,
-            Self::Producer,
-            Self::Consumer,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u8 == number)
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 
     /// The kind of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Internal,
-            Self::Server,
-            Self::Client,
-            Self::Producer,
-            Self::Consumer,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == name)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -85,6 +77,8 @@ pub enum Status {
 }
 
 impl Status {
+    const ALL: [Self; 3] = [Self::Unset, Self::Ok, Self::Error];
+
     /// Its name in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -96,16 +90,12 @@ impl Status {
 
     /// The status of this number of OTLP.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Unset, Self::Ok, Self::Error]
-            .into_iter()
-            .find(|status| *status as u8 == number)
+        Self::ALL.into_iter().find(|status| *status as u8 == number)
     }
 
     /// The status of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Unset, Self::Ok, Self::Error]
-            .into_iter()
-            .find(|status| status.as_str() == name)
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 }
 
