@@ -32,6 +32,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from labchannel.cache import CHEAP, DEAR
 from labchannel.cli import app
 from labchannel.environment import current_platform, install, python_of, solve
 from labchannel.manifest import read_manifest
@@ -350,6 +351,14 @@ def test_the_reference_names_every_option_and_no_other(name: str, command: Any) 
     }
     rows = re.findall(r"(?m)^\| (`-.*?) \|", section("docs/labchannel.md", f"labchannel {name}"))
     assert set(re.findall(r"`(-[\w-]+)`", " ".join(rows))) == options
+
+
+def test_the_reference_names_every_folder_of_the_cache() -> None:
+    table = section("docs/labchannel.md", "Files it writes")
+    for everything, names in (("clean", CHEAP), ("clean --all", DEAR)):
+        rows = [row for row in table.splitlines() if row.endswith(f"| `{everything}` |")]
+        told = {name for row in rows for name in re.findall(r"`(\w+)/`", row)}
+        assert told == set(names)
 
 
 def test_the_reference_names_every_command_and_no_other() -> None:

@@ -99,8 +99,8 @@ def exclusive(
 
 
 # What `clean` empties, and what costs a long time to get again: only with `--all`.
-_CHEAP = ("build", "built", "envs", "logs", "matrix", "scratch", "tools")
-_DEAR = (
+CHEAP = ("build", "built", "envs", "logs", "matrix", "scratch", "tools")
+DEAR = (
     *("crates", "debian", "debs", "images", "jars", "pkgs", "rust", "toolchain"),
     *("uv", "venvs", "wheels", "wine"),
 )
@@ -120,7 +120,7 @@ def clean(*, everything: bool) -> dict[str, int]:
         A file can't be deleted.
     """
     freed = {}
-    for name in (*_CHEAP, *(_DEAR if everything else ())):
+    for name in (*CHEAP, *(DEAR if everything else ())):
         folder = cache_root() / name
         if folder.is_dir():
             # A file with several names (hard links between toolchain channels) is freed once.
