@@ -20,15 +20,17 @@ use ruint::aliases::U256;
 use crate::block::largest;
 use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
+use crate::files::NAMES;
 use crate::holds::{Chunk, Holds, Weights};
 use crate::ids::{IdRows, Ids, head_at};
+use crate::plain::{each_once, plain, plain_times};
 use crate::runs::Run;
 use crate::scores::Scores;
 use crate::threads::{in_threads, in_threads_with, threads_for};
 use crate::time::{
     Naive, OPEN, TimeUnit, micros_from_seconds, micros_from_text_in, micros_from_unit,
 };
-use crate::transfers::{Transfer, Transfers, missing_column};
+use crate::transfers::{COLUMNS, Transfer, Transfers, missing_column};
 use crate::weight::{Weight, narrow_float_units};
 
 impl Holds {
@@ -48,6 +50,7 @@ impl Holds {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        each_once(batch, &NAMES)?;
         let column = |field: Field| batch.column_by_name(field.name());
         let needed = |field: Field| column(field).ok_or_else(|| no_column(field, &batch.schema()));
         let at = |field: Field| move |(row, fault)| HoldError::row(first_row + row, field, fault);
@@ -110,6 +113,7 @@ impl Holds {
     }
 
     fn weights(&self, array: &ArrayRef) -> Result<Weights, (usize, Fault)> {
+        let array = &plain(array).map_err(|fault| (0, fault))?;
         if let Some(row) = first_null(array) {
             return Err((row, Fault::Missing));
         }
@@ -244,25 +248,26 @@ impl Transfers {
     /// [`HoldError::Transfer`] for a value that is not valid.
     pub fn append(&mut self, batch: &RecordBatch) -> Result<(), HoldError> {
         let first_row = self.len();
-        let column = |name: &str| {
-            batch
-                .column_by_name(name)
-                .ok_or_else(|| missing_column(name))
-        };
+        each_once(batch, &COLUMNS)?;
         let wrong = |name: &'static str| {
             move |(row, fault): (usize, Fault)| HoldError::Transfer {
                 row: (first_row + row) as u64,
                 what: format!("{name} {fault}"),
             }
         };
-        let text = |name: &'static str| {
+        let as_plain = |name: &'static str, array: &ArrayRef| {
+            plain(array).map_err(|fault| wrong(name)((0, fault)))
+        };
+        let column = |name: &'static str| {
+            let array = batch.column_by_name(name);
+            as_plain(name, array.ok_or_else(|| missing_column(name))?)
+        };
+        let text = |name: &'static str| -> Result<ArrayRef, HoldError> {
             let array = column(name)?;
-            match (first_null(array), array.data_type()) {
-                (Some(row), _) => Err(wrong(name)((row, Fault::Missing))),
-                (None, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {
-                    Ok(Text::new(array))
-                }
-                (None, other) => Err(wrong(name)((0, wrong_type(other, "text")))),
+            match first_null(&array) {
+                Some(row) => Err(wrong(name)((row, Fault::Missing))),
+                None if is_text(&array) => Ok(array),
+                None => Err(wrong(name)((0, wrong_type(array.data_type(), "text")))),
             }
         };
         let whole = Holds::new(0)?; // reads whole numbers of any type
@@ -281,18 +286,21 @@ impl Transfers {
             text("from_address")?,
             text("to_address")?,
         );
-        let values = numbers("value", column("value")?)?;
-        let blocks = numbers("block_number", column("block_number")?)?;
-        let indexes = numbers("log_index", column("log_index")?)?;
+        let (token, from, to) = (Text::new(&token), Text::new(&from), Text::new(&to));
+        let values = numbers("value", &column("value")?)?;
+        let blocks = numbers("block_number", &column("block_number")?)?;
+        let indexes = numbers("log_index", &column("log_index")?)?;
         let ids = batch.column_by_name("token_id");
-        let nullable = ids.is_some_and(|array| array.logical_null_count() > 0);
+        let ids = ids.map(|array| as_plain("token_id", array)).transpose()?;
+        let nullable = ids.as_ref().is_some_and(|array| array.null_count() > 0);
         let all_ids = ids
+            .as_ref()
             .filter(|_| !nullable)
             .map(|array| numbers("token_id", array))
             .transpose()?;
         // Logs of several standards in one table: some have an id and some have none.
         let id = |row: usize| -> Result<Option<U256>, HoldError> {
-            match (&all_ids, ids) {
+            match (&all_ids, &ids) {
                 (Some(numbers), _) => Ok(Some(numbers.get(row, 1))),
                 (None, Some(array)) if array.is_valid(row) => {
                     let one = whole.weights(&array.slice(row, 1));
@@ -302,7 +310,7 @@ impl Transfers {
                 _ => Ok(None),
             }
         };
-        let times = instants(column("block_timestamp")?, false, &Naive::Utc)
+        let times = instants(&column("block_timestamp")?, false, &Naive::Utc)
             .map_err(wrong("block_timestamp"))?;
         for row in 0..batch.num_rows() {
             self.push(&Transfer {
@@ -530,6 +538,7 @@ fn id_codes(
         DataType::UInt16 => Ok(integer_codes::<UInt16Type>(array, ids)),
         DataType::UInt32 => Ok(integer_codes::<UInt32Type>(array, ids)),
         DataType::UInt64 => Ok(integer_codes::<UInt64Type>(array, ids)),
+        DataType::Null => Err((0, Fault::Missing)),
         other => Err((
             0,
             wrong_type(other, "text, a dictionary of text, or integers"),
@@ -731,6 +740,7 @@ fn dictionary_codes<K: ArrowDictionaryKeyType>(
 }
 
 fn instants(array: &ArrayRef, open: bool, naive: &Naive) -> Result<Column<i64>, (usize, Fault)> {
+    let array = &plain_times(array).map_err(|fault| (0, fault))?;
     let names_no_zone = matches!(
         array.data_type(),
         DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64
@@ -780,7 +790,6 @@ fn instants(array: &ArrayRef, open: bool, naive: &Naive) -> Result<Column<i64>, 
             let text = Text::new(array);
             collect_instants(array, |row| micros_from_text_in(text.get(row), naive))
         }
-        DataType::Null if open => Ok(vec![OPEN; array.len()].into()),
         other => Err((
             0,
             wrong_type(other, "timestamps, dates, epoch seconds or text"),

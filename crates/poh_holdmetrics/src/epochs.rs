@@ -1,6 +1,6 @@
 //! Epochs: consecutive windows of one length, in seconds or by the calendar.
 
-use jiff::{Span, Timestamp, ToSpan};
+use jiff::{Span, Timestamp};
 
 use crate::error::HoldError;
 use crate::time::{in_range, zone_named};
@@ -34,12 +34,16 @@ pub fn epoch_boundaries(
     zone: &str,
 ) -> Result<Vec<i64>, HoldError> {
     let wrong = |what: String| HoldError::Argument(what);
-    let (count, unit): (i64, fn(i64) -> Span) = match every {
-        Every::Micros(length) => (length, |count| count.microseconds()),
-        Every::Days(days) => (days, |count| count.days()),
-        Every::Weeks(weeks) => (weeks, |count| count.weeks()),
-        Every::Months(months) => (months, |count| count.months()),
+    let span = Span::new();
+    // None for a length of more than the calendar has.
+    let steps = |count: i64| match every {
+        Every::Micros(_) => None,
+        Every::Days(_) => span.try_days(count).ok(),
+        Every::Weeks(_) => span.try_weeks(count).ok(),
+        Every::Months(_) => span.try_months(count).ok(),
     };
+    let (Every::Micros(count) | Every::Days(count) | Every::Weeks(count) | Every::Months(count)) =
+        every;
     if count <= 0 {
         return Err(wrong(
             "an epoch is longer than nothing; give an `every` above zero".into(),
@@ -62,9 +66,9 @@ pub fn epoch_boundaries(
             Every::Micros(length) => last.checked_add(length),
             // From the first boundary each time, so that the 31st does not stay the 28th.
             _ => first.as_ref().ok().and_then(|first| {
-                let steps = count.checked_mul(number as i64)?;
+                let steps = steps(count.checked_mul(number as i64)?)?;
                 first
-                    .checked_add(unit(steps))
+                    .checked_add(steps)
                     .ok()
                     .map(|next| next.timestamp().as_microsecond())
             }),
@@ -125,5 +129,8 @@ mod tests {
         assert!(epoch_boundaries(Every::Micros(0), 0, 10, "UTC").is_err());
         assert!(epoch_boundaries(Every::Micros(1), 0, 10_000_000, "UTC").is_err());
         assert!(epoch_boundaries(Every::Days(1), 0, 10, "Mars/Olympus").is_err());
+        for every in [Every::Days, Every::Weeks, Every::Months] {
+            assert!(epoch_boundaries(every(i64::MAX), 0, 10, "UTC").is_err());
+        }
     }
 }

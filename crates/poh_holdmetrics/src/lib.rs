@@ -36,6 +36,7 @@ pub mod merkle;
 mod overlap;
 mod parquet_file;
 mod partial;
+mod plain;
 mod prefetch;
 mod query;
 mod runs;

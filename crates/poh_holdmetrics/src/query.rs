@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::boost::Boost;
 use crate::error::HoldError;
-use crate::time::{MIN_MICROS, in_range};
+use crate::time::{MIN_MICROS, Shown, in_range};
 
 /// What one row of the answer stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,7 +79,9 @@ impl Query {
             && end < start
         {
             return Err(HoldError::Argument(format!(
-                "the window ends at {end} us, before it starts at {start} us"
+                "the window ends at {}, before it starts at {}",
+                Shown(end),
+                Shown(start)
             )));
         }
         Ok(Window {

@@ -130,7 +130,10 @@ pub(crate) fn read_json_lines<const N: usize, T: TextTable<N>>(
             stop.check()?;
             table.pause()?;
         }
-        let line = text.trim_end();
+        let mut line = text.trim_end();
+        if number == 1 {
+            line = line.trim_start_matches('\u{feff}'); // as Windows begins its files
+        }
         if line.is_empty() {
             continue;
         }

@@ -156,8 +156,14 @@ impl Tracker {
             Some(units) => units,
             None => {
                 let units = weight.units_at(self.scale, Rounding::Refuse);
-                let narrow =
-                    |units| i64::try_from(units).map_err(|_| Fault::TooLarge(weight.to_string()));
+                let narrow = |units| {
+                    i64::try_from(units).map_err(|_| {
+                        Fault::Type(format!(
+                            "is {weight}; a live tracker keeps weights of up to 63 bits, digits of \
+                             the scale included"
+                        ))
+                    })
+                };
                 units.and_then(narrow).map_err(wrong)?
             }
         };

@@ -223,9 +223,6 @@ impl Transfers {
                     last.block
                 )));
             }
-            if log.from == log.to {
-                continue;
-            }
             let mut moved = log.value;
             if let Some(from) = log.from {
                 let account = accounts.entry((from, log.token)).or_default();
@@ -241,6 +238,9 @@ impl Transfers {
                     }
                     clipped += 1;
                     moved = balance;
+                }
+                if log.from == log.to {
+                    continue;
                 }
                 self.take(&mut holds, account, (from, log), moved, lots, decimals)?;
             }

@@ -1,5 +1,7 @@
 //! What proof bundles are made of: the events of an answer, its question, and the answer anew.
 
+use std::sync::Arc;
+
 use poh_holdmetrics::{
     Boost, BoostParts, By, Field, HoldError, Holds, OPEN, Overlap, Query, Weight, score_until,
 };
@@ -113,7 +115,7 @@ pub(crate) fn recompute(events: Leaves<'_>, parameters: Json<'_>) -> PyResult<Sc
             .map_err(|error| to_py(py, error))?;
     }
     let scores = detached(py, holds.len(), |stop| score_until(&holds, &query, stop))?;
-    Ok(Scores::new(scores))
+    Ok(Scores::with_source(scores, Arc::new(holds), query))
 }
 
 /// A boost from what [`boost_parameters`] gave.

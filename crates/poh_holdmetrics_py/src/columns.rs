@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::errors::{Place, Refusal};
-use crate::values::{Clock, IdText, datetime64_unit, id, weight};
+use crate::values::{Clock, IdText, NAT, datetime64_counts, id, weight};
 
 /// A column whose values are read row by row, or as a whole where all are numbers or text.
 pub(crate) enum Column<'py> {
@@ -31,9 +31,6 @@ pub(crate) enum Column<'py> {
     },
     Objects(Bound<'py, PyList>),
 }
-
-/// numpy's `NaT` as an integer.
-const NAT: i64 = i64::MIN;
 
 impl<'py> Column<'py> {
     /// Reads an array by its buffer where it has a known type, and anything else as Python values.
@@ -68,13 +65,12 @@ impl<'py> Column<'py> {
                 Ok(Column::Floats(floats.into_iter().map(widened).collect()))
             }
             ("M", _) => {
-                let (unit, of_unit) = datetime64_unit(&values)?;
-                let counts = numpy.call_method1("ascontiguousarray", (of_unit,))?;
-                Ok(Column::Instants(
-                    unit,
-                    buffer(&counts.call_method1("view", ("int64",))?)?,
-                    clock.naive(py)?,
-                ))
+                // In this machine's order of bytes.
+                let native = dtype.call_method1("newbyteorder", ("=",))?;
+                let counts = numpy.call_method1("ascontiguousarray", (&values, native))?;
+                let counts = buffer(&counts.call_method1("view", ("int64",))?)?;
+                let (unit, counts) = datetime64_counts(&dtype, counts)?;
+                Ok(Column::Instants(unit, counts, clock.naive(py)?))
             }
             ("U", 4..) => {
                 let points = as_type("=U")?.call_method1("view", ("uint32",))?;
@@ -83,6 +79,8 @@ impl<'py> Column<'py> {
                     points: buffer(&points)?,
                 })
             }
+            // As numpy's own: halves and long doubles have other digits as Python's floats.
+            ("f", _) => Self::objects(&values, field),
             _ => Self::objects(&values.call_method0("tolist")?, field),
         }
     }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use poh_holdmetrics::{Fault, Field, HoldError, OPEN, Weight, batch};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyMapping, PyString};
+use pyo3::types::{PyDict, PyInt, PyIterator, PyList, PyMapping, PyString};
 use pyo3_arrow::input::AnyRecordBatch;
 
 use crate::columns::Column;
 use crate::errors::{Place, to_py};
 use crate::event::HoldEvent;
-use crate::values::{Clock, id, weight};
+use crate::values::{Clock, id, is_nothing, weight};
 
 /// Adds all that `data` holds.
 pub(crate) fn push_all(
@@ -22,7 +22,7 @@ pub(crate) fn push_all(
     let py = data.py();
     if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
         holds.read_naive(clock.naive(py)?);
-        let batches: AnyRecordBatch = data.extract()?;
+        let batches: AnyRecordBatch = carried(data)?.extract()?;
         let reader = batches.into_reader()?;
         // The reader may call back into Python, so the GIL stays with it.
         for batch in reader {
@@ -42,6 +42,65 @@ pub(crate) fn push_all(
     Ok(())
 }
 
+/// A table of another library, with what it can't hand over as Arrow in another form: pandas has
+/// ints of more than 64 bits as objects, of which it makes no column of Arrow; polars has a type for
+/// columns without any value, which it hands over in a form that readers refuse.
+pub(crate) fn carried<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = data.py();
+    let kind = data.get_type();
+    let (module, name) = (kind.module()?.to_string(), kind.name()?.to_string());
+    if name != "DataFrame" {
+        return Ok(data.clone());
+    }
+    if module.starts_with("polars.") {
+        let polars = py.import("polars")?;
+        let nothing = polars.getattr("Null")?;
+        if !data.getattr("dtypes")?.contains(&nothing)? {
+            return Ok(data.clone());
+        }
+        let types = PyDict::new(py);
+        types.set_item(nothing, polars.getattr("Int64")?)?;
+        return data.call_method1("cast", (types,));
+    }
+    let mut data = data.clone();
+    if module == "pandas" || module.starts_with("pandas.") {
+        for name in ["weight", "value", "token_id"] {
+            if !data.getattr("columns")?.contains(name)? {
+                continue;
+            }
+            let column = data.get_item(name)?;
+            let Some(dtype) = column.getattr_opt("dtype")? else {
+                continue; // two columns of that name
+            };
+            if dtype.getattr("kind")?.extract::<String>()? != "O" {
+                continue;
+            }
+            let values = column.call_method0("tolist")?.cast_into::<PyList>()?;
+            if !values.iter().any(|value| value.is_instance_of::<PyInt>()) {
+                continue;
+            }
+            let texts = values.iter().map(|value| as_text(&value));
+            let texts = texts.collect::<PyResult<Vec<_>>>()?;
+            let changed = PyDict::new(py);
+            changed.set_item(name, PyList::new(py, texts)?)?;
+            data = data.call_method("assign", (), Some(&changed))?;
+        }
+    }
+    Ok(data)
+}
+
+/// An amount as text, nothing as nothing; what is no amount stays as it is, to be refused.
+fn as_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    if is_nothing(value) {
+        return Ok(py.None().into_bound(py));
+    }
+    match weight(value, Place::alone(Field::Weight)) {
+        Ok(amount) => Ok(PyString::new(py, &amount.to_string()).into_any()),
+        Err(_) => Ok(value.repr()?.into_any()),
+    }
+}
+
 /// The rows of `data`, or what to give in place of it.
 pub(crate) fn rows<'py>(
     data: &Bound<'py, PyAny>,
@@ -54,6 +113,11 @@ pub(crate) fn rows<'py>(
     if data.is_instance_of::<PyString>() || data.hasattr("__fspath__")? {
         return Err(PyTypeError::new_err(format!(
             "data is a {found}; {reader}(path) reads {of} from files"
+        )));
+    }
+    if data.hasattr("collect")? {
+        return Err(PyTypeError::new_err(format!(
+            "data is a {found}, which has no rows yet; give what its collect() answers"
         )));
     }
     data.try_iter().map_err(|_| {

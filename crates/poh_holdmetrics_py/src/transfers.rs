@@ -13,7 +13,7 @@ use pyo3_arrow::input::AnyRecordBatch;
 use crate::arguments::Data;
 use crate::errors::{Place, to_py};
 use crate::holds::Holds;
-use crate::input::{between_rows, rows, some_paths};
+use crate::input::{between_rows, carried, rows, some_paths};
 use crate::interrupt::{detached, watched};
 use crate::options::{self, LotsWord, OnNegativeWord, StandardWord};
 use crate::values::{Clock, id, weight};
@@ -76,7 +76,7 @@ pub(crate) fn from_transfers(
     let digits = options::digits(py, "decimals", decimals)?;
     let mut transfers = Transfers::new(standard.0);
     if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
-        for batch in data.extract::<AnyRecordBatch>()?.into_reader()? {
+        for batch in carried(data)?.extract::<AnyRecordBatch>()?.into_reader()? {
             let batch = batch.map_err(|error| to_py(py, HoldError::Argument(error.to_string())))?;
             py.detach(|| transfers.append(&batch))
                 .map_err(|error| to_py(py, error))?;

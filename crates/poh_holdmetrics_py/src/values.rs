@@ -30,9 +30,15 @@ pub(crate) struct Clock {
 impl Clock {
     /// `tz` is a zone's name or a `tzinfo`.
     pub(crate) fn new(tz: Option<&Bound<'_, PyAny>>, strict: bool) -> PyResult<Self> {
-        if let Some(name) = tz.and_then(|tz| tz.cast::<PyString>().ok()) {
-            // Not by Display, which asks Python for str() and would swallow a Ctrl-C.
-            Naive::zone(name.to_str()?).map_err(|error| to_py(name.py(), error))?;
+        if let Some(tz) = tz {
+            if let Ok(name) = tz.cast::<PyString>() {
+                // Not by Display, which asks Python for str() and would swallow a Ctrl-C.
+                Naive::zone(name.to_str()?).map_err(|error| to_py(name.py(), error))?;
+            } else if !tz.is_instance_of::<PyTzInfo>() {
+                let shown = excerpt(&tz.repr()?.to_string());
+                let what = format!("tz={shown} is no time zone; give an IANA name or a tzinfo");
+                return Err(to_py(tz.py(), HoldError::Argument(what)));
+            }
         }
         Ok(Clock {
             tz: tz.map(|tz| tz.clone().unbind()),
@@ -46,19 +52,30 @@ impl Clock {
     /// no zones at all.
     fn zone<'py>(&self, tz: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = tz.py();
-        if !tz.is_instance_of::<PyString>() {
+        // One of pytz must not be put into a datetime: it has the offset of a hundred years ago there.
+        let name = match tz.is_instance_of::<PyString>() || tz.hasattr("localize")? {
+            true => zone_name(tz)?,
+            false => None,
+        };
+        let Some(name) = name else {
             return Ok(tz.clone());
-        }
+        };
         let zone = self.zone.get_or_try_init(py, || {
-            if tz.eq("UTC")? {
+            // As the IANA writes it: Python looks for a file of that name.
+            let named = match Naive::zone(&name) {
+                Ok(Naive::Zone(zone)) => zone.iana_name().map(str::to_owned),
+                _ => None,
+            };
+            let name = named.unwrap_or(name);
+            if name == "UTC" {
                 return Ok(PyTzInfo::utc(py)?.to_owned().into_any().unbind());
             }
             let zones = py.import("zoneinfo")?.getattr("ZoneInfo")?;
-            let zone = zones.call1((tz,)).map(Bound::unbind);
+            let zone = zones.call1((&name,)).map(Bound::unbind);
             zone.map_err(|_| {
                 PyValueError::new_err(format!(
-                    "Python knows no time zone {tz}; install the package tzdata, or give datetimes \
-                     that have a zone"
+                    "Python knows no time zone {name}; install the package tzdata, or give \
+                     datetimes that have a zone"
                 ))
             })
         })?;
@@ -85,6 +102,10 @@ impl Clock {
             return Err(to_py(py, HoldError::Argument(what)));
         }
         let micros = duration(&offset, "tz", "seconds")?;
+        if micros % 1_000_000 != 0 {
+            let what = format!("columns can't be read in the zone {tz}; give one of whole seconds");
+            return Err(to_py(py, HoldError::Argument(what)));
+        }
         let seconds = i32::try_from(micros / 1_000_000).unwrap_or(i32::MAX);
         Naive::offset(seconds).map_err(|error| to_py(py, error))
     }
@@ -114,7 +135,9 @@ impl Clock {
                 let as_utc = micros_of_datetime64(value, place)?;
                 self.naive(value.py())?.instant(as_utc).map_err(here)
             }
-            Some("i" | "u" | "f") => self.micros(&value.call_method0("item")?, place),
+            Some("i" | "u") => self.micros(&value.call_method0("item")?, place),
+            // Not by item(): of a long double that is itself.
+            Some("f") => self.micros(&value.call_method0("__float__")?, place),
             _ if is_nothing(value) => Err(here(Fault::Missing)),
             _ => Err(wrong_type(place, value, TIMES)),
         }
@@ -226,15 +249,22 @@ pub(crate) fn zone_name(tz: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     if tz.eq(PyTzInfo::utc(tz.py())?)? {
         return Ok(Some("UTC".to_owned()));
     }
-    let key = tz.getattr_opt("key")?;
-    Ok(key.and_then(|key| key.extract().ok()))
+    for attribute in ["key", "zone"] {
+        // zoneinfo has the first, pytz the second.
+        if let Some(name) = tz.getattr_opt(attribute)?
+            && let Ok(name) = name.extract()
+        {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 const TIMES: &str = "an aware datetime, epoch seconds (int or float) or a numpy datetime64";
 
 /// `None`, `NaT` of numpy or pandas (the only instant that is not equal to itself), `NA` of pandas
 /// (which says neither that it is nor that it is not).
-fn is_nothing(value: &Bound<'_, PyAny>) -> bool {
+pub(crate) fn is_nothing(value: &Bound<'_, PyAny>) -> bool {
     value.is_none()
         || !value.is_instance_of::<PyFloat>()
             && !value.is_instance_of::<PyInt>()
@@ -258,32 +288,56 @@ fn micros_of_datetime64(value: &Bound<'_, PyAny>, place: Place) -> Result<i64, R
     if is_nothing(value) {
         return Err(place.error(Fault::Missing).into());
     }
-    let (unit, of_unit) = datetime64_unit(value)?;
-    let count: i64 = of_unit.call_method1("astype", ("int64",))?.extract()?;
-    micros_from_unit(count, unit).map_err(|fault| place.error(fault).into())
+    let count = value.call_method1("astype", ("int64",))?.extract()?;
+    let (unit, counts) = datetime64_counts(&value.getattr("dtype")?, vec![count])?;
+    micros_from_unit(counts[0], unit).map_err(|fault| place.error(fault).into())
 }
 
-/// A `datetime64` value or array in a unit that the core reads; days and longer become seconds.
-pub(crate) fn datetime64_unit<'py>(
-    value: &Bound<'py, PyAny>,
-) -> PyResult<(TimeUnit, Bound<'py, PyAny>)> {
-    let dtype: String = value.getattr("dtype")?.getattr("str")?.extract()?;
-    let unit = dtype
-        .split_once('[')
-        .map_or("", |(_, unit)| unit.trim_end_matches(']'));
-    let known = match unit {
-        "s" => TimeUnit::Second,
-        "ms" => TimeUnit::Milli,
-        "us" => TimeUnit::Micro,
-        "ns" => TimeUnit::Nano,
-        _ => {
-            return Ok((
-                TimeUnit::Second,
-                value.call_method1("astype", ("datetime64[s]",))?,
-            ));
-        }
+/// numpy's `NaT` as an integer.
+pub(crate) const NAT: i64 = i64::MIN;
+
+/// Counts of a `datetime64` of any type as counts of a unit that the core reads. `NaT` stays; what is
+/// too far for 64 bits becomes the farthest, which the core refuses.
+pub(crate) fn datetime64_counts(
+    dtype: &Bound<'_, PyAny>,
+    mut counts: Vec<i64>,
+) -> PyResult<(TimeUnit, Vec<i64>)> {
+    let name: String = dtype.getattr("str")?.extract()?; // "<M8[ns]", "<M8[25s]"
+    let step = name.split_once('[').map_or("s]", |(_, step)| step);
+    let unit = step.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let steps = step[..step.len() - unit.len()].parse().unwrap_or(1);
+    let (unit, convert): (_, fn(i64) -> i64) = match unit.trim_end_matches(']') {
+        "Y" => (TimeUnit::Second, |years| {
+            month_start(years.saturating_mul(12))
+        }),
+        "M" => (TimeUnit::Second, month_start),
+        "W" => (TimeUnit::Second, |weeks| weeks.saturating_mul(604_800)),
+        "D" => (TimeUnit::Second, |days| days.saturating_mul(86_400)),
+        "h" => (TimeUnit::Second, |hours| hours.saturating_mul(3_600)),
+        "m" => (TimeUnit::Second, |minutes| minutes.saturating_mul(60)),
+        "ms" => (TimeUnit::Milli, |count| count),
+        "us" => (TimeUnit::Micro, |count| count),
+        "ns" => (TimeUnit::Nano, |count| count),
+        "ps" => (TimeUnit::Nano, |count| count.div_euclid(1_000)),
+        "fs" => (TimeUnit::Nano, |count| count.div_euclid(1_000_000)),
+        "as" => (TimeUnit::Nano, |count| count.div_euclid(1_000_000_000)),
+        _ => (TimeUnit::Second, |count| count),
     };
-    Ok((known, value.clone()))
+    for count in counts.iter_mut().filter(|count| **count != NAT) {
+        *count = convert(count.saturating_mul(steps)).max(NAT + 1);
+    }
+    Ok((unit, counts))
+}
+
+/// The seconds from 1970 to the start of a month, counted from January 1970, in the calendar of Gregory.
+fn month_start(month: i64) -> i64 {
+    const FARTHEST: i64 = 12 * 1_000_000; // beyond all instants that are kept
+    let month = month.clamp(-FARTHEST, FARTHEST) + 1970 * 12;
+    // Years that begin in March, so that the day that comes and goes is their last.
+    let (year, month) = ((month - 2).div_euclid(12), (month - 2).rem_euclid(12));
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let days = 365 * year + leap_days + (153 * month + 2) / 5;
+    (days - 719_468) * 86_400
 }
 
 /// A str, or an int as its decimal digits.

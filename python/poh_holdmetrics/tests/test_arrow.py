@@ -211,3 +211,73 @@ def test_duckdb():
     data = table()
     assert exact(duckdb.sql("select * from data").arrow()) == exact(data)
     assert exact(duckdb.sql("select * from data")) == exact(data)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        pa.array([Decimal(1), Decimal(2), Decimal(3)], pa.decimal32(9, 2)),
+        pa.array([Decimal(1), Decimal(2), Decimal(3)], pa.decimal64(18, 9)),
+        pa.array(["1", "2", "3"]).dictionary_encode(),
+        pa.array([1, 2, 3]).dictionary_encode(),
+    ],
+)
+def test_weights_of_rarer_types(weight):
+    assert exact(table(weight=weight)) == {"a": "40", "b": "180"}
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int8(), pa.int16(), pa.uint8(), pa.uint16(), pa.float32(), "dictionary"]
+)
+def test_times_of_rarer_types(kind):
+    start, end = pa.array([0, 10, 20]), pa.array([10, None, 30])
+    if kind == "dictionary":
+        start, end = start.dictionary_encode(), end.dictionary_encode()
+    else:
+        start, end = start.cast(kind), end.cast(kind)
+    assert exact(table(start=start, end=end)) == {"a": "40", "b": "180"}
+
+
+def test_a_key_that_its_dictionary_does_not_have():
+    keys = pa.array([0, 1, 7], pa.int32())
+    weight = pa.DictionaryArray.from_arrays(keys, pa.array(["1", "2"]), safe=False)
+    with pytest.raises(HoldMetricsError, match="a key that its dictionary does not have"):
+        Holds(table(weight=weight))
+
+
+@pytest.mark.parametrize("name", ["holder_id", "token_id", "start", "weight"])
+def test_a_column_without_any_value(name):
+    with pytest.raises(HoldMetricsError, match=f"row 0, {name} is missing"):
+        Holds(table(**{name: pa.nulls(3)}))
+
+
+@pytest.mark.parametrize("read", [Holds, lambda data: score(data, at=1)])
+def test_two_columns_of_one_name(read):
+    twice = table().append_column("holder_id", pa.array(["x", "y", "z"]))
+    with pytest.raises(HoldMetricsError, match='two columns "holder_id"'):
+        read(twice)
+
+
+@pytest.mark.parametrize("read", [exact, lambda data: exact(Holds(data))])
+def test_wei_in_pandas(read):
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    columns = {
+        "holder_id": ["a", "b", "c"],
+        "token_id": ["t"] * 3,
+        "start": [0] * 3,
+        "end": [1] * 3,
+    }
+    frame = pd.DataFrame(columns | {"weight": [10**30, Decimal("1.5"), "2"]})
+    assert read(frame) == {"a": str(10**30), "b": "1.5", "c": "2"}
+    for wrong, fault in ((-(2**70), "is -"), (None, "is missing"), (True, "True")):
+        with pytest.raises(HoldMetricsError, match=f"row 2, weight .*{fault}"):
+            read(pd.DataFrame(columns | {"weight": [10**30, 1, wrong]}))
+
+
+def test_polars_without_any_end():
+    pl = pytest.importorskip("polars", reason="polars is not installed")
+    columns = {"holder_id": ["a"], "token_id": ["t"], "start": [0]}
+    frame = pl.DataFrame(columns | {"end": [None]})
+    assert exact(frame) == exact(Holds(frame)) == {"a": "100"}
+    with pytest.raises(TypeError, match="LazyFrame, which has no rows yet"):
+        score(frame.lazy())

@@ -35,6 +35,7 @@ def test_a_bundle_is_as_its_events_say(tmp_path, overlap, boost):
         (lambda content: content["scores"].pop(), "scores: the bundle has 1 rows"),
         (lambda content: content["scores"][0].update(total_us=1), "scores, row 0: "),
         (lambda content: content.update(unit="1e-10"), "root: "),
+        (lambda content: content["parameters"].update(cap=5), "parameters: "),
     ],
 )
 def test_what_differs_is_said(tmp_path, change, says):
@@ -44,6 +45,15 @@ def test_what_differs_is_said(tmp_path, change, says):
     change(content)
     path.write_text(json.dumps(content), "utf-8")
     assert any(difference.startswith(says) for difference in bundle.verify(path))
+
+
+def test_a_name_that_is_there_twice(tmp_path):
+    path = tmp_path / "bundle.json"
+    HOLDS.snapshot(at=20).proof_bundle(path)
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("{", '{"root": "0x00",', 1), "utf-8")
+    with pytest.raises(HoldMetricsError, match="'root' is there twice"):
+        bundle.verify(path)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,10 @@ def test_merkle_and_verify(folder):
         (("score", "nowhere.csv"), "nowhere.csv"),
         (("score", "holds.csv", "--at", "soon"), '"soon" is not an instant'),
         (("score", "holds.csv", "--every", "1d"), "--every needs --from"),
+        (("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "-o", "."), ".: can't be written"),
+        (("score", "holds.csv", "--boost", "30"), "--boost 30: "),
+        (("score", "holds.csv", "--boost", "x:2"), "'x' is no number of days"),
+        (("score", "holds.csv", "--every", "1e99", "--from", "0"), "every=1e+99 is no length"),
         (("score", "holds.csv", "--boost", "x"), "--boost x"),
         (("score", "holds.csv", "--format", "parquet"), "give a file"),
         (("score", "holds.csv", "-o", "scores.xyz"), "give --format"),
@@ -403,6 +407,27 @@ def test_a_full_disk_behind_the_screen(folder):
     assert process.returncode == 1
     assert "No space left on device; free some space" in said
     assert len(said.splitlines()) == 1
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ("score holds.csv --at 20", 1, "the output is closed; give a file with -o"),
+        ("score holds.csv --at 20 -o out.csv", 0, ""),
+        ("--version", 1, "the output is closed"),
+    ],
+)
+def test_a_screen_that_is_closed(folder, arguments, code, says):
+    command = f'exec "$0" -m poh_holdmetrics {arguments} >&-'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable], cwd=folder, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == code
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == code
+    without_words = ["sh", "-c", f"{command} 2>&-", sys.executable]
+    assert subprocess.run(without_words, cwd=folder).returncode == code
 
 
 @POSIX

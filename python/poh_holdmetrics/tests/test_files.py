@@ -19,7 +19,7 @@ def test_formats_agree(tmp_path):
         {"holder_id": "a", "token_id": "t", "start": 0, "end": 10, "weight": 1},
         {"holder_id": "b", "token_id": "t", "start": 10, "end": None, "weight": "2.5"},
     ]
-    (tmp_path / "holds.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    (tmp_path / "holds.jsonl").write_text("\ufeff" + "\n".join(map(json.dumps, lines)), "utf-8")
     for name in ("holds.csv", "holds.jsonl"):
         assert exact(Holds.read(tmp_path / name)) == {"a": "10", "b": "25"}
     both = Holds.read(tmp_path / "holds.csv", tmp_path / "holds.jsonl")

@@ -5,7 +5,7 @@ import json
 import pathlib
 import pickle
 import warnings
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
@@ -111,6 +111,45 @@ def test_numpy_columns(unit):
         "weight": np.array([0.5, 1, 3]),
     }
     assert exact(data, at=3 * day) == {"a": "302400", "b\U0001f40b": "172800"}
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [*"YMWDhms", "ms", "us", "ns", "ps", "fs", "as", "25s", "100ms", "7D", "5M"],
+)
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("count", [-13, -1, 0, 1, 14])
+def test_numpy_units(unit, order, count):
+    column = np.array([count], f"{order}M8[{unit}]")
+    counts = column.astype("M8[ns]" if unit in {"ps", "fs", "as"} else "M8[us]").astype(int)
+    micros = int(counts[0]) // (1000 if unit in {"ps", "fs", "as"} else 1)
+    data = {"holder_id": ["a"], "token_id": ["t"]}
+    for start in (column, [column[0]]):
+        scores = score(data | {"start": start}, at=10**10)
+        assert scores.total_microseconds == [10**16 - micros]
+
+
+@pytest.mark.parametrize("unit", "YMWDhms")
+@pytest.mark.parametrize("count", [-(2**62), 2**62])
+def test_numpy_instants_that_are_too_far(unit, count):
+    column = np.array([0, count], f"M8[{unit}]")
+    for start in (column, list(column)):
+        with pytest.raises(HoldMetricsError, match="row 1, start is out of range"):
+            Holds({"holder_id": ["a"] * 2, "token_id": ["t"] * 2, "start": start})
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "g"])
+def test_numpy_floats_of_every_width(kind):
+    data = {
+        "holder_id": ["a"],
+        "token_id": ["t"],
+        "start": np.array([1.5], kind),
+        "end": np.array([11.5], kind),
+        "weight": np.array(["0.1"], kind),
+    }
+    assert exact(data) == {"a": "1"}
+    rows = [{name: values[0] for name, values in data.items()}]
+    assert exact(rows) == {"a": "1"}
 
 
 @pytest.mark.parametrize("kind", ["i4", "i8", "u4", "u8", "f8", "O"])
@@ -228,6 +267,32 @@ def test_a_naive_datetime_in_a_zone():
         warnings.simplefilter("error")
         holds = Holds([row(start=datetime(1970, 1, 1, 1))], tz=zone)
     assert exact(holds) == {"a": "10"}
+
+
+class ZoneOfPytz(tzinfo):
+    """As pytz has them: in a datetime it has the offset from before there were zones."""
+
+    zone = "Europe/Paris"
+
+    def utcoffset(self, _when):
+        return timedelta(minutes=9)
+
+    def localize(self, when):
+        return when.replace(tzinfo=self)
+
+
+@pytest.mark.parametrize("tz", ["europe/paris", ZoneOfPytz()])
+def test_zones_by_other_names(tz):
+    row = {"holder_id": "a", "token_id": "t", "start": datetime(1970, 1, 1, 1)}
+    assert score([row], at=10, tz=tz).total_microseconds == [10_000_000]
+
+
+def test_what_is_no_zone():
+    data = {"holder_id": ["a"], "token_id": ["t"], "start": np.array([0], "M8[s]")}
+    with pytest.raises(HoldMetricsError, match="tz=5 is no time zone"):
+        Holds(data, tz=5)
+    with pytest.raises(HoldMetricsError, match="whole seconds"):
+        Holds(data, tz=timezone(timedelta(milliseconds=500)))
 
 
 def test_strict_refuses_a_naive_datetime():

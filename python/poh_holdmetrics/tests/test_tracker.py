@@ -155,6 +155,8 @@ def test_the_scheduler_tells_what_failed():
     assert len(tracker) == 3
     with pytest.raises(ValueError, match="more than zero"):
         Scheduler(tracker, every=0)
+    with pytest.raises(ValueError, match="at most"):
+        Scheduler(tracker, every=float("inf"))  # no thread waits so long
 
 
 def test_state_in_a_file(tmp_path):
@@ -247,6 +249,29 @@ def test_fields_of_pydantic_models():
         Model(event={"token_id": "t", "holder_id": "a", "start": 0}, stat=model.stat).event.end
         is None
     )
-    for bad in (7, {"token_id": "t"}, {"token_id": "t", "holder_id": "", "start": 0}):
-        with pytest.raises((pydantic.ValidationError, TypeError)):
+    fields = {"token_id": "t", "holder_id": "a", "start": 0}
+    for bad, says in (
+        (7, "a int is not a HoldEvent"),
+        ({"token_id": "t"}, "missing 2 required"),
+        (fields | {"holder_id": ""}, "holder_id is empty"),
+        (fields | {"colour": "red"}, "colour"),
+        (fields | {"end": "soon"}, "end: .*soon"),
+        (fields | {"start": None}, "start is missing"),
+    ):
+        with pytest.raises(pydantic.ValidationError, match=says):
             Model(event=bad, stat=model.stat)
+
+
+@pytest.mark.parametrize("end", [10**12, 10**12 + 0.5, -(10**12)])
+def test_events_beyond_the_calendar_as_json(end):
+    pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed")
+    adapter = pydantic.TypeAdapter(HoldEvent)
+    event = HoldEvent("t", "a", -(10**12), end)
+    assert adapter.validate_json(adapter.dump_json(event)) == event
+
+
+def test_the_json_schema_of_an_event():
+    pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed")
+    schema = pydantic.TypeAdapter(HoldEvent).json_schema()
+    assert set(schema["properties"]) == {"token_id", "holder_id", "start", "end", "weight"}
+    assert schema["required"] == ["token_id", "holder_id", "start"]

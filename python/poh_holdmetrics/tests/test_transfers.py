@@ -80,7 +80,7 @@ def test_order_is_by_block_and_log_index():
 
 
 def test_self_transfers_keep_the_age():
-    logs = [log(ZERO, "a", 10, 1), log("a", "a", 10, 3), log("a", "a", 99, 4)]
+    logs = [log(ZERO, "a", 10, 1), log("a", "a", 10, 3), log("a", "a", 4, 4)]
     for lots in ("balance", "fifo", "lifo"):
         assert holds_of(from_transfers(logs, lots=lots)) == [("a", 10, None, "10")]
 
@@ -339,3 +339,21 @@ def test_fifo_against_a_queue(moves):
             queue.append((block, value))
     expected += [(since * 10, None, str(units)) for since, units in queue]
     assert [row[1:] for row in holds_of(from_transfers(logs, lots="fifo"))] == expected
+
+
+def test_a_self_transfer_of_more_than_there_is():
+    logs = [log(ZERO, "a", 10, 1), log("a", "a", 10, 2), log("a", "a", 11, 3)]
+    assert holds_of(from_transfers(logs[:2])) == [("a", 10, None, "10")]
+    with pytest.raises(HoldMetricsError, match=r"transfer 2: a sends 11 .* has 10"):
+        from_transfers(logs)
+    for lots in ("balance", "fifo", "lifo"):
+        clipped = from_transfers(logs, lots=lots, on_negative="clip")
+        assert (holds_of(clipped), clipped.clipped) == ([("a", 10, None, "10")], 1)
+
+
+def test_logs_in_data_frames():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    frame = pd.DataFrame([log(ZERO, "a", 10**30, 1), log("a", "b", 1, 2)])
+    frame = frame.astype(dict.fromkeys(["token_address", "from_address", "to_address"], "category"))
+    assert exact(from_transfers(frame))["b"] == "80"

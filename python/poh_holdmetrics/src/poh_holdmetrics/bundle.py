@@ -44,7 +44,7 @@ def verify(path: Path) -> list[str]:
         When the file is not a bundle.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"), object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise HoldMetricsError(f"{path}: not a bundle, or cut short: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -52,7 +52,9 @@ def verify(path: Path) -> list[str]:
         raise HoldMetricsError(f"{path}: the format is {found!r}; this version reads {FORMAT!r}")
     try:
         scores = recompute(content["events"], content["parameters"])
-        anew = _content(scores, content["events"], content["parameters"], content["unit"])
+        # Those that were asked, and no others beside them; with lists, as JSON has them.
+        parameters = json.loads(json.dumps(scores._parameters()))
+        anew = _content(scores, content["events"], parameters, content["unit"])
     except HoldMetricsError as error:
         raise HoldMetricsError(f"{path}: {error}", error.row, error.field) from None
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -65,6 +67,17 @@ def verify(path: Path) -> list[str]:
         if (old := content.get(name)) != (new := anew.get(name))
     ]
     return differences + _score_differences(content.get("scores"), anew["scores"])
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a name that is there twice: another reader would take the other value."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        message = f"{_shown(twice)} is there twice"
+        raise ValueError(message)
+    return found
 
 
 def _score_differences(found: object, anew: list[dict[str, Any]]) -> list[str]:

@@ -394,6 +394,7 @@ def bench_here(
 
 def main() -> None:
     """Run the command; an error is one sentence and exit code 1, Ctrl-C is 130."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         # Ids are of any letters; where a terminal can't show one, its escape says what it is.
         if reconfigure := getattr(stream, "reconfigure", None):
@@ -425,6 +426,17 @@ def main() -> None:
         sys.exit(1)
 
 
+def _open_streams() -> None:
+    """Put something in the place of streams that are closed, as by `>&-`; Python has none then.
+
+    What is written to the output is an error, as with other programs; words to a person are not.
+    """
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 # to the end
+
+
 def _behind(error: BaseException, kind: type[BaseException]) -> bool:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, kind):
@@ -449,6 +461,7 @@ _MENDS = {
     errno.EFBIG: "this file system or a limit (ulimit -f) allows no larger file",
     errno.EROFS: "give a file in a folder that can be written to",
     errno.EACCES: "give a file in a folder that can be written to",
+    errno.EBADF: "the output is closed; give a file with -o",
 }
 
 
@@ -505,7 +518,7 @@ def _question(
         raise ValueError(message)
     ends = [instant for instant in (instants[0], instants[2]) if instant is not None]
     epochs = asked | {
-        "every": float(every) if every.replace(".", "", 1).isdigit() else every,
+        "every": _seconds_or_text(every),
         "start": instants[1],
         "tz": tz,
         "at": min(ends, key=_seconds, default=None),
@@ -522,6 +535,13 @@ def _answer(holds: Holds, question: dict[str, Any]) -> Scores | Answer:
     return scores if question["top"] is None else scores.top_n(question["top"])
 
 
+def _seconds_or_text(every: str) -> float | str:
+    try:
+        return float(every)
+    except ValueError:
+        return every  # as 1d
+
+
 def _seconds(instant: dt.datetime | float) -> float:
     return instant.timestamp() if isinstance(instant, dt.datetime) else instant
 
@@ -532,13 +552,21 @@ def _boost(text: str | None) -> Boost | None:
     try:
         name, _, days = text.partition(":")
         if name == "half-life":
-            return Boost.half_life(float(days))
+            return Boost.half_life(_days(days))
         if name == "linear":
-            return Boost.linear_decay(over=float(days))
-        steps = [step.split(":") for step in text.split(",")]
-        return Boost([(float(age), multiplier) for age, multiplier in steps])
+            return Boost.linear_decay(over=_days(days))
+        steps = [step.partition(":") for step in text.split(",")]
+        return Boost([(_days(age), multiplier) for age, _, multiplier in steps])
     except ValueError as error:
         message = f"--boost {text}: {error}; give 0:1,30:1.5,90:2 or half-life:30 or linear:1460"
+        raise ValueError(message) from None
+
+
+def _days(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        message = f"{text!r} is no number of days"
         raise ValueError(message) from None
 
 

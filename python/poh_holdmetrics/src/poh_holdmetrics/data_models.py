@@ -21,11 +21,24 @@ __all__ = ["HoldEvent", "HoldStat", "pydantic_schema"]
 
 def pydantic_schema(_source: object, _handler: object) -> object:
     """Make the pydantic schema of `HoldEvent`: takes events and mappings, writes mappings."""
-    from pydantic_core import core_schema
+    from pydantic_core import core_schema as core
 
-    return core_schema.no_info_plain_validator_function(
+    # For JSON schemas alone, as those of web frameworks; the event itself checks its fields.
+    text = core.str_schema()
+    name = core.union_schema([text, core.int_schema()])
+    instant = core.union_schema([core.datetime_schema(), core.float_schema()])
+    amount = core.union_schema([text, core.float_schema()])
+    fields = {
+        "token_id": core.typed_dict_field(name),
+        "holder_id": core.typed_dict_field(name),
+        "start": core.typed_dict_field(instant),
+        "end": core.typed_dict_field(core.nullable_schema(instant), required=False),
+        "weight": core.typed_dict_field(core.nullable_schema(amount), required=False),
+    }
+    return core.no_info_plain_validator_function(
         _validate,
-        serialization=core_schema.plain_serializer_function_ser_schema(_serialize),
+        serialization=core.plain_serializer_function_ser_schema(_serialize),
+        json_schema_input_schema=core.typed_dict_schema(fields, cls_name="HoldEvent"),
     )
 
 
@@ -34,21 +47,43 @@ def _validate(value: object) -> HoldEvent:
         return value
     if isinstance(value, Mapping):
         # What JSON has as text are instants in ISO 8601.
-        times = {name: _instant(value.get(name)) for name in ("start", "end")}
-        return HoldEvent(**{**value, **times})
+        times = {name: _instant(name, value[name]) for name in ("start", "end") if name in value}
+        try:
+            return HoldEvent(**{**value, **times})
+        except TypeError as error:  # of pydantic's errors it is a ValueError
+            message = str(error).removeprefix("HoldEvent.__new__() ")
+            raise ValueError(message) from None
     message = f"a {type(value).__name__} is not a HoldEvent; give one, or its fields"
     raise ValueError(message)
 
 
-def _instant(value: object) -> object:
-    return dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+def _instant(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return dt.datetime.fromisoformat(value)
+    except ValueError as error:
+        message = f"{name}: {error}"
+        raise ValueError(message) from None
 
 
 def _serialize(event: HoldEvent) -> dict[str, Any]:
     return {
         "token_id": event.token_id,
         "holder_id": event.holder_id,
-        "start": event.start,
-        "end": event.end,
+        "start": _moment(event.start_us),
+        "end": None if event.end_us is None else _moment(event.end_us),
         "weight": str(event.weight_exact),
     }
+
+
+def _moment(micros: int) -> dt.datetime | float:
+    """Make a datetime of an instant, or epoch seconds where Python's calendar ends."""
+    try:
+        return _EPOCH + dt.timedelta(microseconds=micros)
+    except OverflowError:
+        whole, rest = divmod(micros, 1_000_000)
+        return whole if rest == 0 else micros / 1_000_000
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

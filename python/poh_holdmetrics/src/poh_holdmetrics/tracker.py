@@ -77,8 +77,9 @@ class Scheduler:
     """
 
     def __init__(self, tracker: HoldAggregator | AsyncTracker, *, every: float = 60.0) -> None:
-        if not every > 0:
-            message = f"every={every} can't be; give seconds, more than zero"
+        if not 0 < every <= threading.TIMEOUT_MAX:
+            most = int(threading.TIMEOUT_MAX)
+            message = f"every={every} can't be; give seconds, more than zero and at most {most}"
             raise ValueError(message)
         self._tracker = tracker.aggregator if isinstance(tracker, AsyncTracker) else tracker
         self._every = every

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ def _placed(path: Path) -> Iterator[Path]:
         with _named(path, path):
             yield path
         return
+    if not path.name:  # as "." or "", which pathlib takes for the same
+        raise IsADirectoryError(errno.EISDIR, "can't be written: it is a folder", str(path))
     # A link stays one, and what it leads to is replaced.
     place = path.resolve() if path.is_symlink() else path
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
