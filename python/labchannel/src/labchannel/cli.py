@@ -244,10 +244,11 @@ def publish(
     from labchannel.channel.publish import publish as run
 
     progress = Progressor(quiet=quiet)
-    if packages is None:
-        packages = built_packages(find_workspace(), _platform(""), progress)
-    with progress.stage("publish") as step:
-        report = run(_channel(channel), packages, reindex=reindex, on_step=step)
+    with if_stopped("nothing was published"):
+        if packages is None:
+            packages = built_packages(find_workspace(), _platform(""), progress)
+        with progress.stage("publish") as step:
+            report = run(_channel(channel), packages, reindex=reindex, on_step=step)
     if as_json:
         _print_json(asdict(report))
     else:
