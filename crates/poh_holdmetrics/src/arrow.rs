@@ -22,7 +22,7 @@ use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::files::NAMES;
 use crate::holds::{Chunk, Holds, Weights};
-use crate::ids::{IdRows, Ids, head_at};
+use crate::ids::{IdRows, Ids, head_at, short_key};
 use crate::plain::{each_once, plain, plain_times};
 use crate::runs::Run;
 use crate::scores::Scores;
@@ -476,12 +476,11 @@ impl<'a, O: OffsetSizeTrait> IdRows<'a> for Strings<'a, O> {
     }
 
     #[inline]
-    fn head(self, row: usize) -> (usize, u64) {
-        let (from, to) = (
-            self.offsets[row].as_usize(),
-            self.offsets[row + 1].as_usize(),
-        );
-        (to - from, head_at(self.text, from))
+    fn keys(self, first: usize, keys: &mut [u64]) {
+        for (key, ends) in keys.iter_mut().zip(self.offsets[first..].windows(2)) {
+            let (from, to) = (ends[0].as_usize(), ends[1].as_usize());
+            *key = short_key(to - from, head_at(self.text, from));
+        }
     }
 }
 
@@ -499,9 +498,11 @@ impl<'a> IdRows<'a> for Views<'a> {
     }
 
     #[inline]
-    fn head(self, row: usize) -> (usize, u64) {
-        let view = self.array.views()[self.first + row];
-        (view as u32 as usize, (view >> u32::BITS) as u64)
+    fn keys(self, first: usize, keys: &mut [u64]) {
+        let views = &self.array.views()[self.first + first..];
+        for (key, &view) in keys.iter_mut().zip(views) {
+            *key = short_key(view as u32 as usize, (view >> u32::BITS) as u64);
+        }
     }
 }
 

@@ -11,29 +11,42 @@ use crate::prefetch::prefetch;
 /// Ids come from outside, so the hash is seeded at random: nobody can prepare ids that collide.
 ///
 /// The table is open addressing, by hand, because a table that is looked into row by row can't be
-/// asked for many places at once. To find an id takes one look, at its place; to find one of 8 bytes
+/// asked for many places at once. To find an id takes one look, at its line; to find one of 8 bytes
 /// or more another two, at its end and its text.
 #[derive(Debug, Clone, Default)]
 pub struct Ids {
     text: String,
     /// Where the text of each code ends.
     ends: Vec<usize>,
-    /// Codes by the hash of their key. None, or a power of two of them, at most one in [`PLACES`]
-    /// in use.
-    places: Vec<Place>,
+    /// Codes by the hash of their key. None, or a power of two of lines, with [`PLACES`] for each id.
+    lines: Vec<Line>,
     hasher: RandomState,
 }
 
-/// Places for each id, at least. Nearly all ids are then at home or beside it.
+/// Places for each id, at least: nearly all ids are then in the line of their hash.
 const PLACES: usize = 2;
 
-/// Where a code is found; a quarter of a cache line, never across two.
+/// Codes in a cache line.
+const IN_LINE: usize = 4;
+
+/// Where codes are found: one cache line. A code that finds no place in its line is in one after it.
 #[derive(Debug, Clone, Copy, Default)]
-#[repr(align(16))]
-struct Place {
-    /// What [`key_of`] says of the code's id; [`EMPTY`] where there is none.
-    key: u64,
-    code: u32,
+#[repr(align(64))]
+struct Line {
+    /// What [`key_of`] says of the codes' ids; [`EMPTY`] where there is none.
+    keys: [u64; IN_LINE],
+    codes: [u32; IN_LINE],
+}
+
+impl Line {
+    /// The code of a key, if it is here; else that of another one.
+    #[inline]
+    fn code_of(&self, key: u64) -> (u32, bool) {
+        // Which place it is no branch could foresee; without a word of the others it is the first.
+        let [_, second, third, fourth] = self.keys.map(|here| usize::from(here == key));
+        let place = second | (third * 2) | (fourth * 3);
+        (self.codes[place], self.keys[place] == key)
+    }
 }
 
 /// Ids of rows.
@@ -41,9 +54,8 @@ pub(crate) trait IdRows<'a>: Copy {
     /// The id of a row.
     fn id(self, row: usize) -> &'a str;
 
-    /// The length of a row's id, and its first 8 bytes in order, least first; what follows an id
-    /// of less than 8 may be anything.
-    fn head(self, row: usize) -> (usize, u64);
+    /// What [`short_key`] says of the rows from `first` on.
+    fn keys(self, first: usize, keys: &mut [u64]);
 }
 
 /// The first 8 bytes from an index on, with zeros for those that are not there.
@@ -109,9 +121,15 @@ impl Ids {
     pub(crate) fn reserve(&mut self, ids: usize, bytes: usize) {
         self.text.reserve(bytes);
         self.ends.reserve(ids);
-        let places = (self.ends.len() + ids) * PLACES;
-        if places > self.places.len() {
-            self.spread(places);
+        self.make_room(ids);
+    }
+
+    /// Makes places for so many more ids.
+    #[inline]
+    fn make_room(&mut self, ids: usize) {
+        let lines = ((self.ends.len() + ids) * PLACES).div_ceil(IN_LINE);
+        if lines > self.lines.len() {
+            self.spread(lines);
         }
     }
 
@@ -123,42 +141,39 @@ impl Ids {
     ) -> Result<(), usize> {
         /// Few enough for the first cache.
         const AT_ONCE: usize = 128;
-        let (mut keys, mut hashes) = ([0u64; AT_ONCE], [0usize; AT_ONCE]);
+        let (mut keys, mut hashes) = ([0u64; AT_ONCE], [0u32; AT_ONCE]);
         let mut away = [0u8; AT_ONCE];
-        if self.places.is_empty() {
-            self.spread(0);
-        }
+        self.make_room(1);
         for (part, codes) in codes.chunks_mut(AT_ONCE).enumerate() {
             let first = part * AT_ONCE;
             let keys = &mut keys[..codes.len()];
             let hashes = &mut hashes[..codes.len()];
-            let (mut any_long, mut any_empty) = (false, false);
-            for (place, (key, hash)) in keys.iter_mut().zip(&mut *hashes).enumerate() {
-                let (len, head) = rows.head(first + place);
-                *key = if len > SHORT {
-                    key_of_long(rows.id(first + place).as_bytes(), &self.hasher)
-                } else {
-                    key_of_short(len, head)
-                };
-                *hash = self.hash(*key);
-                prefetch(&self.places, self.place(*hash));
-                any_long |= is_long(*key);
-                any_empty |= *key == EMPTY;
-            }
+            // Loop after loop, each so small that all it needs stays in registers.
+            rows.keys(first, keys);
+            let (any_long, any_empty) = kinds(keys);
             if any_empty {
                 let empty = keys.iter().position(|&key| key == EMPTY);
                 return Err(first + empty.unwrap_or_default());
             }
-            // Nearly all ids are known, and at home or beside it, which no branch could foresee;
-            // those that are not are counted.
+            if any_long {
+                for (row, key) in keys.iter_mut().enumerate() {
+                    if is_long(*key) {
+                        *key = key_of_long(rows.id(first + row).as_bytes(), &self.hasher);
+                    }
+                }
+            }
+            for (&key, hash) in keys.iter().zip(&mut *hashes) {
+                *hash = self.hash(key);
+                prefetch(&self.lines, self.line(*hash));
+            }
+            // Nearly all ids are known, and in their line; those that are not are counted.
             let mut count = 0;
             let looks = keys.iter().zip(&*hashes).zip(&mut *codes);
             for (row, ((&key, &hash), code)) in looks.enumerate() {
-                let is_away = self.places[self.place(hash)].key != key;
-                let found = self.places[self.place(hash + usize::from(is_away))];
-                *code = found.code;
+                let is_here;
+                (*code, is_here) = self.lines[self.line(hash)].code_of(key);
                 away[count] = row as u8;
-                count += usize::from(found.key != key);
+                count += usize::from(!is_here);
             }
             for &row in &away[..count] {
                 let row = usize::from(row);
@@ -178,7 +193,7 @@ impl Ids {
         first: usize,
         codes: &mut [u32],
         keys: &[u64],
-        hashes: &[usize],
+        hashes: &[u32],
     ) {
         for &code in &*codes {
             prefetch(&self.ends, code as usize);
@@ -205,70 +220,84 @@ impl Ids {
 
     /// Says where to look for a key first.
     #[inline]
-    fn hash(&self, key: u64) -> usize {
+    fn hash(&self, key: u64) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(key);
         // The upper half is the better mixed one; 2^32 places are more than codes.
-        (hasher.finish() >> 32) as usize
+        (hasher.finish() >> 32) as u32
     }
 
     #[inline]
-    fn place(&self, hash: usize) -> usize {
-        hash & self.places.len().wrapping_sub(1)
+    fn line(&self, hash: u32) -> usize {
+        hash as usize & self.lines.len().wrapping_sub(1)
     }
 
-    /// The code of an id, or the free place where it belongs; there are places.
+    /// The line after one.
     #[inline]
-    fn find(&self, id: &str, key: u64, hash: usize) -> Result<u32, usize> {
-        let mut place = self.place(hash);
+    fn after(&self, line: usize) -> usize {
+        (line + 1) & (self.lines.len() - 1)
+    }
+
+    /// The code of an id, or the line and place that are free for it; there are places.
+    #[inline]
+    fn find(&self, id: &str, key: u64, hash: u32) -> Result<u32, (usize, usize)> {
+        let mut line = self.line(hash);
         loop {
-            let Place { key: here, code } = self.places[place];
-            if here == EMPTY {
-                return Err(place);
+            let Line { keys, codes } = &self.lines[line];
+            for (place, (&here, &code)) in keys.iter().zip(codes).enumerate() {
+                if here == EMPTY {
+                    return Err((line, place));
+                }
+                if here == key && (!is_long(key) || self.get(code) == id) {
+                    return Ok(code);
+                }
             }
-            if here == key && (!is_long(key) || self.get(code) == id) {
-                return Ok(code);
-            }
-            place = self.place(place + 1);
+            line = self.after(line);
         }
     }
 
     #[inline]
-    fn intern_key(&mut self, id: &str, key: u64, hash: usize) -> u32 {
-        let places = (self.ends.len() + 1) * PLACES;
-        if places > self.places.len() {
-            self.spread(places);
-        }
+    fn intern_key(&mut self, id: &str, key: u64, hash: u32) -> u32 {
+        self.make_room(1);
         match self.find(id, key, hash) {
             Ok(code) => code,
             Err(free) => self.add(id, key, free),
         }
     }
 
-    fn add(&mut self, id: &str, key: u64, free: usize) -> u32 {
+    fn add(&mut self, id: &str, key: u64, (line, place): (usize, usize)) -> u32 {
         // Four thousand million different ids do not fit in memory before this wraps.
         let code = self.ends.len() as u32;
         self.text.push_str(id);
         self.ends.push(self.text.len());
-        self.places[free] = Place { key, code };
+        let line = &mut self.lines[line];
+        (line.keys[place], line.codes[place]) = (key, code);
         code
     }
 
-    /// Makes so many places or more.
+    /// Makes so many lines or more.
     #[cold]
-    fn spread(&mut self, places: usize) {
-        const LEAST: usize = 256;
-        let places = places.max(LEAST).next_power_of_two();
-        let before = std::mem::replace(&mut self.places, vec![Place::default(); places]);
-        for known in before {
-            if known.key == EMPTY {
+    fn spread(&mut self, lines: usize) {
+        const LEAST: usize = 64;
+        let lines = lines.max(LEAST).next_power_of_two();
+        let before = std::mem::replace(&mut self.lines, vec![Line::default(); lines]);
+        for (key, code) in before
+            .iter()
+            .flat_map(|line| line.keys.into_iter().zip(line.codes))
+        {
+            if key == EMPTY {
                 continue;
             }
-            let mut place = self.place(self.hash(known.key));
-            while self.places[place].key != EMPTY {
-                place = self.place(place + 1);
+            let mut line = self.line(self.hash(key));
+            loop {
+                let free = self.lines[line].keys.iter().position(|&here| here == EMPTY);
+                if let Some(place) = free {
+                    self.lines[line].keys[place] = key;
+                    self.lines[line].codes[place] = code;
+                    break;
+                }
+                line = self.after(line);
             }
-            self.places[place] = known;
         }
     }
 }
@@ -287,11 +316,13 @@ impl<'a> IdRows<'a> for IdsFrom<'a> {
     }
 
     #[inline]
-    fn head(self, row: usize) -> (usize, u64) {
-        let code = self.first + row;
-        let from = self.ids.start_of(code as u32);
-        let len = self.ids.ends[code] - from;
-        (len, head_at(self.ids.text.as_bytes(), from))
+    fn keys(self, first: usize, keys: &mut [u64]) {
+        let first = self.first + first;
+        let mut from = self.ids.start_of(first as u32);
+        for (key, &to) in keys.iter_mut().zip(&self.ids.ends[first..]) {
+            *key = short_key(to - from, head_at(self.ids.text.as_bytes(), from));
+            from = to;
+        }
     }
 }
 
@@ -320,11 +351,24 @@ fn key_of(id: &[u8], hasher: &RandomState) -> u64 {
     bytes | (len as u64) << 56
 }
 
-/// As [`key_of`], from the first 8 bytes of memory where a short id is.
+/// As [`key_of`], from the first 8 bytes of memory where a short id is, whatever follows it; only
+/// [`LONG`] for a longer one.
 #[inline]
-fn key_of_short(len: usize, head: u64) -> u64 {
+pub(crate) fn short_key(len: usize, head: u64) -> u64 {
+    if len > SHORT {
+        return LONG;
+    }
     let bytes = !(u64::MAX << (8 * len)); // of 7 bytes at most
     head & bytes | (len as u64) << 56
+}
+
+/// Whether any key is of a long id, and whether any is [`EMPTY`].
+fn kinds(keys: &[u64]) -> (bool, bool) {
+    // In the sign bits: a compiler makes vector code of this.
+    let (long, empty) = keys.iter().fold((0, 0), |(long, empty), &key| {
+        (long | key, empty | !key & key.wrapping_sub(1))
+    });
+    ((long as i64) < 0, (empty as i64) < 0)
 }
 
 #[inline]
@@ -355,12 +399,11 @@ mod tests {
         }
 
         /// With other bytes after those of the id, as in a column.
-        fn head(self, row: usize) -> (usize, u64) {
-            let id = &self.0[row];
-            (
-                id.len(),
-                head_at(format!("{id}{}", "b".repeat(row % 9)).as_bytes(), 0),
-            )
+        fn keys(self, first: usize, keys: &mut [u64]) {
+            for (key, (row, id)) in keys.iter_mut().zip(self.0.iter().enumerate().skip(first)) {
+                let text = format!("{id}{}", "b".repeat(row % 9));
+                *key = short_key(id.len(), head_at(text.as_bytes(), 0));
+            }
         }
     }
 
@@ -373,6 +416,28 @@ mod tests {
             assert_eq!(table.intern_all(Texts(&ids), &mut codes), Ok(()));
             let expected: Vec<u32> = (0..3000).map(|n| n % 1500).collect();
             assert_eq!((codes, table.len()), (expected, 1500));
+        }
+    }
+
+    #[test]
+    fn the_first_empty_id_is_told() {
+        let ids = ["a", "longer than a key", "b", "", "c", ""].map(str::to_owned);
+        for (to, expected) in [(3, Ok(())), (4, Err(3)), (6, Err(3))] {
+            let mut codes = vec![0; to];
+            assert_eq!(
+                Ids::default().intern_all(Texts(&ids[..to]), &mut codes),
+                expected
+            );
+        }
+        for number in 0..200 {
+            let kinds = ["short", "longer than a key"];
+            let mut ids: Vec<String> = (0..200).map(|id| kinds[id % 2].to_owned()).collect();
+            ids[number].clear();
+            let mut codes = vec![0; ids.len()];
+            assert_eq!(
+                Ids::default().intern_all(Texts(&ids), &mut codes),
+                Err(number)
+            );
         }
     }
 
@@ -405,7 +470,7 @@ mod tests {
             prop_assert_eq!(key(&left) == key(&right), left == right);
             prop_assert_eq!(is_long(key(&left)), left.len() > SHORT);
             let head = head_at(format!("{right}b\0{left}").as_bytes(), 0);
-            prop_assert_eq!(key(&right), key_of_short(right.len(), head));
+            prop_assert_eq!(key(&right), short_key(right.len(), head));
         }
     }
 }

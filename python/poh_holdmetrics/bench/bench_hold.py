@@ -649,11 +649,15 @@ def large(count: int, threads: int) -> None:
                 writer.write_table(pieces[0], row_group_size=1_000_000)
         rows = count // piece * piece
         print(f"Parquet of {rows:,} events, {path.stat().st_size / 1e9:.2f} GB, by streaming")
+        forget(path)
         began = time.perf_counter()
         with path.open("rb") as file:
             while file.read(1 << 24):
                 pass
         disk = rows / (time.perf_counter() - began) / 1e6
+        forget(path)
+        _, seconds = streamed(path, "sum", threads)
+        from_disk = rows / seconds / 1e6
         memory_rate = fastest(ours(first, "sum", threads), piece)
         needed = ["holder_id", "start", "end", "weight"]
         pa.set_cpu_count(threads)
@@ -675,11 +679,14 @@ def large(count: int, threads: int) -> None:
                 f" (a tenth of the events: {small / 1e6:.0f} MB)"
             )
             if overlap == "sum":
-                flat, within = peak / small, min(memory_rate, disk) / rate
+                flat = peak / small
+                of_memory, of_disk = memory_rate / rate, disk / from_disk
                 print(
                     f"  goal: memory flat: {flat:.2f} x of a tenth's, {met(flat < 1.5)}\n"
-                    f"  goal: within 1.3 x of the in-memory rate ({memory_rate:.0f} M/s) or the"
-                    f" disk's ({disk:.0f} M/s): {within:.2f} x, {met(within <= 1.3)}\n"
+                    f"  goal: within 1.3 x of the in-memory rate ({memory_rate:.0f} M/s):"
+                    f" {of_memory:.2f} x; or, when nothing of the file is in the system's cache, of"
+                    f" the disk's: {disk:.1f} M/s to read it, {from_disk:.1f} M/s to score it,"
+                    f" {of_disk:.2f} x: {met(min(of_memory, of_disk) <= 1.3)}\n"
                     f"  pyarrow decodes the same columns, and does no more, at {decoded:.1f} M/s"
                 )
         if duckdb := peer_of("duckdb"):
@@ -689,6 +696,13 @@ def large(count: int, threads: int) -> None:
                 from '{path}' group by 1"""
             rate = fastest(lambda: database.sql(query).to_arrow_table(), rows, 1)
             print(f"  DuckDB of the same file, sum (float) {rate:8.1f} M/s")
+
+
+def forget(path: Path) -> None:
+    """Let the system's cache hold nothing of a file, so that it comes from the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # what is not written yet would stay
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 STREAMED = """
