@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import rattler_build
+from hypothesis import settings
 from labchannel.build import BuildReport, build
 from labchannel.channel.publish import publish
 from labchannel.environment import current_platform
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 # that they start would inherit it: Ctrl-C is tested as a person presses it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine is slow at times; no test is about time.
+settings.register_profile("labchannel", deadline=None)
+settings.load_profile("labchannel")
 
 BUILT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
