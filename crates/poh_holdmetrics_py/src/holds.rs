@@ -175,12 +175,14 @@ impl Holds {
     #[pyo3(signature = (data, *, tz=None, strict=false))]
     fn extend(&self, data: Data<'_>, tz: Option<Zone<'_>>, strict: bool) -> PyResult<()> {
         let clock = Clock::new(tz.as_ref().map(|zone| &zone.0), strict)?;
-        let mut holds = (*self.now()).clone();
+        let base = self.now();
+        let mut holds = (*base).clone();
         push_all(&mut holds, &data.0, &clock)?;
         let py = data.0.py();
-        detached(py, holds.len(), |_stop| holds.check())?;
-        self.replace(holds);
-        Ok(())
+        detached(py, holds.len(), |_stop| {
+            holds.check()?;
+            self.replace(&base, holds)
+        })
     }
 
     /// Take away one hold that is equal to `event`. Looks through the whole table.
@@ -568,8 +570,25 @@ impl Holds {
         Arc::clone(&self.holds.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace(&self, holds: poh_holdmetrics::Holds) {
-        *self.holds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(holds);
+    /// Puts in a table that has all rows of `base` and more. What another thread has changed since then
+    /// stays, and the further rows come to it.
+    fn replace(
+        &self,
+        base: &Arc<poh_holdmetrics::Holds>,
+        longer: poh_holdmetrics::Holds,
+    ) -> Result<(), HoldError> {
+        let mut holds = self.holds.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&holds, base) {
+            *holds = Arc::new(longer);
+            return Ok(());
+        }
+        let rows = longer.to_batch(None)?;
+        let added = rows.slice(base.len(), rows.num_rows() - base.len());
+        let mut both = (**holds).clone();
+        both.append(&added)?;
+        both.check()?;
+        *holds = Arc::new(both);
+        Ok(())
     }
 
     fn change<T>(

@@ -1,5 +1,7 @@
 """Late and corrected events: the answer is that of a table built from the final set of events."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,3 +95,17 @@ def test_extend_is_all_or_nothing():
     with pytest.raises(HoldMetricsError, match="row 2, end"):
         holds.extend(pa.table({"holder_id": ["b", "c"], "token_id": ["t", "t"], **times}))
     assert [row["holder_id"] for row in holds.score(at=20).to_pylist()] == ["a"]
+
+
+def test_threads_that_extend_one_table_lose_nothing():
+    holds = Holds({"holder_id": ["a"] * 20_000, "token_id": ["t"] * 20_000, "start": [0] * 20_000})
+
+    def extend(_thread):
+        for _ in range(20):
+            holds.extend([HoldEvent("t", "b", 0, 10, "1.5"), HoldEvent("t", "c", 0, None, 2**80)])
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(extend, range(4))) == [None] * 4
+    rows = holds.score(at=10).to_pylist()
+    exact = {row["holder_id"]: row["weighted_score_exact"] for row in rows}
+    assert exact == {"a": "200000", "b": "1200", "c": str(800 * 2**80)}
