@@ -21,9 +21,9 @@ from labchannel.upstream import find_upstream
 from labchannel.workspace import SERVED_PYTHONS, Workspace
 
 THIRD_PARTY = "THIRDPARTY.yml"
+"""The licences of the crates that are linked into a wheel; conda packages have the same file."""
 _BY_HAND = "third-party-licences.yml"
 """In the checkout: the texts of crates that carry none."""
-"""The licences of the crates that are linked into a wheel; conda packages have the same file."""
 
 
 def build_wheels(workspace: Workspace, progress: Progressor) -> Iterator[str]:
