@@ -24,6 +24,8 @@ use crate::files::NAMES;
 use crate::holds::{Chunk, Holds, Weights};
 use crate::ids::{IdRows, Ids, head_at, short_key};
 use crate::plain::{each_once, plain, plain_times};
+use crate::prefetch::prefetch;
+use crate::query::ScoreColumn;
 use crate::runs::Run;
 use crate::scores::Scores;
 use crate::threads::{in_threads, in_threads_with, threads_for};
@@ -427,6 +429,18 @@ impl<'a> Text<'a> {
         all_have_one.map_err(|row| (first + row, Fault::EmptyId))
     }
 
+    /// Lets an empty set have all rows as they are, if each is greater than the one before.
+    fn adopt(&self, ids: &mut Ids) -> bool {
+        fn ends<O: OffsetSizeTrait>(offsets: &[O]) -> Vec<usize> {
+            offsets.iter().map(|end| end.as_usize()).collect()
+        }
+        match self {
+            Text::Short(array) => ids.adopt(&ends(array.value_offsets()), array.value_data()),
+            Text::Large(array) => ids.adopt(&ends(array.value_offsets()), array.value_data()),
+            Text::View(_) => false,
+        }
+    }
+
     /// The bytes of all rows, where it costs nothing to know them.
     fn bytes(&self) -> usize {
         fn of<O: OffsetSizeTrait>(ends: &[O]) -> usize {
@@ -448,6 +462,9 @@ impl<'a> Text<'a> {
         }
     }
 }
+
+/// Bytes of text that are asked for before they are needed, at most.
+const MOST_AHEAD: usize = 4096;
 
 /// Rows of a column of strings, from one on.
 #[derive(Clone, Copy)]
@@ -477,6 +494,20 @@ impl<'a, O: OffsetSizeTrait> IdRows<'a> for Strings<'a, O> {
 
     #[inline]
     fn keys(self, first: usize, keys: &mut [u64]) {
+        /// Bytes that come into the cache together.
+        const LINE: usize = 64;
+        // The rows after these are asked for: between them so much else is read that the processor
+        // does not foresee it. Of their text it is known where it begins.
+        let after = first + keys.len();
+        for row in (0..keys.len()).step_by(LINE / size_of::<O>()) {
+            prefetch(self.offsets, after + row);
+        }
+        if let (Some(from), Some(to)) = (self.offsets.get(first), self.offsets.get(after)) {
+            let (from, to) = (from.as_usize(), to.as_usize());
+            for byte in (to..to + to.saturating_sub(from).min(MOST_AHEAD)).step_by(LINE) {
+                prefetch(self.text, byte);
+            }
+        }
         for (key, ends) in keys.iter_mut().zip(self.offsets[first..].windows(2)) {
             let (from, to) = (ends[0].as_usize(), ends[1].as_usize());
             *key = short_key(to - from, head_at(self.text, from));
@@ -671,6 +702,13 @@ impl Dictionary {
 
     fn new(values: &ArrayRef, ids: &mut Ids) -> Self {
         let text = Text::new(values);
+        if values.null_count() == 0 && text.adopt(ids) {
+            return Dictionary {
+                values: Arc::clone(values),
+                in_order: true,
+                codes: (0..values.len() as u32).collect(),
+            };
+        }
         let mut codes = vec![0; values.len()];
         if ids.len() < values.len() / 2 {
             ids.reserve(values.len() - ids.len(), text.bytes());
@@ -823,20 +861,19 @@ fn collect_instants(
 impl Scores {
     /// The columns of [`to_batch`](Self::to_batch).
     pub fn schema(&self) -> Arc<Schema> {
-        let mut fields = Vec::new();
-        let of = |name: &str, kind, nullable| ArrowField::new(name, kind, nullable);
-        if self.keys.first().is_none_or(|key| key.holder.is_some()) {
-            fields.push(of("holder_id", DataType::Utf8, false));
-        }
-        if self.keys.first().is_some_and(|key| key.token.is_some()) {
-            fields.push(of("token_id", DataType::Utf8, false));
-        }
-        fields.extend([
-            of("total_seconds", DataType::Float64, false),
-            of("weighted_score", DataType::Float64, false),
-            of("weighted_score_exact", DataType::Utf8, false),
-            of("updated_at", utc_micros(), true),
-        ]);
+        let field = |column: &ScoreColumn| {
+            let (kind, nullable) = match column {
+                ScoreColumn::HolderId | ScoreColumn::TokenId | ScoreColumn::WeightedScoreExact => {
+                    (DataType::Utf8, false)
+                }
+                ScoreColumn::TotalSeconds | ScoreColumn::WeightedScore => {
+                    (DataType::Float64, false)
+                }
+                ScoreColumn::UpdatedAt => (utc_micros(), true),
+            };
+            ArrowField::new(column.name(), kind, nullable)
+        };
+        let fields: Vec<ArrowField> = self.columns().iter().map(field).collect();
         Arc::new(Schema::new(fields))
     }
 
@@ -845,22 +882,21 @@ impl Scores {
     /// # Errors
     /// [`HoldError::Argument`] when ids together are longer than Arrow's 2 GiB of text.
     pub fn to_batch(&self) -> Result<RecordBatch, HoldError> {
-        let schema = self.schema();
         let rows = 0..self.len();
-        let column = |field: &ArrowField| -> Result<ArrayRef, HoldError> {
-            Ok(match field.name().as_str() {
-                "holder_id" => strings(rows.clone().map(|row| self.holder_id(row)))?,
-                "token_id" => strings(rows.clone().map(|row| self.token_id(row)))?,
-                "total_seconds" => Arc::new(Float64Array::from_iter_values(
+        let column = |column: &ScoreColumn| -> Result<ArrayRef, HoldError> {
+            Ok(match column {
+                ScoreColumn::HolderId => ids_of(&self.holders, self.keys.holders.as_deref())?,
+                ScoreColumn::TokenId => ids_of(&self.tokens, self.keys.tokens.as_deref())?,
+                ScoreColumn::TotalSeconds => Arc::new(Float64Array::from_iter_values(
                     rows.clone().map(|row| self.total_seconds(row)),
                 )),
-                "weighted_score" => Arc::new(Float64Array::from_iter_values(
+                ScoreColumn::WeightedScore => Arc::new(Float64Array::from_iter_values(
                     rows.clone().map(|row| self.weighted_score(row)),
                 )),
-                "weighted_score_exact" => texts(rows.clone(), |row, text| {
+                ScoreColumn::WeightedScoreExact => texts(rows.clone(), |row, text| {
                     self.weighted(row).write_decimal(self.digits, text);
                 })?,
-                _ => Arc::new(
+                ScoreColumn::UpdatedAt => Arc::new(
                     rows.clone()
                         .map(|row| self.updated_at(row))
                         .collect::<TimestampMicrosecondArray>()
@@ -868,25 +904,45 @@ impl Scores {
                 ),
             })
         };
-        let fields = schema.fields();
-        let threads = threads_for(None, self.len()).min(fields.len());
+        let columns = self.columns();
+        let threads = threads_for(None, self.len()).min(columns.len());
         let parts = in_threads(threads, |part| {
-            let own = fields.iter().skip(part).step_by(threads);
-            own.map(|field| column(field))
-                .collect::<Result<Vec<_>, _>>()
+            let own = columns.iter().skip(part).step_by(threads);
+            own.map(&column).collect::<Result<Vec<_>, _>>()
         });
         let mut parts = parts
             .into_iter()
             .map(|part| Ok(part?.into_iter()))
             .collect::<Result<Vec<_>, HoldError>>()?;
-        let columns = (0..fields.len()).filter_map(|field| parts[field % threads].next());
-        RecordBatch::try_new(Arc::clone(&schema), columns.collect())
+        let arrays = (0..columns.len()).filter_map(|place| parts[place % threads].next());
+        RecordBatch::try_new(self.schema(), arrays.collect())
             .map_err(|error| HoldError::Argument(error.to_string()))
     }
 }
 
 pub(crate) fn utc_micros() -> DataType {
     DataType::Timestamp(ArrowUnit::Microsecond, Some("UTC".into()))
+}
+
+fn too_long() -> HoldError {
+    HoldError::Argument(
+        "the ids of this answer are longer than 2 GiB together; ask for fewer rows".into(),
+    )
+}
+
+/// A column of ids by their codes.
+fn ids_of(ids: &Ids, codes: Option<&[u32]>) -> Result<ArrayRef, HoldError> {
+    let codes = codes.unwrap_or_default();
+    let are_all = codes.len() == ids.len() && codes.iter().zip(0..).all(|(&code, all)| code == all);
+    if !are_all {
+        return strings(codes.iter().map(|&code| Some(ids.get(code))));
+    }
+    // Each once and in order, as in most answers: they are copied as one.
+    let ends = ids
+        .ends()
+        .map(i32::try_from)
+        .collect::<Result<Vec<i32>, _>>();
+    text_array(ends.map_err(|_| too_long())?, ids.text().to_owned())
 }
 
 /// A column of text; `None` is the empty text (a key that the table has not).
@@ -903,17 +959,21 @@ fn texts<T>(
     values: impl Iterator<Item = T>,
     write: impl Fn(T, &mut String),
 ) -> Result<ArrayRef, HoldError> {
-    let mut text = String::new();
-    let mut ends = Vec::with_capacity(values.size_hint().0 + 1);
+    /// Bytes of a text, as a guess.
+    const USUAL: usize = 16;
+    let rows = values.size_hint().0;
+    let mut text = String::with_capacity(rows * USUAL);
+    let mut ends = Vec::with_capacity(rows + 1);
     ends.push(0i32);
     for value in values {
         write(value, &mut text);
-        ends.push(i32::try_from(text.len()).map_err(|_| {
-            HoldError::Argument(
-                "the ids of this answer are longer than 2 GiB together; ask for fewer rows".into(),
-            )
-        })?);
+        ends.push(i32::try_from(text.len()).map_err(|_| too_long())?);
     }
+    text_array(ends, text)
+}
+
+/// Texts between `ends`, of which the first is 0.
+fn text_array(ends: Vec<i32>, text: String) -> Result<ArrayRef, HoldError> {
     let offsets = OffsetBuffer::new(ends.into());
     StringArray::try_new(offsets, Buffer::from_vec(text.into_bytes()), None)
         .map(|array| Arc::new(array) as ArrayRef)

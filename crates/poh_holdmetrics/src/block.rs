@@ -38,18 +38,25 @@ impl BlockRoom {
         }
     }
 
-    /// What the rows of a block add to `slots`; `None` when one of them is not valid.
+    /// What the rows of a block add to `slots`, without their boundaries unless `times` asks for
+    /// them; `None` when one of them is not valid.
     pub(crate) fn fill<'a>(
         &'a mut self,
         columns: BlockColumns<'a>,
         slots: &'a [u32],
         window: Window,
+        times: bool,
     ) -> Option<BlockRows<'a>> {
         let rows = columns.starts.len();
         let spans = &mut self.spans[..rows];
         let boundaries = &mut self.boundaries[..rows];
         let weights = columns.weights.unwrap_or(&self.ones[..rows]);
-        let seen = on_this_processor(columns, weights, window, spans, boundaries);
+        let fill = if times {
+            on_this_processor::<true>
+        } else {
+            on_this_processor::<false>
+        };
+        let seen = fill(columns, weights, window, spans, boundaries);
         (seen.wrong >= 0).then_some(BlockRows {
             slots,
             spans,
@@ -57,6 +64,7 @@ impl BlockRoom {
             boundaries,
             longest: seen.longest,
             heaviest: seen.heaviest.unsigned_abs(),
+            any_nothing: seen.nothing < 0,
         })
     }
 }
@@ -69,6 +77,8 @@ struct Seen {
     /// At least each span, and less than twice the longest; so for the weights.
     longest: u64,
     heaviest: i64,
+    /// Below 0 when any row adds nothing.
+    nothing: i64,
 }
 
 /// Whether a row of these times is valid, in the sign bit.
@@ -85,7 +95,7 @@ pub(crate) fn wrong_times(start: i64, end: i64, closed: bool) -> i64 {
 }
 
 #[inline(always)]
-fn fill(
+fn fill<const TIMES: bool>(
     columns: BlockColumns<'_>,
     weights: &[i64],
     window: Window,
@@ -103,8 +113,11 @@ fn fill(
         let (from, to) = window.clip(start, end);
         let span = to.wrapping_sub(from).max(0).unsigned_abs(); // wraps only for times that are wrong
         seen.longest |= span;
+        seen.nothing |= span.cast_signed().wrapping_sub(1) | weights[row].wrapping_sub(1);
         spans[row] = span;
-        boundaries[row] = window.last_boundary(start, end);
+        if TIMES {
+            boundaries[row] = window.last_boundary(start, end);
+        }
     }
     seen
 }
@@ -124,14 +137,14 @@ mod avx2 {
     use crate::query::Window;
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn fill(
+    pub(super) fn fill<const TIMES: bool>(
         columns: BlockColumns<'_>,
         weights: &[i64],
         window: Window,
         spans: &mut [u64],
         boundaries: &mut [i64],
     ) -> Seen {
-        super::fill(columns, weights, window, spans, boundaries)
+        super::fill::<TIMES>(columns, weights, window, spans, boundaries)
     }
 
     #[target_feature(enable = "avx2")]
@@ -140,7 +153,7 @@ mod avx2 {
     }
 }
 
-fn on_this_processor(
+fn on_this_processor<const TIMES: bool>(
     columns: BlockColumns<'_>,
     weights: &[i64],
     window: Window,
@@ -150,9 +163,9 @@ fn on_this_processor(
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has what the function is compiled for.
-        return unsafe { avx2::fill(columns, weights, window, spans, boundaries) };
+        return unsafe { avx2::fill::<TIMES>(columns, weights, window, spans, boundaries) };
     }
-    fill(columns, weights, window, spans, boundaries)
+    fill::<TIMES>(columns, weights, window, spans, boundaries)
 }
 
 /// The largest of some numbers; 0 for none.
@@ -201,10 +214,12 @@ mod tests {
             });
             let columns = BlockColumns { starts: &starts, ends: &ends, weights: Some(&weights), closed };
             let mut room = BlockRoom::new(1);
-            let found = room.fill(columns, &slots, window);
+            let spans_alone = room.fill(columns, &slots, window, false);
+            let spans_alone = spans_alone.map(|found| found.spans.to_vec());
+            let found = room.fill(columns, &slots, window, true);
             prop_assert_eq!(found.is_some(), valid);
             let (mut spans, mut boundaries) = (vec![0; rows.len()], vec![0; rows.len()]);
-            let plain = fill(columns, &weights, window, &mut spans, &mut boundaries);
+            let plain = fill::<true>(columns, &weights, window, &mut spans, &mut boundaries);
             if let Some(found) = found {
                 for (row, &(start, end, weight)) in rows.iter().enumerate() {
                     let span = (end.min(to) - start.max(from)).max(0);
@@ -213,9 +228,13 @@ mod tests {
                     prop_assert_eq!(found.boundaries[row], last.unwrap_or(NEVER));
                     prop_assert!(found.spans[row] <= found.longest);
                     prop_assert!(weight.unsigned_abs() <= found.heaviest);
+                    prop_assert!(found.any_nothing || (span > 0 && weight > 0));
                 }
                 prop_assert_eq!((found.spans, found.boundaries), (&*spans, &*boundaries));
                 prop_assert_eq!(plain.longest, found.longest);
+                prop_assert_eq!(spans_alone.as_deref(), Some(found.spans));
+            } else {
+                prop_assert_eq!(spans_alone, None);
             }
         }
 

@@ -12,7 +12,7 @@ use crate::holds::Holds;
 use crate::ids::Ids;
 use crate::query::{By, NEVER, Query, Stop};
 use crate::score::{GroupWork, Halt, Meeting, Run};
-use crate::scores::{Key, Scores};
+use crate::scores::{Keys, Scores};
 use crate::tally::{Tally, TooLarge};
 use crate::threads::threads_for;
 
@@ -110,7 +110,7 @@ impl Windows {
         ids: &(Arc<Ids>, Arc<Ids>),
         digits: u8,
     ) -> Vec<Scores> {
-        let mut held: Vec<(Vec<usize>, Vec<i64>)> = vec![Default::default(); self.to.len()];
+        let mut held: Vec<(Vec<u32>, Vec<i64>)> = vec![Default::default(); self.to.len()];
         let (mut last_id, mut updated) = (None, NEVER);
         for (place, key) in sums.keys.iter().enumerate() {
             if last_id.replace(key.id) != Some(key.id) {
@@ -119,21 +119,19 @@ impl Windows {
             updated = updated.max(sums.sums.updated(place));
             if sums.sums.micros(place) > 0 {
                 let (places, boundaries) = &mut held[key.window as usize];
-                places.push(place);
+                places.push(place as u32);
                 boundaries.push(updated);
             }
         }
-        let key = |&place: &usize| {
-            let (first, second) = sums.keys[place].id;
-            let (holder, token) = match self.query.by {
+        let scores = held.into_iter().map(|(places, boundaries)| {
+            let ids_of = places.iter().map(|&place| sums.keys[place as usize].id);
+            let (first, second): (Vec<u32>, Vec<u32>) = ids_of.unzip();
+            let (holders, tokens) = match self.query.by {
                 By::Holder => (Some(first), None),
                 By::Token => (None, Some(first)),
                 By::Both => (Some(first), Some(second)),
             };
-            Key { holder, token }
-        };
-        let scores = held.into_iter().map(|(places, boundaries)| {
-            let keys = places.iter().map(key).collect();
+            let keys = Keys { holders, tokens };
             let (query, ids) = (&self.query, ids.clone());
             Scores::of(&sums.sums, &places, keys, boundaries, query, ids, digits)
         });
@@ -172,7 +170,8 @@ impl EpochSums {
             ..*key
         }));
         self.sums.grow(self.keys.len());
-        let added = self.sums.merge(&other.sums, |slot| before + slot);
+        let slots = self.sums.slots();
+        let added = self.sums.merge(&other.sums, slots, |slot| before + slot);
         added.map_err(|TooLarge(slot)| Halt::TooLarge(self.keys[slot].id.0 as usize))
     }
 
@@ -192,7 +191,7 @@ impl EpochSums {
             places[place] = keys.len() - 1;
         }
         let mut sums = Tally::new(keys.len());
-        let added = sums.merge(&self.sums, |slot| places[slot]);
+        let added = sums.merge(&self.sums, keys.len(), |slot| places[slot]);
         added.map_err(|TooLarge(slot)| Halt::TooLarge(keys[slot].id.0 as usize))?;
         Ok(EpochSums { keys, sums })
     }

@@ -22,7 +22,7 @@ use crate::score::{Answer, Halt, Run, merged};
 use crate::scores::Scores;
 use crate::spill::Spill;
 use crate::tally::{Tally, TooLarge};
-use crate::threads::{in_threads_with, threads_for};
+use crate::threads::{in_parts, in_threads_with, threads_for};
 use crate::time::Naive;
 use crate::weight::Rounding;
 
@@ -171,23 +171,83 @@ impl Fold {
             return Ok(());
         }
         let threads = threads_for(self.folded.query.threads, rows);
-        let shares = (0..threads).map(|part| share(rows, part, threads));
-        let shares = shares.map(|share| (share.start as u64, share)).collect();
         self.have_others(threads)?;
         self.share_dictionaries(&batches[0]);
-        self.round(shares, rows as u64, stop, |fold, share: Range<usize>| {
-            let mut first = 0;
-            for batch in &batches {
-                let last = first + batch.num_rows();
-                let (from, to) = (share.start.max(first), share.end.min(last));
-                for at in (from..to.max(from)).step_by(SLICE) {
-                    let rows = (to - at).min(SLICE);
-                    fold.fold_batch(&batch.slice(at - first, rows), stop)?;
-                }
-                first = last;
-            }
-            Ok(())
+        if self.knows_ids_of(&batches) {
+            return self.fold_known(&batches, threads, stop);
+        }
+        // New ids get codes in the order of their first row: each thread has rows that follow each other.
+        let shares = (0..threads).map(|part| share(rows, part, threads));
+        let shares = shares.map(|share| (share.start as u64, share)).collect();
+        self.round(shares, rows as u64, stop, |fold, share| {
+            fold.fold_slices(&batches, share, stop)
         })
+    }
+
+    /// Whether all ids of some batches have a code, the same one for each thread.
+    fn knows_ids_of(&self, batches: &[RecordBatch]) -> bool {
+        let field = match self.folded.query.by {
+            By::Token => Field::TokenId,
+            By::Holder | By::Both => Field::HolderId,
+        };
+        let [holders, tokens] = &self.holds.dictionaries;
+        let known = if field == Field::TokenId {
+            tokens
+        } else {
+            holders
+        };
+        let Some(known) = known else {
+            return false;
+        };
+        let is_known = |batch: &RecordBatch| {
+            let array = batch.column_by_name(field.name());
+            array.is_some_and(|array| known.is_of_column(array))
+        };
+        let others = &self.others;
+        let is_same = |other: &Fold| Arc::ptr_eq(other.ids(), self.ids());
+        others.iter().all(is_same) && batches.iter().all(is_known)
+    }
+
+    /// Threads take the rows part by part.
+    fn fold_known(
+        &mut self,
+        batches: &[RecordBatch],
+        threads: usize,
+        stop: &Stop,
+    ) -> Result<(), HoldError> {
+        self.fold_rows(stop)?;
+        let before = self.folded.rows;
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        let mut others = mem::take(&mut self.others);
+        let folds = iter::once(&mut *self).chain(&mut others);
+        let mut folds: Vec<&mut Fold> = folds.take(threads).collect();
+        in_parts(&mut folds, rows, |fold, part| {
+            fold.folded.rows = before + part.start as u64;
+            fold.fold_slices(batches, part, stop)
+        })?;
+        self.others = others;
+        self.folded.rows = before + rows as u64;
+        Ok(())
+    }
+
+    /// Adds up some rows of batches, slice by slice, on this thread.
+    fn fold_slices(
+        &mut self,
+        batches: &[RecordBatch],
+        rows: Range<usize>,
+        stop: &Stop,
+    ) -> Result<(), HoldError> {
+        let mut first = 0;
+        for batch in batches {
+            let last = first + batch.num_rows();
+            let (from, to) = (rows.start.max(first), rows.end.min(last));
+            for at in (from..to.max(from)).step_by(SLICE) {
+                let rows = (to - at).min(SLICE);
+                self.fold_batch(&batch.slice(at - first, rows), stop)?;
+            }
+            first = last;
+        }
+        Ok(())
     }
 
     /// Adds up the rows of text files that were not yet.
@@ -366,10 +426,10 @@ impl Fold {
                     sum = tally;
                     continue;
                 }
-                sum.grow(all.len());
+                let slots = all.len();
                 let added = match places {
-                    Some(places) => sum.merge(&tally, |slot| places[slot] as usize),
-                    None => sum.merge(&tally, |slot| slot),
+                    Some(places) => sum.merge(&tally, slots, |slot| places[slot] as usize),
+                    None => sum.merge(&tally, slots, |slot| slot),
                 };
                 added.map_err(|TooLarge(slot)| Halt::TooLarge(slot).named(by, all, all))?;
             }
@@ -587,7 +647,7 @@ impl Folded {
             };
             let answer = run.groups(source, threads);
             let added = answer.map_err(id).and_then(|answer| match answer {
-                Answer::Slots(sums) => Ok(all.merge(&sums, |slot| match by {
+                Answer::Slots(sums) => Ok(all.merge(&sums, all.slots(), |slot| match by {
                     By::Token => slot,
                     _ => Spill::holder(part, slot as u32) as usize,
                 })?),
@@ -596,7 +656,7 @@ impl Folded {
                     let pair = |(holder, token)| (Spill::holder(part, holder), token);
                     pairs.extend(here.into_iter().map(pair));
                     all.grow(pairs.len());
-                    Ok(all.merge(&sums, |slot| first + slot)?)
+                    Ok(all.merge(&sums, all.slots(), |slot| first + slot)?)
                 }
             });
             added.map_err(|halt| self.named(halt, holds))?;
@@ -613,7 +673,7 @@ impl Folded {
         }
         let mut sorted = Tally::new(pairs.len());
         sorted
-            .merge(&all, |slot| place[slot])
+            .merge(&all, place.len(), |slot| place[slot])
             .map_err(|error| self.named(error.into(), holds))?;
         pairs.sort_unstable();
         Ok(Answer::Pairs(pairs, sorted))

@@ -21,7 +21,7 @@ use crate::holds::Holds;
 use crate::ids::Ids;
 use crate::query::{NEVER, Query};
 use crate::score::score;
-use crate::scores::{Key, Scores, Sums};
+use crate::scores::{Keys, Scores, Sums};
 use crate::time::Shown;
 use crate::weight::MAX_SCALE;
 
@@ -104,8 +104,14 @@ impl Scores {
     /// The sums as a state, which [`merge`] adds to others.
     ///
     /// # Errors
-    /// [`HoldError::Argument`] when the columns do not fit in Arrow.
+    /// [`HoldError::Argument`] when the columns do not fit in Arrow, and where not all of them were
+    /// asked for.
     pub fn state(&self) -> Result<RecordBatch, HoldError> {
+        if self.wanted.is_some() {
+            return Err(HoldError::Argument(
+                "a state has all columns: ask for it without columns".to_owned(),
+            ));
+        }
         let mut holder = StringBuilder::new();
         let mut token = StringBuilder::new();
         let (mut micros, mut weighted) = (BinaryBuilder::new(), BinaryBuilder::new());
@@ -129,6 +135,20 @@ impl Scores {
         ];
         RecordBatch::try_new(state_schema(), columns)
             .map_err(|error| HoldError::Argument(error.to_string()))
+    }
+}
+
+/// The codes of a column of ids that all rows have, or no row.
+fn all_or_none(
+    codes: impl Iterator<Item = Option<u32>> + Clone,
+) -> Result<Option<Vec<u32>>, HoldError> {
+    let all: Option<Vec<u32>> = codes.clone().collect();
+    match all.filter(|all| !all.is_empty()) {
+        None if codes.flatten().next().is_some() => Err(HoldError::Argument(
+            "states of different questions do not add up: some rows have an id that others have not"
+                .to_owned(),
+        )),
+        all => Ok(all),
     }
 }
 
@@ -244,15 +264,18 @@ fn added(
             bits: 2 * U256::BITS as u32,
         })
     });
+    let keys = Keys {
+        holders: all_or_none(rows.iter().map(|((holder, _), _)| *holder))?
+            .or_else(|| rows.is_empty().then(Vec::new)),
+        tokens: all_or_none(rows.iter().map(|((_, token), _)| *token))?,
+    };
     let scores = Scores {
         weighted: Sums::Wide(weighted.collect::<Result<_, _>>()?),
-        keys: rows
-            .iter()
-            .map(|&((holder, token), _)| Key { holder, token })
-            .collect(),
+        keys,
         micros: rows.iter().map(|(_, sum)| sum.micros).collect(),
         updated: rows.iter().map(|(_, sum)| sum.updated).collect(),
         digits: most,
+        wanted: None,
         at: at.unwrap_or_default(),
         holders: Arc::new(holders),
         tokens: Arc::new(tokens),

@@ -32,6 +32,52 @@ pub enum Overlap {
     Max,
 }
 
+/// A column of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreColumn {
+    /// The holder; not where rows are tokens.
+    HolderId,
+    /// The token; not where rows are holders.
+    TokenId,
+    /// Time held, in seconds.
+    TotalSeconds,
+    /// Seconds times weight, as the nearest float.
+    WeightedScore,
+    /// Seconds times weight, every digit.
+    WeightedScoreExact,
+    /// The last start or end at or before the instant of the answer.
+    UpdatedAt,
+}
+
+impl ScoreColumn {
+    /// All of them, in the order of an answer.
+    pub const ALL: [ScoreColumn; 6] = [
+        ScoreColumn::HolderId,
+        ScoreColumn::TokenId,
+        ScoreColumn::TotalSeconds,
+        ScoreColumn::WeightedScore,
+        ScoreColumn::WeightedScoreExact,
+        ScoreColumn::UpdatedAt,
+    ];
+
+    /// The column's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ScoreColumn::HolderId => "holder_id",
+            ScoreColumn::TokenId => "token_id",
+            ScoreColumn::TotalSeconds => "total_seconds",
+            ScoreColumn::WeightedScore => "weighted_score",
+            ScoreColumn::WeightedScoreExact => "weighted_score_exact",
+            ScoreColumn::UpdatedAt => "updated_at",
+        }
+    }
+
+    /// Whether it needs more of each row than what it adds to the weighted sum.
+    fn is_of_time(self) -> bool {
+        matches!(self, ScoreColumn::TotalSeconds | ScoreColumn::UpdatedAt)
+    }
+}
+
 /// A question to a table of holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
@@ -47,6 +93,9 @@ pub struct Query {
     pub end: Option<i64>,
     /// What a hold's age does to its weight.
     pub boost: Option<Boost>,
+    /// The columns that are wanted, in their order; `None` for all. Without those of time there is
+    /// less to do for each hold.
+    pub columns: Option<Vec<ScoreColumn>>,
     /// Threads; `None` for one a processor.
     pub threads: Option<usize>,
 }
@@ -61,8 +110,48 @@ impl Query {
             start: None,
             end: None,
             boost: None,
+            columns: None,
             threads: None,
         }
+    }
+
+    /// Finds what is wrong with the columns that are asked for.
+    pub(crate) fn check_columns(&self) -> Result<(), HoldError> {
+        let has = |column: &ScoreColumn| match column {
+            ScoreColumn::HolderId => self.by != By::Token,
+            ScoreColumn::TokenId => self.by != By::Holder,
+            _ => true,
+        };
+        let Some(wanted) = &self.columns else {
+            return Ok(());
+        };
+        let all = ScoreColumn::ALL.iter().filter(|column| has(column));
+        let all: Vec<&str> = all.map(|column| column.name()).collect();
+        let wrong = |what: String| {
+            let known = all.join(", ");
+            Err(HoldError::Argument(format!(
+                "{what}; columns are some of {known}"
+            )))
+        };
+        if wanted.is_empty() {
+            return wrong("no column is asked for".to_owned());
+        }
+        for (place, column) in wanted.iter().enumerate() {
+            let name = column.name();
+            if !has(column) {
+                return wrong(format!("rows of this answer have no {name}"));
+            }
+            if wanted[..place].contains(column) {
+                return wrong(format!("{name} is asked for twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a column of time is wanted.
+    pub(crate) fn has_times(&self) -> bool {
+        let is_of_time = |columns: &Vec<ScoreColumn>| columns.iter().any(|c| c.is_of_time());
+        self.columns.as_ref().is_none_or(is_of_time)
     }
 
     /// Whether rows must meet those of the same holder and token.

@@ -9,14 +9,14 @@ use crate::block::{BlockColumns, BlockRoom};
 use crate::boost::{Boost, Held};
 use crate::error::HoldError;
 use crate::exact::{Amount, Total, U512};
-use crate::groups::{GroupRows, Groups, Layout, Lot, Packed, Room, Source, share};
+use crate::groups::{GroupRows, Groups, Layout, Lot, Packed, Room, Source};
 use crate::holds::{Block, Chunk, Holds, Weights, blocks};
 use crate::ids::Ids;
 use crate::overlap::{Piece, Span, heaviest, runs};
 use crate::query::{ABSENT, By, Overlap, Query, Stop, Window};
-use crate::scores::{Key, Scores};
+use crate::scores::{Keys, Scores};
 use crate::tally::{Tally, TooLarge};
-use crate::threads::{in_threads, in_threads_with, threads_for};
+use crate::threads::{in_parts, in_threads, threads_for};
 use crate::time::OPEN;
 
 /// Adds up a table of holds.
@@ -100,30 +100,28 @@ impl Answer {
         digits: u8,
     ) -> Scores {
         let (Answer::Slots(tally) | Answer::Pairs(_, tally)) = &self;
-        let present: Vec<usize> = (0..tally.slots())
-            .filter(|&slot| tally.is_present(slot))
-            .collect();
-        let key = |&slot: &usize| match (&self, query.by) {
-            (Answer::Pairs(pairs, _), _) => Key {
-                holder: Some(pairs[slot].0),
-                token: Some(pairs[slot].1),
-            },
-            (Answer::Slots(_), By::Token) => Key {
-                holder: None,
-                token: Some(slot as u32),
-            },
-            (Answer::Slots(_), _) => Key {
-                holder: Some(slot as u32),
-                token: None,
-            },
+        let mut present: Vec<u32> = Vec::with_capacity(tally.slots());
+        present.extend((0..tally.slots() as u32).filter(|&slot| tally.is_present(slot as usize)));
+        let updated = present.iter().map(|&slot| tally.updated(slot as usize));
+        let updated = query.has_times().then(|| updated.collect());
+        let (holders_of, tokens_of) = match (&self, query.by) {
+            (Answer::Pairs(pairs, _), _) => {
+                let pairs = present.iter().map(|&slot| pairs[slot as usize]);
+                let (holders, tokens) = pairs.unzip();
+                (Some(holders), Some(tokens))
+            }
+            (Answer::Slots(_), By::Token) => (None, Some(present.clone())),
+            (Answer::Slots(_), _) => (Some(present.clone()), None),
         };
-        let updated = present.iter().map(|&slot| tally.updated(slot)).collect();
-        let keys = present.iter().map(key).collect();
+        let keys = Keys {
+            holders: holders_of,
+            tokens: tokens_of,
+        };
         Scores::of(
             tally,
             &present,
             keys,
-            updated,
+            updated.unwrap_or_default(),
             query,
             (holders, tokens),
             digits,
@@ -177,12 +175,15 @@ pub(crate) struct Run<'a> {
     window: Window,
     /// Digits of the weights.
     digits: u8,
+    /// Whether anybody asks how long, or until when.
+    times: bool,
     stop: &'a Stop,
 }
 
 impl<'a> Run<'a> {
     pub(crate) fn new(query: &'a Query, digits: u8, stop: &'a Stop) -> Result<Self, HoldError> {
         let window = query.window()?;
+        query.check_columns()?;
         let boost = query.boost.as_ref();
         if query.overlap != Overlap::Sum && boost.is_some_and(Boost::needs_lots) {
             return Err(HoldError::Argument(
@@ -196,27 +197,31 @@ impl<'a> Run<'a> {
             boost,
             window,
             digits,
+            times: query.has_times(),
             stop,
         })
     }
 
-    /// Every row adds on its own: rows are split evenly, each thread has its own tally.
+    /// Every row adds on its own: threads share the rows, each has its own tally.
     pub(crate) fn lots(&self, source: Source<'_>, tallies: &mut [Tally]) -> Result<(), Halt> {
-        let (rows, threads) = (source.rows(), tallies.len());
         let slots = match self.by {
             By::Token => source.tokens,
             By::Holder | By::Both => source.holders,
         };
-        let parts = in_threads_with(tallies, |part, tally| -> Result<(), Halt> {
-            tally.grow(slots);
+        in_parts(tallies, source.rows(), |tally, rows| {
+            match self.times {
+                true => tally.grow(slots),
+                false => tally.grow_plain(slots),
+            }
             let one = self.one();
             let mut room = BlockRoom::new(one);
-            for block in blocks(source.chunks, share(rows, part, threads)) {
+            for block in blocks(source.chunks, rows) {
                 self.stop.check()?;
-                if self.boost.is_none() && self.add_block(&block, &mut room, tally) {
+                if self.boost.is_none() && self.add_block(&block, &mut room, tally)? {
                     continue;
                 }
                 block.chunk.check(block.rows.clone())?;
+                tally.grow(slots);
                 match &block.chunk.weights {
                     Weights::One => self.each_lot(&block, tally, |_| one)?,
                     Weights::Narrow(column) => {
@@ -230,13 +235,17 @@ impl<'a> Run<'a> {
                 }
             }
             Ok(())
-        });
-        parts.into_iter().collect()
+        })
     }
 
     /// The hot path: lots without a boost, whose sums need no check of their own. Says false, and
     /// adds nothing, where they need one or where a row is not valid.
-    fn add_block(&self, block: &Block<'_>, room: &mut BlockRoom, tally: &mut Tally) -> bool {
+    fn add_block(
+        &self,
+        block: &Block<'_>,
+        room: &mut BlockRoom,
+        tally: &mut Tally,
+    ) -> Result<bool, TooLarge> {
         let (chunk, rows) = (block.chunk, &block.rows);
         let columns = BlockColumns {
             starts: &chunk.start[rows.clone()],
@@ -244,12 +253,15 @@ impl<'a> Run<'a> {
             weights: match &chunk.weights {
                 Weights::One => None,
                 Weights::Narrow(column) => Some(&column[rows.clone()]),
-                Weights::Wide(_) => return false,
+                Weights::Wide(_) => return Ok(false),
             },
             closed: chunk.closed,
         };
-        let filled = room.fill(columns, self.slots(block), self.window);
-        filled.is_some_and(|rows| tally.add_block(rows))
+        match room.fill(columns, self.slots(block), self.window, self.times) {
+            None => Ok(false),
+            Some(rows) if self.times => Ok(tally.add_block(rows)),
+            Some(rows) => tally.add_plain(rows),
+        }
     }
 
     fn each_lot<A: Amount>(
@@ -483,7 +495,8 @@ impl GroupWork for Totals<'_> {
         for here in buckets {
             let first = pairs.len();
             let holder = |TooLarge(slot)| Halt::TooLarge(here.pairs[slot - first].0 as usize);
-            sums.merge(&here.sums, |slot| first + slot)
+            let slots = sums.slots();
+            sums.merge(&here.sums, slots, |slot| first + slot)
                 .map_err(holder)?;
             pairs.extend(here.pairs);
         }
@@ -627,7 +640,7 @@ pub(crate) fn merged(tallies: Vec<Tally>) -> Result<Tally, TooLarge> {
     let mut tallies = tallies.into_iter();
     let mut sum = tallies.next().unwrap_or_default();
     for tally in tallies {
-        sum.merge(&tally, |slot| slot)?;
+        sum.merge(&tally, tally.slots(), |slot| slot)?;
     }
-    Ok(sum)
+    sum.settled()
 }

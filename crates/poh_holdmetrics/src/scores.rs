@@ -11,7 +11,7 @@ use crate::error::HoldError;
 use crate::event::HoldStat;
 use crate::exact::{Total, U512, ratio_to_f64};
 use crate::ids::Ids;
-use crate::query::{NEVER, Query};
+use crate::query::{NEVER, Query, ScoreColumn};
 use crate::tally::Tally;
 use crate::weight::Weight;
 
@@ -21,19 +21,23 @@ use crate::weight::Weight;
 pub struct Scores {
     pub(crate) holders: Arc<Ids>,
     pub(crate) tokens: Arc<Ids>,
-    pub(crate) keys: Vec<Key>,
+    pub(crate) keys: Keys,
+    /// Empty where no column of time was asked for, as `updated`.
     pub(crate) micros: Vec<i128>,
     pub(crate) weighted: Sums,
     pub(crate) updated: Vec<i64>,
+    /// The columns that were asked for; `None` for all.
+    pub(crate) wanted: Option<Vec<ScoreColumn>>,
     pub(crate) digits: u32,
     pub(crate) at: i64,
 }
 
-/// The ids of one row, as codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key {
-    pub(crate) holder: Option<u32>,
-    pub(crate) token: Option<u32>,
+/// The ids of the rows, as codes: of holders where rows are holders or pairs, of tokens where they are
+/// tokens or pairs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Keys {
+    pub(crate) holders: Option<Vec<u32>>,
+    pub(crate) tokens: Option<Vec<u32>>,
 }
 
 /// Exact totals of all rows, of one width.
@@ -47,27 +51,35 @@ impl Scores {
     /// Some slots of a tally, as the answer to a question to weights of so many digits.
     pub(crate) fn of(
         tally: &Tally,
-        slots: &[usize],
-        keys: Vec<Key>,
+        slots: &[u32],
+        keys: Keys,
         updated: Vec<i64>,
         query: &Query,
         (holders, tokens): (Arc<Ids>, Arc<Ids>),
         digits: u8,
     ) -> Self {
-        let sums = slots.iter().map(|&slot| tally.sum(slot));
+        let micros = slots.iter().map(|&slot| tally.micros(slot as usize));
+        let micros = query.has_times().then(|| micros.collect());
         Scores {
             keys,
-            micros: slots.iter().map(|&slot| tally.micros(slot)).collect(),
+            micros: micros.unwrap_or_default(),
             weighted: if tally.is_narrow() {
-                let narrow = |sum| match sum {
-                    Total::Narrow(sum) => sum,
-                    Total::Wide(_) => i128::MAX, // there is none in a narrow tally
-                };
-                Sums::Narrow(sums.map(narrow).collect())
+                Sums::Narrow(
+                    slots
+                        .iter()
+                        .map(|&slot| tally.narrow(slot as usize))
+                        .collect(),
+                )
             } else {
-                Sums::Wide(sums.map(Total::widened).collect())
+                Sums::Wide(
+                    slots
+                        .iter()
+                        .map(|&slot| tally.sum(slot as usize).widened())
+                        .collect(),
+                )
             },
             updated,
+            wanted: query.columns.clone(),
             digits: u32::from(digits) + 6 + query.boost.as_ref().map_or(0, Boost::digits),
             at: query.at,
             holders,
@@ -77,12 +89,33 @@ impl Scores {
 
     /// The number of rows.
     pub fn len(&self) -> usize {
-        self.updated.len()
+        match &self.weighted {
+            Sums::Narrow(sums) => sums.len(),
+            Sums::Wide(sums) => sums.len(),
+        }
     }
 
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
-        self.updated.is_empty()
+        self.len() == 0
+    }
+
+    /// The columns, in their order.
+    pub fn columns(&self) -> Vec<ScoreColumn> {
+        if let Some(wanted) = &self.wanted {
+            return wanted.clone();
+        }
+        let has = |column: &ScoreColumn| match column {
+            ScoreColumn::HolderId => self.keys.holders.is_some(),
+            ScoreColumn::TokenId => self.keys.tokens.is_some(),
+            _ => true,
+        };
+        ScoreColumn::ALL.into_iter().filter(has).collect()
+    }
+
+    /// Whether times are known: not where only other columns were asked for.
+    pub fn has_times(&self) -> bool {
+        self.micros.len() == self.len()
     }
 
     /// The instant of the answer, microseconds since 1970 UTC.
@@ -92,15 +125,20 @@ impl Scores {
 
     /// The row's holder; `None` when rows are tokens.
     pub fn holder_id(&self, row: usize) -> Option<&str> {
-        self.keys[row].holder.map(|code| self.holders.get(code))
+        let codes = self.keys.holders.as_ref()?;
+        Some(self.holders.get(codes[row]))
     }
 
     /// The row's token; `None` when rows are holders.
     pub fn token_id(&self, row: usize) -> Option<&str> {
-        self.keys[row].token.map(|code| self.tokens.get(code))
+        let codes = self.keys.tokens.as_ref()?;
+        Some(self.tokens.get(codes[row]))
     }
 
     /// Time held, in microseconds.
+    ///
+    /// # Panics
+    /// Without [`has_times`](Self::has_times), as everything that is of time.
     pub fn total_micros(&self, row: usize) -> i128 {
         self.micros[row]
     }
@@ -239,17 +277,26 @@ impl Scores {
 
     /// Some rows, in the order given.
     pub(crate) fn take(&self, rows: &[usize]) -> Scores {
-        let pick = |row: &usize| *row;
+        /// Of a column that may not be there.
+        fn picked<T: Copy>(column: &[T], rows: &[usize]) -> Vec<T> {
+            let all = rows.iter().filter_map(|&row| column.get(row));
+            all.copied().collect()
+        }
+        let keys = &self.keys;
         Scores {
             holders: Arc::clone(&self.holders),
             tokens: Arc::clone(&self.tokens),
-            keys: rows.iter().map(pick).map(|row| self.keys[row]).collect(),
-            micros: rows.iter().map(pick).map(|row| self.micros[row]).collect(),
-            weighted: match &self.weighted {
-                Sums::Narrow(sums) => Sums::Narrow(rows.iter().map(|&row| sums[row]).collect()),
-                Sums::Wide(sums) => Sums::Wide(rows.iter().map(|&row| sums[row]).collect()),
+            keys: Keys {
+                holders: keys.holders.as_ref().map(|codes| picked(codes, rows)),
+                tokens: keys.tokens.as_ref().map(|codes| picked(codes, rows)),
             },
-            updated: rows.iter().map(pick).map(|row| self.updated[row]).collect(),
+            micros: picked(&self.micros, rows),
+            weighted: match &self.weighted {
+                Sums::Narrow(sums) => Sums::Narrow(picked(sums, rows)),
+                Sums::Wide(sums) => Sums::Wide(picked(sums, rows)),
+            },
+            updated: picked(&self.updated, rows),
+            wanted: self.wanted.clone(),
             digits: self.digits,
             at: self.at,
         }

@@ -1,14 +1,17 @@
 //! Exact sums by slot: what each holder (token) has so far.
 
 use crate::exact::{Total, U512};
+use crate::plain_sums::PlainSums;
 use crate::prefetch::prefetch;
-use crate::query::ABSENT;
+use crate::query::{ABSENT, NEVER};
 
 /// Sums of many slots. Most need no more than a cell; what does not fit goes to tables that are
 /// there only when something in them is not 0.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     cells: Vec<Cell>,
+    /// What was added where nobody asks for times.
+    plain: PlainSums,
     /// No cell's sum is above this.
     bound: u128,
     /// Rows that `bound` was raised for without a look at the cells.
@@ -39,7 +42,7 @@ impl Default for Cell {
 }
 
 /// So many rows before it is needed, a cell is asked for.
-const AHEAD: usize = 32;
+pub(crate) const AHEAD: usize = 32;
 
 /// What the hot path knows of some rows.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +55,8 @@ pub(crate) struct BlockRows<'a> {
     pub(crate) longest: u64,
     /// No weight is heavier, and none is below 0.
     pub(crate) heaviest: u64,
+    /// Whether any row may add nothing.
+    pub(crate) any_nothing: bool,
 }
 
 /// The sum of this slot does not fit in 512 bits.
@@ -72,12 +77,20 @@ impl Tally {
         }
     }
 
+    /// As [`grow`](Self::grow), for [`add_plain`](Self::add_plain).
+    pub(crate) fn grow_plain(&mut self, slots: usize) {
+        self.plain.grow(slots);
+    }
+
     pub(crate) fn slots(&self) -> usize {
-        self.cells.len()
+        self.cells.len().max(self.plain.slots())
     }
 
     /// Whether any row was added to the slot.
     pub(crate) fn is_present(&self, slot: usize) -> bool {
+        if self.cells.is_empty() {
+            return self.plain.get(slot).is_some();
+        }
         self.cells[slot].updated != ABSENT
     }
 
@@ -95,8 +108,17 @@ impl Tally {
         self.wide.is_empty()
     }
 
+    /// The part of a sum that is in 127 bits: all of it where all are narrow.
+    #[inline]
+    pub(crate) fn narrow(&self, slot: usize) -> i128 {
+        match self.cells.get(slot) {
+            Some(cell) => cell.sum,
+            None => self.plain.get(slot).unwrap_or_default(),
+        }
+    }
+
     pub(crate) fn sum(&self, slot: usize) -> Total {
-        let narrow = self.cells[slot].sum;
+        let narrow = self.narrow(slot);
         match self.wide.get(slot) {
             None => Total::Narrow(narrow),
             // Adds to `wide` were checked to leave room for a cell.
@@ -192,6 +214,36 @@ impl Tally {
         true
     }
 
+    /// As [`add_block`](Self::add_block), without times.
+    pub(crate) fn add_plain(&mut self, rows: BlockRows<'_>) -> Result<bool, TooLarge> {
+        if self.plain.add_block(rows) {
+            return Ok(true);
+        }
+        self.settle()?;
+        Ok(self.plain.add_block(rows))
+    }
+
+    /// Moves plain sums to cells, where there is more room.
+    fn settle(&mut self) -> Result<(), TooLarge> {
+        self.grow(self.plain.slots());
+        let mut plain = std::mem::take(&mut self.plain);
+        for (slot, sum) in plain.iter() {
+            self.see(slot, NEVER);
+            self.add(slot, Total::Narrow(sum))?;
+        }
+        plain.clear();
+        self.plain = plain;
+        Ok(())
+    }
+
+    /// All that was added, either in cells or as plain sums.
+    pub(crate) fn settled(mut self) -> Result<Self, TooLarge> {
+        if !self.cells.is_empty() {
+            self.settle()?;
+        }
+        Ok(self)
+    }
+
     /// Whether no cell overflows when it gains so much.
     fn has_room(&mut self, gain: u128) -> bool {
         let fits = |bound: u128| {
@@ -206,12 +258,23 @@ impl Tally {
         fits(self.bound)
     }
 
-    /// Adds the sums of another tally, whose slots `place` says the place of here.
+    /// Adds the sums of another tally, whose slots `place` says the place of here, among so many.
     pub(crate) fn merge(
         &mut self,
         other: &Tally,
+        slots: usize,
         place: impl Fn(usize) -> usize,
     ) -> Result<(), TooLarge> {
+        if other.plain.slots() > 0 {
+            self.grow_plain(slots);
+            if !self.plain.merge(&other.plain, &place) {
+                self.settle()?;
+                self.plain.merge(&other.plain, &place);
+            }
+        }
+        if !other.cells.is_empty() {
+            self.grow(slots);
+        }
         for (slot, cell) in other.cells.iter().enumerate() {
             if cell.updated == ABSENT {
                 continue;
@@ -252,6 +315,7 @@ impl Tally {
 
     /// Multiplies all sums: from now on they count smaller units.
     pub(crate) fn scale(&mut self, factor: u64) -> Result<(), TooLarge> {
+        self.settle()?;
         self.bound = 0;
         for slot in 0..self.cells.len() {
             let sum = self.sum(slot);

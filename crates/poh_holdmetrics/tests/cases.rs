@@ -107,6 +107,7 @@ fn ask(case: &Case) -> Result<Scores, HoldError> {
             start: question.start.map(micros),
             end: question.end.map(micros),
             boost: None,
+            columns: None,
             threads: Some(1),
         },
     )

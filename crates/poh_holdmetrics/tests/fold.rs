@@ -15,7 +15,8 @@ use arrow_array::{
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use poh_holdmetrics::{
-    Boost, By, Fault, Field, Fold, HoldError, Holds, Overlap, Query, Rounding, Stop, batch, score,
+    Boost, By, Fault, Field, Fold, HoldError, Holds, Overlap, Query, Rounding, ScoreColumn, Scores,
+    Stop, batch, score,
 };
 use proptest::prelude::*;
 
@@ -124,6 +125,18 @@ fn query() -> impl Strategy<Value = Query> {
     )
 }
 
+/// What is known where no time was asked for.
+fn sums(scores: &Scores) -> Vec<(Option<&str>, Option<&str>, String)> {
+    let row = |row| {
+        (
+            scores.holder_id(row),
+            scores.token_id(row),
+            scores.weighted_exact(row),
+        )
+    };
+    (0..scores.len()).map(row).collect()
+}
+
 proptest! {
     // Each case may make 64 temporary files.
     #![proptest_config(ProptestConfig::with_cases(100))]
@@ -136,15 +149,23 @@ proptest! {
     ) {
         let stop = Stop::default();
         let mut holds = Holds::new(9).unwrap();
-        let mut fold = Fold::new(query.clone(), 9, Rounding::Refuse).unwrap().with_memory(memory);
+        let fold_of = |query: &Query| {
+            Fold::new(query.clone(), 9, Rounding::Refuse).unwrap().with_memory(memory)
+        };
+        let few = Query { columns: Some(vec![ScoreColumn::WeightedScoreExact]), ..query.clone() };
+        let (mut fold, mut few_folded) = (fold_of(&query), fold_of(&few));
         for (rows, weights, views) in &parts {
             let batch = table(rows, *weights, *views);
             holds.append(&batch).unwrap();
             fold.push(&batch, &stop).unwrap();
+            few_folded.push(&batch, &stop).unwrap();
         }
         prop_assert_eq!(fold.rows(), holds.len() as u64);
         let (all, folded) = (score(&holds, &query).unwrap(), fold.finish(&stop).unwrap());
         prop_assert_eq!(facts(&all), facts(&folded));
+        for few in [score(&holds, &few).unwrap(), few_folded.finish(&stop).unwrap()] {
+            prop_assert_eq!(sums(&few), sums(&all));
+        }
     }
 }
 
@@ -262,24 +283,30 @@ fn threads_share_dictionaries() {
 #[test]
 fn faults_name_the_row_also_where_batches_wait() {
     let mut rows = many(200_000);
-    rows[123_456].length = Some(-1);
+    for row in [123_456, 123_457, 198_765] {
+        rows[row].length = Some(-1);
+    }
     let (good, bad) = (
         table(&rows[..100_000], Weights::Whole, false),
         table(&rows, Weights::Whole, false),
     );
-    let stop = Stop::default();
-    let mut query = Query::at(2_000_000_000_000);
-    query.threads = Some(4);
-    let mut fold = Fold::new(query, 9, Rounding::Refuse).unwrap();
-    let mut result = fold.push(&good, &stop);
-    for _ in 0..6 {
-        result = result.and_then(|()| fold.push(&bad, &stop));
-    }
-    match result.and_then(|()| fold.finish(&stop).map(drop)) {
-        Err(HoldError::Row { row, field, .. }) => {
-            assert_eq!((row, field), (223_456, Field::End));
+    // Of one dictionary threads take part after part, of plain ids each has its share.
+    let all = coded(&bad);
+    for (good, bad) in [(&good, &bad), (&all.slice(0, 100_000), &all)] {
+        let stop = Stop::default();
+        let mut query = Query::at(2_000_000_000_000);
+        query.threads = Some(4);
+        let mut fold = Fold::new(query, 9, Rounding::Refuse).unwrap();
+        let mut result = fold.push(good, &stop);
+        for _ in 0..6 {
+            result = result.and_then(|()| fold.push(bad, &stop));
         }
-        other => panic!("{other:?}"),
+        match result.and_then(|()| fold.finish(&stop).map(drop)) {
+            Err(HoldError::Row { row, field, .. }) => {
+                assert_eq!((row, field), (223_456, Field::End));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -99,6 +99,7 @@ pub(crate) fn recompute(events: Leaves<'_>, parameters: Json<'_>) -> PyResult<Sc
         start: part("start_us")?.extract()?,
         end: part("end_us")?.extract()?,
         boost: boost(&part("boost")?)?,
+        columns: None,
         threads: None,
     };
     let mut holds = Holds::new(part("scale")?.extract()?).map_err(|error| to_py(py, error))?;

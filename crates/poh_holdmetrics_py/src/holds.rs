@@ -17,7 +17,7 @@ use crate::errors::{Place, Refusal, to_py};
 use crate::event::HoldEvent;
 use crate::input::{push_all, some_paths};
 use crate::interrupt::{detached, watched};
-use crate::options::{ByWord, Count, OverlapWord, RoundingWord, Threads, digits};
+use crate::options::{ByWord, Columns, Count, OverlapWord, RoundingWord, Threads, digits};
 use crate::scores::Scores;
 use crate::table::Table;
 use crate::values::{self, Clock, WideInt, id};
@@ -247,6 +247,9 @@ impl Holds {
     ///     Only time within [start, end) counts.
     /// boost
     ///     A multiplier by the age of a hold.
+    /// columns
+    ///     The names of the columns that are wanted, in their order; None for all. Without
+    ///     total_seconds and updated_at there is less to do for each hold.
     /// threads
     ///     None for one a processor. The answer is the same for any number.
     ///
@@ -256,7 +259,7 @@ impl Holds {
     ///     A row for each holder (token, pair) of the table, in order of first appearance.
     #[pyo3(signature = (
         *, by=ByWord(By::Holder), overlap=OverlapWord(Overlap::Sum), at=None, start=None, end=None,
-        boost=None, threads=None
+        boost=None, columns=None, threads=None
     ))]
     #[allow(clippy::too_many_arguments)] // they are keywords in Python
     fn score(
@@ -268,10 +271,11 @@ impl Holds {
         start: Option<Instant<'_>>,
         end: Option<Instant<'_>>,
         boost: Option<&Bound<'_, Boost>>,
+        columns: Option<Columns>,
         threads: Option<Threads>,
     ) -> PyResult<Scores> {
         let zone = (None, false);
-        let query = question(by, overlap, [at, start, end], boost, threads, zone)?;
+        let query = question(by, overlap, [at, start, end], boost, columns, threads, zone)?;
         self.answer(py, query)
     }
 
@@ -287,7 +291,7 @@ impl Holds {
         overlap: OverlapWord,
         boost: Option<&Bound<'_, Boost>>,
     ) -> PyResult<Scores> {
-        self.score(py, by, overlap, Some(at), None, None, boost, None)
+        self.score(py, by, overlap, Some(at), None, None, boost, None, None)
     }
 
     /// The scores of the time within [t0, t1), as of t1.
@@ -305,7 +309,17 @@ impl Holds {
         boost: Option<&Bound<'_, Boost>>,
     ) -> PyResult<Scores> {
         let end = Instant(t1.0.clone()); // so that t1 before t0 is refused
-        self.score(py, by, overlap, Some(t1), Some(t0), Some(end), boost, None)
+        self.score(
+            py,
+            by,
+            overlap,
+            Some(t1),
+            Some(t0),
+            Some(end),
+            boost,
+            None,
+            None,
+        )
     }
 
     /// The `n` highest scores, the highest first; equal scores in order of id. Keywords as of
@@ -326,7 +340,7 @@ impl Holds {
         end: Option<Instant<'_>>,
         boost: Option<&Bound<'_, Boost>>,
     ) -> PyResult<Scores> {
-        let scores = self.score(py, by, overlap, at, start, end, boost, None)?;
+        let scores = self.score(py, by, overlap, at, start, end, boost, None, None)?;
         Ok(scores.top_n(py, n))
     }
 
@@ -346,7 +360,7 @@ impl Holds {
         end: Option<Instant<'_>>,
         boost: Option<&Bound<'_, Boost>>,
     ) -> PyResult<Scores> {
-        let scores = self.score(py, by, overlap, at, start, end, boost, None)?;
+        let scores = self.score(py, by, overlap, at, start, end, boost, None, None)?;
         Ok(scores.leaderboard(py))
     }
 
@@ -375,7 +389,7 @@ impl Holds {
         end: Option<Instant<'_>>,
         boost: Option<&Bound<'_, Boost>>,
     ) -> PyResult<Shares<'py>> {
-        let scores = self.score(py, by, overlap, at, start, end, boost, None)?;
+        let scores = self.score(py, by, overlap, at, start, end, boost, None, None)?;
         scores.share(py, pot)
     }
 
@@ -542,6 +556,9 @@ impl Holds {
     pub(crate) fn answer(&self, py: Python<'_>, query: Query) -> PyResult<Scores> {
         let holds = self.now();
         let scores = detached(py, holds.len(), |stop| score_until(&holds, &query, stop))?;
+        if query.columns.is_some() {
+            return Ok(Scores::new(scores)); // not the whole answer
+        }
         Ok(Scores::with_source(scores, holds, query))
     }
 
@@ -608,6 +625,7 @@ pub(crate) fn question(
     overlap: OverlapWord,
     instants: [Option<Instant<'_>>; 3],
     boost: Option<&Bound<'_, Boost>>,
+    columns: Option<Columns>,
     threads: Option<Threads>,
     zone: (Option<&Zone<'_>>, bool),
 ) -> PyResult<Query> {
@@ -620,6 +638,7 @@ pub(crate) fn question(
         start: start?,
         end: end?,
         boost: boost.map(|boost| boost.get().boost.clone()),
+        columns: columns.map(|columns| columns.0),
         threads: threads.map(|threads| threads.0),
     })
 }

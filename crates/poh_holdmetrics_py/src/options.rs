@@ -3,11 +3,12 @@
 use std::ops::RangeInclusive;
 
 use poh_holdmetrics::{
-    By, HoldError, Lots, MAX_SCALE, OnNegative, Overlap, Rounding, Standard, excerpt,
+    By, HoldError, Lots, MAX_SCALE, OnNegative, Overlap, Rounding, ScoreColumn, Standard, excerpt,
 };
 use pyo3::inspect::PyStaticExpr;
 use pyo3::prelude::*;
 use pyo3::type_hint_identifier;
+use pyo3::types::PyString;
 
 use crate::errors::to_py;
 
@@ -45,6 +46,11 @@ words!(ByWord(By), "By", "by",
     "holder" => By::Holder, "token" => By::Token, "both" => By::Both);
 words!(OverlapWord(Overlap), "Overlap", "overlap",
     "sum" => Overlap::Sum, "union" => Overlap::Union, "max" => Overlap::Max);
+words!(ColumnWord(ScoreColumn), "Column", "columns",
+    "holder_id" => ScoreColumn::HolderId, "token_id" => ScoreColumn::TokenId,
+    "total_seconds" => ScoreColumn::TotalSeconds, "weighted_score" => ScoreColumn::WeightedScore,
+    "weighted_score_exact" => ScoreColumn::WeightedScoreExact,
+    "updated_at" => ScoreColumn::UpdatedAt);
 words!(RoundingWord(Rounding), "Rounding", "rounding", "half-even" => Rounding::HalfEven);
 words!(StandardWord(Standard), "Standard", "standard",
     "erc20" => Standard::Erc20, "erc721" => Standard::Erc721, "erc1155" => Standard::Erc1155);
@@ -52,6 +58,28 @@ words!(LotsWord(Lots), "Lots", "lots",
     "balance" => Lots::Balance, "fifo" => Lots::Fifo, "lifo" => Lots::Lifo);
 words!(OnNegativeWord(OnNegative), "OnNegative", "on_negative",
     "error" => OnNegative::Refuse, "clip" => OnNegative::Clip);
+
+/// The option `columns`: some names, in order.
+pub(crate) struct Columns(pub(crate) Vec<ScoreColumn>);
+
+impl<'py> FromPyObject<'_, 'py> for Columns {
+    type Error = PyErr;
+    const INPUT_TYPE: PyStaticExpr = type_hint_identifier!("poh_holdmetrics.typing", "Columns");
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        // One name is no list of names, though Python would give its letters.
+        let names = match value.extract::<ColumnWord>() {
+            Ok(ColumnWord(column)) => {
+                let what = format!("columns is one name; give a list: [\"{}\"]", column.name());
+                return Err(to_py(value.py(), HoldError::Argument(what)));
+            }
+            Err(error) if value.is_instance_of::<PyString>() => return Err(error),
+            Err(_) => value.try_iter()?,
+        };
+        let columns = names.map(|name| Ok(name?.extract::<ColumnWord>()?.0));
+        Ok(Columns(columns.collect::<PyResult<_>>()?))
+    }
+}
 
 /// A number of digits after the decimal point.
 pub(crate) fn digits(py: Python<'_>, option: &str, value: i64) -> PyResult<u8> {

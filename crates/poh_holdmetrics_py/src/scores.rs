@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use poh_holdmetrics::{Holds, Query, U256, Weight, share};
+use poh_holdmetrics::{Holds, Query, ScoreColumn, U256, Weight, share};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyDict};
@@ -80,21 +80,34 @@ impl Scores {
     fn row<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Record<'py>> {
         let scores = &self.scores;
         let dict = PyDict::new(py);
-        if let Some(holder) = scores.holder_id(row) {
-            dict.set_item("holder_id", holder)?;
+        for column in scores.columns() {
+            let name = column.name();
+            match column {
+                ScoreColumn::HolderId => dict.set_item(name, scores.holder_id(row))?,
+                ScoreColumn::TokenId => dict.set_item(name, scores.token_id(row))?,
+                ScoreColumn::TotalSeconds => dict.set_item(name, scores.total_seconds(row))?,
+                ScoreColumn::WeightedScore => dict.set_item(name, scores.weighted_score(row))?,
+                ScoreColumn::WeightedScoreExact => {
+                    dict.set_item(name, scores.weighted_exact(row))?;
+                }
+                ScoreColumn::UpdatedAt => {
+                    let updated = scores.updated_at(row);
+                    let updated = updated.map(|micros| instant(py, micros)).transpose()?;
+                    dict.set_item(name, updated)?;
+                }
+            }
         }
-        if let Some(token) = scores.token_id(row) {
-            dict.set_item("token_id", token)?;
-        }
-        dict.set_item("total_seconds", scores.total_seconds(row))?;
-        dict.set_item("weighted_score", scores.weighted_score(row))?;
-        dict.set_item("weighted_score_exact", scores.weighted_exact(row))?;
-        let updated = scores
-            .updated_at(row)
-            .map(|micros| instant(py, micros))
-            .transpose()?;
-        dict.set_item("updated_at", updated)?;
         Ok(Record(dict))
+    }
+
+    /// That times are known.
+    fn timed(&self) -> PyResult<&poh_holdmetrics::Scores> {
+        match self.scores.has_times() {
+            true => Ok(&self.scores),
+            false => Err(PyValueError::new_err(
+                "no time was asked for; put total_seconds or updated_at into columns=",
+            )),
+        }
     }
 }
 
@@ -111,11 +124,10 @@ impl Scores {
     /// The names of the columns.
     #[getter]
     fn columns(&self) -> Vec<String> {
-        let schema = self.scores.schema();
-        schema
-            .fields()
+        let columns = self.scores.columns();
+        columns
             .iter()
-            .map(|field| field.name().clone())
+            .map(|column| column.name().to_owned())
             .collect()
     }
 
@@ -141,18 +153,20 @@ impl Scores {
 
     /// The time held of each row, in whole microseconds.
     #[getter]
-    fn total_microseconds(&self) -> Vec<i128> {
-        (0..self.scores.len())
-            .map(|row| self.scores.total_micros(row))
-            .collect()
+    fn total_microseconds(&self) -> PyResult<Vec<i128>> {
+        let scores = self.timed()?;
+        Ok((0..scores.len())
+            .map(|row| scores.total_micros(row))
+            .collect())
     }
 
     /// The instant of `updated_at` of each row in microseconds since 1970 UTC, or None.
     #[getter]
-    fn updated_at_us(&self) -> Vec<Option<i64>> {
-        (0..self.scores.len())
-            .map(|row| self.scores.updated_at(row))
-            .collect()
+    fn updated_at_us(&self) -> PyResult<Vec<Option<i64>>> {
+        let scores = self.timed()?;
+        Ok((0..scores.len())
+            .map(|row| scores.updated_at(row))
+            .collect())
     }
 
     /// The `n` rows with the highest scores, the highest first; equal scores in order of id.

@@ -1,5 +1,6 @@
 """Queries beside `score`."""
 
+import itertools
 import warnings
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
@@ -58,6 +59,57 @@ def test_rows_by_index():
     for outside in (3, -4):
         with pytest.raises(IndexError):
             scores[outside]
+
+
+@pytest.mark.parametrize("overlap", ["sum", "union", "max"])
+@pytest.mark.parametrize("by", ["holder", "token", "both"])
+def test_only_the_columns_that_are_asked_for(by, overlap):
+    whole = HOLDS.score(by=by, overlap=overlap, at=30)
+    for asked in [*itertools.permutations(whole.columns, 2), whole.columns[::-1]]:
+        few = HOLDS.score(by=by, overlap=overlap, at=30, columns=asked)
+        assert few.columns == list(asked)
+        assert few.to_pylist() == [{name: row[name] for name in asked} for row in whole.to_pylist()]
+        assert few.leaderboard().columns == list(asked)
+        assert few.leaderboard()[0] == {name: whole.leaderboard()[0][name] for name in asked}
+        if by != "both":
+            assert few.share(10) == whole.share(10)
+
+
+def test_columns_of_arrow_are_those_asked_for():
+    pa = pytest.importorskip("pyarrow", reason="the Arrow stream is read by pyarrow")
+    asked = ["weighted_score_exact", "holder_id"]
+    answer = pa.table(score(HOLDS, at=30, columns=asked))
+    assert answer.column_names == asked
+    assert answer.equals(pa.table(HOLDS.score(at=30)).select(asked))
+
+
+def test_times_are_not_there_where_nobody_asked_for_them():
+    scores = HOLDS.score(at=30, columns=["holder_id", "weighted_score"])
+    for name in ("total_microseconds", "updated_at_us"):
+        with pytest.raises(
+            ValueError, match="no time was asked for; put total_seconds or updated_at"
+        ):
+            getattr(scores, name)
+    assert HOLDS.score(at=30, columns=["total_seconds"]).total_microseconds == [20e6, 25e6, 1e6]
+    with pytest.raises(ValueError, match="only the whole answer"):
+        scores.proof_bundle("bundle.json")
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ([], "no column is asked for; columns are some of holder_id, total_seconds"),
+        (["token_id"], "rows of this answer have no token_id"),
+        (["holder_id", "holder_id"], "holder_id is asked for twice"),
+        (["holder"], 'columns="holder" is not known'),
+        ("holder_id", r'columns is one name; give a list: \["holder_id"\]'),
+        ("holder", 'columns="holder" is not known'),
+        ([1], "columns=1 is not known"),
+    ],
+)
+def test_columns_that_are_none(columns, says):
+    with pytest.raises(HoldMetricsError, match=says):
+        HOLDS.score(at=30, columns=columns)
 
 
 def test_epochs_of_fixed_length():

@@ -2,7 +2,7 @@ from _typeshed import Incomplete, SupportsGetItem
 from datetime import datetime
 from decimal import Decimal
 from os import PathLike
-from poh_holdmetrics.typing import By, Capsule, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Progress, Record, Rounding, Seconds, Shares, Source, Standard, State, Steps, Weight, Zone
+from poh_holdmetrics.typing import By, Capsule, Columns, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Progress, Record, Rounding, Seconds, Shares, Source, Standard, State, Steps, Weight, Zone
 from typing import SupportsIndex, final
 
 @final
@@ -436,7 +436,7 @@ class Holds:
         """
         Digits after the decimal point that weights keep.
         """
-    def score(self, /, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: int | None = None) -> Scores:
+    def score(self, /, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, columns: Columns | None = None, threads: int | None = None) -> Scores:
         """
         How much was held, by whom, for how long.
 
@@ -454,6 +454,9 @@ class Holds:
             Only time within [start, end) counts.
         boost
             A multiplier by the age of a hold.
+        columns
+            The names of the columns that are wanted, in their order; None for all. Without
+            total_seconds and updated_at there is less to do for each hold.
         threads
             None for one a processor. The answer is the same for any number.
 
@@ -996,7 +999,7 @@ def recompute(events: Leaves, parameters: Json) -> Scores:
     The answer to the question `parameters`, anew from events as a bundle has them.
     """
 
-def score(data: Source, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, tz: Zone | None = None, strict: bool = False, memory: int | None = None, progress: Progress | None = None) -> Scores:
+def score(data: Source, *, by: By = ..., overlap: Overlap = ..., at: Instant | None = None, start: Instant | None = None, end: Instant | None = None, boost: Boost | None = None, columns: Columns | None = None, threads: int | None = None, scale: SupportsIndex = 9, rounding: Rounding | None = None, tz: Zone | None = None, strict: bool = False, memory: int | None = None, progress: Progress | None = None) -> Scores:
     """
     How much was held, by whom, for how long: the short form of `Holds(data).score(...)`.
 
@@ -1024,6 +1027,10 @@ def score(data: Source, *, by: By = ..., overlap: Overlap = ..., at: Instant | N
         Only time within [start, end) counts.
     boost
         A multiplier by the age of a hold.
+    columns
+        The names of the columns that are wanted, in their order, as ["holder_id",
+        "weighted_score_exact"]; None for all. Without total_seconds and updated_at there is less to do
+        for each hold.
     threads
         None for one a processor. The answer is the same for any number.
     scale, rounding
@@ -1054,6 +1061,8 @@ def score(data: Source, *, by: By = ..., overlap: Overlap = ..., at: Instant | N
     20.0
     >>> score(rows, at=100, overlap="union")[0]["total_seconds"]
     15.0
+    >>> score(rows, at=100, columns=["holder_id", "weighted_score_exact"]).to_pylist()
+    [{'holder_id': 'alice', 'weighted_score_exact': '20'}]
     """
 
 def __getattr__(name: str) -> Incomplete: ...

@@ -46,6 +46,19 @@ type By = Literal["holder", "token", "both"]
 type Overlap = Literal["sum", "union", "max"]
 """What holds of one holder and one token that overlap count."""
 
+type Column = Literal[
+    "holder_id",
+    "token_id",
+    "total_seconds",
+    "weighted_score",
+    "weighted_score_exact",
+    "updated_at",
+]
+"""A column of an answer."""
+
+type Columns = Iterable[Column]
+"""The columns that are wanted, in their order."""
+
 type Rounding = Literal["half-even"]
 """What is done with digits beyond the scale."""
 
