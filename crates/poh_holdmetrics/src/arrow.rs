@@ -336,16 +336,28 @@ impl Holds {
     /// # Errors
     /// As [`Holds::check`] and [`Scores::to_batch`].
     pub fn to_batch(&self, holder: Option<&str>) -> Result<RecordBatch, HoldError> {
+        let wanted = holder.map(|holder| self.holders.code(holder));
+        self.batch_of(|chunk, row| wanted.is_none_or(|code| Some(chunk.holder[row]) == code))
+    }
+
+    /// As [`to_batch`](Self::to_batch), of the rows from one on.
+    ///
+    /// # Errors
+    /// As [`to_batch`](Self::to_batch).
+    pub fn to_batch_from(&self, first: usize) -> Result<RecordBatch, HoldError> {
+        self.batch_of(|chunk, row| chunk.first_row + row >= first)
+    }
+
+    fn batch_of(&self, wanted: impl Fn(&Chunk, usize) -> bool) -> Result<RecordBatch, HoldError> {
         self.check()?;
         let micros = |instants: Vec<Option<i64>>| -> ArrayRef {
             Arc::new(TimestampMicrosecondArray::from(instants).with_timezone("UTC"))
         };
-        let wanted = holder.map(|holder| self.holders.code(holder));
         let rows: Vec<(&Chunk, usize)> = self
             .chunks
             .iter()
             .flat_map(|chunk| (0..chunk.len()).map(move |row| (chunk, row)))
-            .filter(|(chunk, row)| wanted.is_none_or(|code| Some(chunk.holder[*row]) == code))
+            .filter(|(chunk, row)| wanted(chunk, *row))
             .collect();
         let all = || rows.iter().copied();
         let one = self.one();

@@ -24,7 +24,12 @@ const SMALL: u128 = 1 << 58;
 impl PlainSums {
     /// Makes room for so many slots, at least.
     pub(crate) fn grow(&mut self, slots: usize) {
-        if slots > self.low.len() {
+        if self.low.is_empty() {
+            // Memory that is 0 already, of which most of `high` and `seen` is never touched.
+            self.low = vec![0; slots];
+            self.high = vec![0; slots];
+            self.seen = vec![0; slots.div_ceil(64)];
+        } else if slots > self.low.len() {
             self.low.resize(slots, 0);
             self.high.resize(slots, 0);
             self.seen.resize(slots.div_ceil(64), 0);

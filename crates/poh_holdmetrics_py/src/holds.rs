@@ -599,8 +599,7 @@ impl Holds {
             *holds = Arc::new(longer);
             return Ok(());
         }
-        let rows = longer.to_batch(None)?;
-        let added = rows.slice(base.len(), rows.num_rows() - base.len());
+        let added = longer.to_batch_from(base.len())?;
         let mut both = (**holds).clone();
         both.append(&added)?;
         both.check()?;
