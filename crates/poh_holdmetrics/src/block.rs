@@ -58,6 +58,7 @@ impl BlockRoom {
         };
         let seen = fill(columns, weights, window, spans, boundaries);
         (seen.wrong >= 0).then_some(BlockRows {
+            times: [columns.starts, columns.ends],
             slots,
             spans,
             weights,

@@ -67,6 +67,7 @@ impl PlainSums {
             prefetch(&self.low, slot as usize);
         }
         for (row, ((&slot, &span), &weight)) in columns.enumerate() {
+            rows.ask_for_next(row);
             let later = slots.get(row + AHEAD).unwrap_or(&slot);
             prefetch(&self.low, *later as usize);
             let slot = slot as usize;
@@ -177,6 +178,7 @@ mod tests {
                 let tally = &mut parts[number % 2];
                 tally.grow_plain(SLOTS);
                 let block = BlockRows {
+                    times: [&[]; 2],
                     slots: &slots,
                     spans: &spans,
                     weights: &weights,

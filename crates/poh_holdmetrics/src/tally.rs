@@ -47,6 +47,8 @@ pub(crate) const AHEAD: usize = 32;
 /// What the hot path knows of some rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockRows<'a> {
+    /// Where the rows' times came from; what follows them in memory is the next block's.
+    pub(crate) times: [&'a [i64]; 2],
     pub(crate) slots: &'a [u32],
     pub(crate) spans: &'a [u64],
     pub(crate) weights: &'a [i64],
@@ -57,6 +59,25 @@ pub(crate) struct BlockRows<'a> {
     pub(crate) heaviest: u64,
     /// Whether any row may add nothing.
     pub(crate) any_nothing: bool,
+}
+
+impl BlockRows<'_> {
+    /// Asks for the columns of the row that is as far behind this block as `row` is in it.
+    ///
+    /// To add up waits for caches, and to read the next block for memory: so the one goes on while the
+    /// other is waited for. Measured on 10 million rows.
+    #[inline(always)]
+    pub(crate) fn ask_for_next(&self, row: usize) {
+        /// Numbers of 64 bits that come into the cache together.
+        const IN_LINE: usize = 8;
+        if row.is_multiple_of(IN_LINE) {
+            let next = self.slots.len() + row;
+            for column in [self.times[0], self.times[1], self.weights] {
+                prefetch(column, next);
+            }
+            prefetch(self.slots, next);
+        }
+    }
 }
 
 /// The sum of this slot does not fit in 512 bits.
@@ -197,6 +218,7 @@ impl Tally {
         }
         let columns = rows.spans.iter().zip(rows.weights).zip(rows.boundaries);
         for (row, (&slot, ((&span, &weight), &boundary))) in slots.iter().zip(columns).enumerate() {
+            rows.ask_for_next(row);
             let later = slots.get(row + AHEAD).unwrap_or(&slot);
             prefetch(&self.cells, *later as usize);
             let slot = slot as usize;
