@@ -203,9 +203,7 @@ impl Fold {
             let array = batch.column_by_name(field.name());
             array.is_some_and(|array| known.is_of_column(array))
         };
-        let others = &self.others;
-        let is_same = |other: &Fold| Arc::ptr_eq(other.ids(), self.ids());
-        others.iter().all(is_same) && batches.iter().all(is_known)
+        self.has_ids_of(&self.others) && batches.iter().all(is_known)
     }
 
     /// Threads take the rows part by part.
@@ -358,6 +356,12 @@ impl Fold {
         }
     }
 
+    /// Whether others have the very ids that this one has.
+    fn has_ids_of(&self, others: &[Fold]) -> bool {
+        let is_same = |other: &Fold| Arc::ptr_eq(other.ids(), self.ids());
+        others.iter().all(is_same)
+    }
+
     /// Puts the sums of all threads into this one's, and all ids in the order of their first row.
     fn settle(&mut self) -> Result<(), HoldError> {
         let mut others = mem::take(&mut self.others);
@@ -367,8 +371,7 @@ impl Fold {
         }
         let most = |digits: u8, fold: &Fold| digits.max(fold.folded.digits);
         let digits = others.iter().fold(self.folded.digits, most);
-        let is_same = |other: &Fold| Arc::ptr_eq(other.ids(), self.ids());
-        if others.iter().all(is_same) {
+        if self.has_ids_of(&others) {
             let all = Arc::clone(self.ids());
             let places = vec![None; 1 + others.len()];
             self.folded.tallies = vec![self.sum(&mut others, digits, &all, &places)?];
