@@ -21,10 +21,11 @@ use crate::block::largest;
 use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::files::NAMES;
+use crate::groups::share;
 use crate::holds::{Chunk, Holds, Weights};
 use crate::ids::{IdRows, Ids, head_at, short_key};
 use crate::plain::{each_once, plain, plain_times};
-use crate::prefetch::prefetch;
+use crate::prefetch::{in_line, prefetch};
 use crate::query::ScoreColumn;
 use crate::runs::Run;
 use crate::scores::Scores;
@@ -506,17 +507,16 @@ impl<'a, O: OffsetSizeTrait> IdRows<'a> for Strings<'a, O> {
 
     #[inline]
     fn keys(self, first: usize, keys: &mut [u64]) {
-        /// Bytes that come into the cache together.
-        const LINE: usize = 64;
         // The rows after these are asked for: between them so much else is read that the processor
         // does not foresee it. Of their text it is known where it begins.
         let after = first + keys.len();
-        for row in (0..keys.len()).step_by(LINE / size_of::<O>()) {
+        for row in (0..keys.len()).step_by(in_line::<O>()) {
             prefetch(self.offsets, after + row);
         }
         if let (Some(from), Some(to)) = (self.offsets.get(first), self.offsets.get(after)) {
             let (from, to) = (from.as_usize(), to.as_usize());
-            for byte in (to..to + to.saturating_sub(from).min(MOST_AHEAD)).step_by(LINE) {
+            let ahead = to.saturating_sub(from).min(MOST_AHEAD);
+            for byte in (to..to + ahead).step_by(in_line::<u8>()) {
                 prefetch(self.text, byte);
             }
         }
@@ -905,9 +905,7 @@ impl Scores {
                 ScoreColumn::WeightedScore => Arc::new(Float64Array::from_iter_values(
                     rows.clone().map(|row| self.weighted_score(row)),
                 )),
-                ScoreColumn::WeightedScoreExact => texts(rows.clone(), |row, text| {
-                    self.weighted(row).write_decimal(self.digits, text);
-                })?,
+                ScoreColumn::WeightedScoreExact => self.exact_column()?,
                 ScoreColumn::UpdatedAt => Arc::new(
                     rows.clone()
                         .map(|row| self.updated_at(row))
@@ -930,6 +928,18 @@ impl Scores {
         RecordBatch::try_new(self.schema(), arrays.collect())
             .map_err(|error| HoldError::Argument(error.to_string()))
     }
+
+    /// Threads share the rows: to write out every digit takes longer than all other columns.
+    fn exact_column(&self) -> Result<ArrayRef, HoldError> {
+        let threads = threads_for(None, self.len());
+        let parts = in_threads(threads, |part| {
+            Texts::of(share(self.len(), part, threads), |row, text| {
+                self.weighted(row).write_decimal(self.digits, text);
+            })
+        });
+        let all = parts.into_iter().reduce(|all, part| all?.then(&part?));
+        all.unwrap_or_else(|| Ok(Texts::default()))?.array()
+    }
 }
 
 pub(crate) fn utc_micros() -> DataType {
@@ -950,46 +960,74 @@ fn ids_of(ids: &Ids, codes: Option<&[u32]>) -> Result<ArrayRef, HoldError> {
         return strings(codes.iter().map(|&code| Some(ids.get(code))));
     }
     // Each once and in order, as in most answers: they are copied as one.
-    let ends = ids
-        .ends()
-        .map(i32::try_from)
-        .collect::<Result<Vec<i32>, _>>();
-    text_array(ends.map_err(|_| too_long())?, ids.text().to_owned())
+    let ends = ids.ends().map(i32::try_from);
+    Texts {
+        ends: ends.collect::<Result<_, _>>().map_err(|_| too_long())?,
+        text: ids.text().to_owned(),
+    }
+    .array()
 }
 
 /// A column of text; `None` is the empty text (a key that the table has not).
 pub(crate) fn strings<T: AsRef<str>>(
     values: impl Iterator<Item = Option<T>>,
 ) -> Result<ArrayRef, HoldError> {
-    texts(values, |value, text| {
+    let texts = Texts::of(values, |value, text| {
         text.push_str(value.as_ref().map_or("", AsRef::as_ref));
-    })
+    });
+    texts?.array()
 }
 
-/// A column of text, which `write` appends.
-fn texts<T>(
-    values: impl Iterator<Item = T>,
-    write: impl Fn(T, &mut String),
-) -> Result<ArrayRef, HoldError> {
-    /// Bytes of a text, as a guess.
-    const USUAL: usize = 16;
-    let rows = values.size_hint().0;
-    let mut text = String::with_capacity(rows * USUAL);
-    let mut ends = Vec::with_capacity(rows + 1);
-    ends.push(0i32);
-    for value in values {
-        write(value, &mut text);
-        ends.push(i32::try_from(text.len()).map_err(|_| too_long())?);
+/// Texts of rows, one after the other.
+#[derive(Default)]
+struct Texts {
+    text: String,
+    /// Where the text of each row ends.
+    ends: Vec<i32>,
+}
+
+impl Texts {
+    /// Those that `write` appends for each value.
+    fn of<T>(
+        values: impl Iterator<Item = T>,
+        write: impl Fn(T, &mut String),
+    ) -> Result<Self, HoldError> {
+        /// Bytes of a text, as a guess.
+        const USUAL: usize = 20;
+        let rows = values.size_hint().0;
+        let mut texts = Texts {
+            text: String::with_capacity(rows * USUAL),
+            ends: Vec::with_capacity(rows),
+        };
+        for value in values {
+            write(value, &mut texts.text);
+            let end = i32::try_from(texts.text.len());
+            texts.ends.push(end.map_err(|_| too_long())?);
+        }
+        Ok(texts)
     }
-    text_array(ends, text)
-}
 
-/// Texts between `ends`, of which the first is 0.
-fn text_array(ends: Vec<i32>, text: String) -> Result<ArrayRef, HoldError> {
-    let offsets = OffsetBuffer::new(ends.into());
-    StringArray::try_new(offsets, Buffer::from_vec(text.into_bytes()), None)
-        .map(|array| Arc::new(array) as ArrayRef)
-        .map_err(|error| HoldError::Argument(error.to_string()))
+    /// The same rows and then others.
+    fn then(mut self, other: &Texts) -> Result<Self, HoldError> {
+        let before = i32::try_from(self.text.len()).map_err(|_| too_long())?;
+        self.text.push_str(&other.text);
+        for end in &other.ends {
+            let end = end.checked_add(before).ok_or_else(too_long)?;
+            self.ends.push(end);
+        }
+        Ok(self)
+    }
+
+    /// As a column.
+    fn array(self) -> Result<ArrayRef, HoldError> {
+        let mut offsets = Vec::with_capacity(self.ends.len() + 1);
+        offsets.push(0);
+        offsets.extend(self.ends);
+        let offsets = OffsetBuffer::new(offsets.into());
+        StringArray::try_new(offsets, Buffer::from_vec(self.text.into_bytes()), None)
+            .map(|array| Arc::new(array) as ArrayRef)
+            .map_err(|error| HoldError::Argument(error.to_string()))
+    }
 }
 
 /// The longest runs of [`longest_holds`](crate::longest_holds) as Arrow columns.

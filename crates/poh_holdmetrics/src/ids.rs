@@ -327,9 +327,9 @@ impl Ids {
         &self.text
     }
 
-    /// Where ids begin and end in the text: 0, and where each of them ends.
+    /// Where each id ends in the text.
     pub(crate) fn ends(&self) -> impl Iterator<Item = usize> {
-        [0].into_iter().chain(self.ends.iter().copied())
+        self.ends.iter().copied()
     }
 
     /// All ids in the order of their codes.

@@ -1,7 +1,6 @@
 //! Weighted sums alone, for questions that ask for no times.
 
-use crate::prefetch::prefetch;
-use crate::tally::{AHEAD, BlockRows};
+use crate::tally::BlockRows;
 
 /// Sums of many slots.
 ///
@@ -51,9 +50,7 @@ impl PlainSums {
     /// Adds `spans[i] x weights[i]` to `slots[i]`. Says false, and adds nothing, when a sum could then
     /// be too large.
     pub(crate) fn add_block(&mut self, rows: BlockRows<'_>) -> bool {
-        let most = u128::from(rows.longest) * u128::from(rows.heaviest);
-        let gain = most.checked_mul(rows.slots.len() as u128);
-        if !gain.is_some_and(|gain| self.make_bound(gain)) {
+        if !rows.gain().is_some_and(|gain| self.make_bound(gain)) {
             return false;
         }
         let slots = rows.slots;
@@ -63,13 +60,10 @@ impl PlainSums {
                 self.seen[slot as usize / 64] |= u64::from(span == 0 || weight == 0) << (slot % 64);
             }
         }
-        for &slot in slots.iter().take(AHEAD) {
-            prefetch(&self.low, slot as usize);
-        }
+        let most = rows.most();
+        rows.ask_for_first(&self.low);
         for (row, ((&slot, &span), &weight)) in columns.enumerate() {
-            rows.ask_for_next(row);
-            let later = slots.get(row + AHEAD).unwrap_or(&slot);
-            prefetch(&self.low, *later as usize);
+            rows.ask_ahead(&self.low, row);
             let slot = slot as usize;
             let weight = weight.cast_unsigned();
             if most < SMALL {

@@ -1,5 +1,10 @@
 //! Memory that is asked for before it is needed.
 
+/// Places of a table that come into the cache together: a line of 64 bytes.
+pub(crate) const fn in_line<T>() -> usize {
+    64 / size_of::<T>()
+}
+
 /// Lets the processor fetch one place of a table, without waiting for it; a place that the table has
 /// not is no harm.
 ///

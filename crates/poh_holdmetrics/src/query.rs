@@ -72,6 +72,15 @@ impl ScoreColumn {
         }
     }
 
+    /// Whether an answer has it whose rows are of holders, or of tokens, or of both.
+    pub(crate) fn is_of(self, holders: bool, tokens: bool) -> bool {
+        match self {
+            ScoreColumn::HolderId => holders,
+            ScoreColumn::TokenId => tokens,
+            _ => true,
+        }
+    }
+
     /// Whether it needs more of each row than what it adds to the weighted sum.
     fn is_of_time(self) -> bool {
         matches!(self, ScoreColumn::TotalSeconds | ScoreColumn::UpdatedAt)
@@ -117,11 +126,7 @@ impl Query {
 
     /// Finds what is wrong with the columns that are asked for.
     pub(crate) fn check_columns(&self) -> Result<(), HoldError> {
-        let has = |column: &ScoreColumn| match column {
-            ScoreColumn::HolderId => self.by != By::Token,
-            ScoreColumn::TokenId => self.by != By::Holder,
-            _ => true,
-        };
+        let has = |column: &ScoreColumn| column.is_of(self.by != By::Token, self.by != By::Holder);
         let Some(wanted) = &self.columns else {
             return Ok(());
         };

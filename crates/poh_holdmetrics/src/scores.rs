@@ -105,12 +105,9 @@ impl Scores {
         if let Some(wanted) = &self.wanted {
             return wanted.clone();
         }
-        let has = |column: &ScoreColumn| match column {
-            ScoreColumn::HolderId => self.keys.holders.is_some(),
-            ScoreColumn::TokenId => self.keys.tokens.is_some(),
-            _ => true,
-        };
-        ScoreColumn::ALL.into_iter().filter(has).collect()
+        let (holders, tokens) = (self.keys.holders.is_some(), self.keys.tokens.is_some());
+        let all = ScoreColumn::ALL.into_iter();
+        all.filter(|column| column.is_of(holders, tokens)).collect()
     }
 
     /// Whether times are known: not where only other columns were asked for.

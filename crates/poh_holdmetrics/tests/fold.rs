@@ -281,6 +281,42 @@ fn threads_share_dictionaries() {
 }
 
 #[test]
+fn every_digit_of_many_rows() {
+    const ROWS: usize = 120_000;
+    let rows = 0..ROWS as i64;
+    let names: StringArray = rows.clone().map(|n| Some(format!("h{n}"))).collect();
+    let starts: ArrayRef = Arc::new(TimestampMicrosecondArray::from_value(0, ROWS));
+    // Of one digit, with zeros before and after the point, and of more than 64 bits.
+    let ends = TimestampMicrosecondArray::from_iter_values(rows.map(|n| (n << (n % 40)) + n % 3));
+    let ends: ArrayRef = Arc::new(ends);
+    let weights: ArrayRef = Arc::new(Int64Array::from_value(4_000, ROWS));
+    let mut holds = Holds::new(9).unwrap();
+    let names: ArrayRef = Arc::new(names);
+    let columns = [
+        ("holder_id", Arc::clone(&names)),
+        ("token_id", names),
+        ("start", starts),
+        ("end", ends),
+        ("weight", weights),
+    ];
+    holds.append(&batch(columns.to_vec()).unwrap()).unwrap();
+    let scores = score(&holds, &Query::at(i64::MAX >> 2)).unwrap();
+    let table = scores.to_batch().unwrap();
+    let exact = table.column_by_name("weighted_score_exact").unwrap();
+    for (row, shown) in exact.as_string::<i32>().iter().enumerate() {
+        let n = row as u128;
+        let units = ((n << (n % 40)) + n % 3) * 4_000;
+        let (whole, rest) = (units / 1_000_000, units % 1_000_000);
+        let expected = format!("{whole}.{rest:06}");
+        let expected = expected.trim_end_matches('0').trim_end_matches('.');
+        assert_eq!(
+            (shown, &*scores.weighted_exact(row)),
+            (Some(expected), expected)
+        );
+    }
+}
+
+#[test]
 fn faults_name_the_row_also_where_batches_wait() {
     let mut rows = many(200_000);
     for row in [123_456, 123_457, 198_765] {

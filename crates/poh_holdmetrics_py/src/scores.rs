@@ -77,10 +77,15 @@ impl Scores {
         }
     }
 
-    fn row<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Record<'py>> {
+    fn row<'py>(
+        &self,
+        py: Python<'py>,
+        columns: &[ScoreColumn],
+        row: usize,
+    ) -> PyResult<Record<'py>> {
         let scores = &self.scores;
         let dict = PyDict::new(py);
-        for column in scores.columns() {
+        for column in columns {
             let name = column.name();
             match column {
                 ScoreColumn::HolderId => dict.set_item(name, scores.holder_id(row))?,
@@ -118,7 +123,8 @@ impl Scores {
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, row: isize) -> PyResult<Record<'py>> {
-        self.row(py, place_of(row, self.scores.len())?)
+        let row = place_of(row, self.scores.len())?;
+        self.row(py, &self.scores.columns(), row)
     }
 
     /// The names of the columns.
@@ -284,8 +290,9 @@ impl Scores {
 
     /// The rows as dicts.
     fn to_pylist<'py>(&self, py: Python<'py>) -> PyResult<Vec<Record<'py>>> {
+        let columns = self.scores.columns();
         (0..self.scores.len())
-            .map(|row| self.row(py, row))
+            .map(|row| self.row(py, &columns, row))
             .collect()
     }
 

@@ -1,6 +1,7 @@
 """Parts, in any order and number, have the same bits as one machine; also on Dask and Spark."""
 
 import importlib.util
+import itertools
 import os
 import random
 import shutil
@@ -91,6 +92,14 @@ def test_a_state_knows_its_instant():
     assert finish(nothing, at=10).to_pylist() == []
     with pytest.raises(HoldMetricsError, match="give at="):
         finish(nothing)
+
+
+def test_states_of_different_questions_do_not_add_up():
+    rows = [HoldEvent("t", "a", 0, 1)]
+    states = [partial(rows, by=by, at=9) for by in ("holder", "token", "both")]
+    for pair in itertools.permutations(states, 2):
+        with pytest.raises(HoldMetricsError, match="different questions"):
+            merge(pair)
 
 
 def test_pieces_of_a_state_add_up():
