@@ -1,5 +1,6 @@
 //! Arrow in, Arrow out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -21,15 +22,15 @@ use crate::block::largest;
 use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::files::NAMES;
-use crate::groups::share;
 use crate::holds::{Chunk, Holds, Weights};
 use crate::ids::{IdRows, Ids, head_at, short_key};
+use crate::pages::in_large_pages;
 use crate::plain::{each_once, plain, plain_times};
 use crate::prefetch::{in_line, prefetch};
 use crate::query::ScoreColumn;
 use crate::runs::Run;
 use crate::scores::Scores;
-use crate::threads::{in_threads, in_threads_with, threads_for};
+use crate::threads::{in_shares, in_threads, in_threads_with, threads_for};
 use crate::time::{
     Naive, OPEN, TimeUnit, micros_from_seconds, micros_from_text_in, micros_from_unit,
 };
@@ -95,9 +96,14 @@ impl Holds {
         if !self.columns.weight {
             // Nobody asks how much; that it is valid was seen, or is seen now.
             if let Weights::Narrow(column) = &weights {
-                let wrong = column.iter().position(|&units| units < 0);
-                let fault = |row: usize| (row, Fault::Negative(column[row].to_string()));
-                wrong.map_or(Ok(()), |row| Err(at(Field::Weight)(fault(row))))?;
+                let all =
+                    |rows: Range<usize>| column[rows].iter().fold(0, |all, units| all | units);
+                let any = in_shares(column.len(), all).into_iter().any(|all| all < 0);
+                let first = || column.iter().position(|&units| units < 0);
+                if let Some(row) = any.then(first).flatten() {
+                    let fault = Fault::Negative(column[row].to_string());
+                    return Err(at(Field::Weight)((row, fault)));
+                }
             }
             weights = Weights::One;
         }
@@ -593,10 +599,11 @@ fn id_codes(
 /// Codes of strings, on all processors: each part has its own table of ids, and the tables are put
 /// together in order, so that ids are still in the order of their first row.
 fn text_codes(text: &Text<'_>, rows: usize, ids: &mut Ids) -> Result<Vec<u32>, (usize, Fault)> {
-    let mut codes = vec![0u32; rows];
+    let mut codes = vec![0u32; rows]; // untouched so far
+    in_large_pages(&codes);
     // The first rows show most ids, which the threads then know from the start.
     let threads = threads_for(None, rows / 2);
-    let alone = if threads == 1 { rows } else { rows / 16 };
+    let alone = if threads == 1 { rows } else { rows / 64 };
     let (first, rest) = codes.split_at_mut(alone);
     text.codes(0, first, ids)?;
     let share = rest.len().div_ceil(threads).max(1);
@@ -771,7 +778,9 @@ fn dictionary_codes<K: ArrowDictionaryKeyType>(
     if *in_order && size_of::<K::Native>() == size_of::<u32>() {
         // Keys are the codes. One below 0 is beyond any dictionary as an unsigned number.
         let keys = ScalarBuffer::<u32>::new(keys.inner().clone(), 0, keys.len());
-        if (largest(&keys) as usize) < codes.len() {
+        let largest = in_shares(keys.len(), |rows| largest(&keys[rows]));
+        let largest = largest.into_iter().max();
+        if largest.is_none_or(|largest| (largest as usize) < codes.len()) {
             return Ok(keys.into());
         }
     }
@@ -931,9 +940,8 @@ impl Scores {
 
     /// Threads share the rows: to write out every digit takes longer than all other columns.
     fn exact_column(&self) -> Result<ArrayRef, HoldError> {
-        let threads = threads_for(None, self.len());
-        let parts = in_threads(threads, |part| {
-            Texts::of(share(self.len(), part, threads), |row, text| {
+        let parts = in_shares(self.len(), |rows| {
+            Texts::of(rows, |row, text| {
                 self.weighted(row).write_decimal(self.digits, text);
             })
         });

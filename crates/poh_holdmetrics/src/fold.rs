@@ -13,7 +13,6 @@ use arrow_array::RecordBatch;
 use crate::arrow::{Dictionary, no_column};
 use crate::error::{Field, HoldError};
 use crate::files::{Format, open};
-use crate::groups::share;
 use crate::holds::{Columns, Holds};
 use crate::ids::{Ids, IdsFrom};
 use crate::parquet_file::ParquetFile;
@@ -22,7 +21,7 @@ use crate::score::{Answer, Halt, Run, merged};
 use crate::scores::Scores;
 use crate::spill::Spill;
 use crate::tally::{Tally, TooLarge};
-use crate::threads::{in_parts, in_threads_with, threads_for};
+use crate::threads::{in_parts, in_threads_with, share, threads_for};
 use crate::time::Naive;
 use crate::weight::Rounding;
 

@@ -3,12 +3,11 @@
 //! Groups come in order of holder, then token. Where the source is turned they come in order of
 //! token, then holder, and what is said of holders here is said of tokens.
 
-use std::ops::Range;
-
 use crate::error::HoldError;
 use crate::holds::{Chunk, blocks};
+use crate::pages::filled;
 use crate::query::Stop;
-use crate::threads::in_threads;
+use crate::threads::{in_threads, share};
 
 /// Rows to be grouped.
 #[derive(Clone, Copy)]
@@ -185,11 +184,6 @@ fn bits_of(largest: u64) -> u32 {
     u64::BITS - largest.leading_zeros()
 }
 
-/// The rows of one of some threads.
-pub(crate) fn share(rows: usize, part: usize, parts: usize) -> Range<usize> {
-    rows * part / parts..rows * (part + 1) / parts
-}
-
 /// Rows in buckets of neighbouring holders, or of one holder's neighbouring tokens.
 pub(crate) struct Groups<K, W> {
     layout: Layout,
@@ -242,7 +236,7 @@ impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
                 ends.push(next); // where the bucket's first record goes; at last, where it ends
                 next += count;
             }
-            let mut records = vec![Record::default(); next];
+            let mut records = filled(Record::default(), next);
             let in_bucket = !(u32::MAX.unbounded_shl(layout.holder_bits));
             for block in blocks(source.chunks, share(rows, part, threads)) {
                 stop.check()?;
@@ -445,7 +439,7 @@ fn divided<K: Packed, W: Copy + Default>(
     let mut ends = vec![0; pieces];
     records.iter().for_each(|record| ends[piece(record)] += 1);
     running(&mut ends);
-    let mut own = vec![Record::default(); records.len()];
+    let mut own = filled(Record::default(), records.len());
     for record in records {
         let end = &mut ends[piece(record)];
         own[*end] = *record;

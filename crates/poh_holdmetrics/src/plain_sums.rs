@@ -1,5 +1,6 @@
 //! Weighted sums alone, for questions that ask for no times.
 
+use crate::pages::in_large_pages;
 use crate::tally::BlockRows;
 
 /// Sums of many slots.
@@ -26,6 +27,7 @@ impl PlainSums {
         if self.low.is_empty() {
             // Memory that is 0 already, of which most of `high` and `seen` is never touched.
             self.low = vec![0; slots];
+            in_large_pages(&self.low);
             self.high = vec![0; slots];
             self.seen = vec![0; slots.div_ceil(64)];
         } else if slots > self.low.len() {

@@ -16,6 +16,17 @@ pub(crate) fn threads_for(wanted: Option<usize>, rows: usize) -> usize {
     wanted.min(most).max(1)
 }
 
+/// The rows of one of some threads.
+pub(crate) fn share(rows: usize, part: usize, parts: usize) -> Range<usize> {
+    rows * part / parts..rows * (part + 1) / parts
+}
+
+/// Runs `work` with all of `rows`, a share on each processor, and gives the results in order.
+pub(crate) fn in_shares<T: Send>(rows: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+    let threads = threads_for(None, rows);
+    in_threads(threads, |part| work(share(rows, part, threads)))
+}
+
 /// Runs `work(0..threads)`, the first part on this thread, and gives the results in order.
 pub(crate) fn in_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let mut parts: Vec<usize> = (0..threads).collect();

@@ -330,6 +330,7 @@ pub(crate) fn datetime64_counts(
 }
 
 /// The seconds from 1970 to the start of a month, counted from January 1970, in the calendar of Gregory.
+/// By hand: the calendars of jiff and of Python end with the year 9999, instants do not.
 fn month_start(month: i64) -> i64 {
     const FARTHEST: i64 = 12 * 1_000_000; // beyond all instants that are kept
     let month = month.clamp(-FARTHEST, FARTHEST) + 1970 * 12;
