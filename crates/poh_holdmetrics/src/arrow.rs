@@ -23,8 +23,7 @@ use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::files::NAMES;
 use crate::holds::{Chunk, Holds, Weights};
-use crate::ids::{IdRows, Ids, head_at, short_key};
-use crate::pages::in_large_pages;
+use crate::ids::{IdRows, Ids, IdsFrom, head_at, short_key};
 use crate::plain::{each_once, plain, plain_times};
 use crate::prefetch::{in_line, prefetch};
 use crate::query::ScoreColumn;
@@ -599,8 +598,7 @@ fn id_codes(
 /// Codes of strings, on all processors: each part has its own table of ids, and the tables are put
 /// together in order, so that ids are still in the order of their first row.
 fn text_codes(text: &Text<'_>, rows: usize, ids: &mut Ids) -> Result<Vec<u32>, (usize, Fault)> {
-    let mut codes = vec![0u32; rows]; // untouched so far
-    in_large_pages(&codes);
+    let mut codes = vec![0u32; rows];
     // The first rows show most ids, which the threads then know from the start.
     let threads = threads_for(None, rows / 2);
     let alone = if threads == 1 { rows } else { rows / 64 };
@@ -624,16 +622,32 @@ fn text_codes(text: &Text<'_>, rows: usize, ids: &mut Ids) -> Result<Vec<u32>, (
     let mut mapped: Vec<(&mut [u32], Vec<u32>)> = parts
         .into_iter()
         .map(|(codes, own)| {
-            let known = 0..known as u32;
-            let new = own.iter().skip(known.len()).map(|id| ids.intern(id));
-            (codes, known.chain(new).collect())
+            let mut mapping: Vec<u32> = (0..own.len() as u32).collect();
+            let new = IdsFrom {
+                ids: &own,
+                first: known,
+            };
+            // No id is empty, or it would not be one.
+            let _ = ids.intern_all(new, &mut mapping[known..]);
+            (codes, mapping)
         })
         .collect();
-    in_threads_with(&mut mapped, |_, (codes, mapping)| {
-        let is_same = mapping.iter().zip(0..).all(|(&code, own)| code == own);
-        if !is_same {
-            let mapped = |code: &mut u32| *code = mapping[*code as usize];
-            codes.iter_mut().for_each(mapped);
+    // The first part's codes are right as they are: threads share those of the others.
+    let mut shares: Vec<Vec<(&mut [u32], &[u32])>> = Vec::new();
+    shares.resize_with(threads, Vec::new);
+    for (codes, mapping) in &mut mapped {
+        if !mapping.iter().zip(0..).all(|(&code, own)| code == own) {
+            let share = codes.len().div_ceil(threads);
+            for (own, codes) in shares.iter_mut().zip(codes.chunks_mut(share.max(1))) {
+                own.push((codes, mapping));
+            }
+        }
+    }
+    in_threads_with(&mut shares, |_, shares| {
+        for (codes, mapping) in shares {
+            for code in codes.iter_mut() {
+                *code = mapping[*code as usize];
+            }
         }
     });
     Ok(codes)

@@ -5,7 +5,6 @@
 
 use crate::error::HoldError;
 use crate::holds::{Chunk, blocks};
-use crate::pages::filled;
 use crate::query::Stop;
 use crate::threads::{in_threads, share};
 
@@ -236,7 +235,7 @@ impl<K: Packed, W: Copy + Default + Send + Sync> Groups<K, W> {
                 ends.push(next); // where the bucket's first record goes; at last, where it ends
                 next += count;
             }
-            let mut records = filled(Record::default(), next);
+            let mut records = vec![Record::default(); next];
             let in_bucket = !(u32::MAX.unbounded_shl(layout.holder_bits));
             for block in blocks(source.chunks, share(rows, part, threads)) {
                 stop.check()?;
@@ -439,7 +438,7 @@ fn divided<K: Packed, W: Copy + Default>(
     let mut ends = vec![0; pieces];
     records.iter().for_each(|record| ends[piece(record)] += 1);
     running(&mut ends);
-    let mut own = filled(Record::default(), records.len());
+    let mut own = vec![Record::default(); records.len()];
     for record in records {
         let end = &mut ends[piece(record)];
         own[*end] = *record;

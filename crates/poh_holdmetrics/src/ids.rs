@@ -5,7 +5,6 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use crate::pages::filled;
 use crate::prefetch::prefetch;
 
 /// A set of ids, each with a code from 0 upward.
@@ -400,7 +399,7 @@ impl Ids {
     fn spread(&mut self, lines: usize) {
         const LEAST: usize = 64;
         let lines = lines.max(LEAST).next_power_of_two();
-        let before = std::mem::replace(&mut self.lines, filled(Line::default(), lines));
+        let before = std::mem::replace(&mut self.lines, vec![Line::default(); lines]);
         if before.is_empty() {
             for code in 0..self.len() as u32 {
                 let key = key_of(self.get(code).as_bytes(), &self.hasher);

@@ -34,7 +34,6 @@ mod holds;
 mod ids;
 pub mod merkle;
 mod overlap;
-mod pages;
 mod parquet_file;
 mod partial;
 mod plain;

@@ -1,6 +1,5 @@
 //! Weighted sums alone, for questions that ask for no times.
 
-use crate::pages::in_large_pages;
 use crate::tally::BlockRows;
 
 /// Sums of many slots.
@@ -27,7 +26,6 @@ impl PlainSums {
         if self.low.is_empty() {
             // Memory that is 0 already, of which most of `high` and `seen` is never touched.
             self.low = vec![0; slots];
-            in_large_pages(&self.low);
             self.high = vec![0; slots];
             self.seen = vec![0; slots.div_ceil(64)];
         } else if slots > self.low.len() {

@@ -1,7 +1,6 @@
 //! Exact sums by slot: what each holder (token) has so far.
 
 use crate::exact::{Total, U512};
-use crate::pages::filled;
 use crate::plain_sums::PlainSums;
 use crate::prefetch::{in_line, prefetch};
 use crate::query::{ABSENT, NEVER};
@@ -115,9 +114,7 @@ impl Tally {
 
     /// Makes room for so many slots, at least.
     pub(crate) fn grow(&mut self, slots: usize) {
-        if self.cells.is_empty() {
-            self.cells = filled(Cell::default(), slots);
-        } else if slots > self.cells.len() {
+        if slots > self.cells.len() {
             self.cells.resize(slots, Cell::default());
         }
     }

@@ -282,7 +282,7 @@ fn threads_share_dictionaries() {
 
 #[test]
 fn every_digit_of_many_rows() {
-    const ROWS: usize = 120_000;
+    const ROWS: usize = 250_000;
     let rows = 0..ROWS as i64;
     let names: StringArray = rows.clone().map(|n| Some(format!("h{n}"))).collect();
     let starts: ArrayRef = Arc::new(TimestampMicrosecondArray::from_value(0, ROWS));

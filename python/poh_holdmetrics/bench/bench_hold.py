@@ -29,6 +29,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -456,28 +457,40 @@ def objects(rounds: int, count: int = 300_000) -> None:
     class Event:
         __slots__ = ("end", "start", "weight")
 
-        def __init__(self, start: int, length: int, weight: float) -> None:
-            self.start, self.end, self.weight = start, start + length, weight
+        def __init__(self, start: Any, end: Any, weight: float) -> None:
+            self.start, self.end, self.weight = start, end, weight
 
-    own = [Event(*parts) for parts in plain]
+    def instant(seconds: int) -> datetime:
+        return datetime.fromtimestamp(seconds, UTC)
 
-    def python() -> float:
+    seconds = [Event(start, start + length, weight) for start, length, weight in plain]
+    instants = [Event(instant(own.start), instant(own.end), own.weight) for own in seconds]
+
+    def of_instants() -> float:
+        total, now = 0.0, datetime.now(UTC)
+        for event in instants:
+            end = now if event.end is None else event.end
+            total += (end - event.start).total_seconds() * event.weight
+        return total
+
+    def of_seconds() -> float:
         total = 0.0
-        for event in own:
+        for event in seconds:
             if event.end is not None:
                 total += (event.end - event.start) * event.weight
         return total
 
     candidates: Candidates = {
         OURS: lambda: calculate_score(made),
-        "pure Python (float)": python,
+        "pure Python (datetimes, float)": of_instants,
+        "pure Python (seconds, float)": of_seconds,
     }
     report(
         "calculate_score of a list of objects",
         candidates,
         count,
         3 * rounds,
-        {"pure Python (float)": 10},
+        {"pure Python (datetimes, float)": 10},
     )
 
 
