@@ -449,12 +449,9 @@ impl<'a> Text<'a> {
 
     /// Lets an empty set have all rows as they are, if each is greater than the one before.
     fn adopt(&self, ids: &mut Ids) -> bool {
-        fn ends<O: OffsetSizeTrait>(offsets: &[O]) -> Vec<usize> {
-            offsets.iter().map(|end| end.as_usize()).collect()
-        }
         match self {
-            Text::Short(array) => ids.adopt(&ends(array.value_offsets()), array.value_data()),
-            Text::Large(array) => ids.adopt(&ends(array.value_offsets()), array.value_data()),
+            Text::Short(array) => ids.adopt(array.value_offsets(), array.value_data()),
+            Text::Large(array) => ids.adopt(array.value_offsets(), array.value_data()),
             Text::View(_) => false,
         }
     }

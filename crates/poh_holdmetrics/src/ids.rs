@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hasher};
 
+use arrow_array::OffsetSizeTrait;
 use foldhash::fast::RandomState;
 
 use crate::prefetch::prefetch;
@@ -206,25 +207,28 @@ impl Ids {
 
     /// Takes ids in as they are, where there is none yet and each is greater than the one before, which
     /// needs no table to be told apart: between `offsets` of a text. Says false where it takes none.
-    pub(crate) fn adopt(&mut self, offsets: &[usize], text: &[u8]) -> bool {
-        let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else {
+    pub(crate) fn adopt<O: OffsetSizeTrait>(&mut self, offsets: &[O], text: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else {
             return false;
         };
-        let all = text.get(first..last).map(std::str::from_utf8);
+        let first = first.as_usize();
+        let all = text.get(first..last.as_usize()).map(std::str::from_utf8);
         let Some(Ok(all)) = all.filter(|_| self.is_empty()) else {
             return false;
         };
         // Nothing is before all ids, and is none itself.
         let mut before: &[u8] = &[];
-        let is_greater = |ends: &[usize]| {
-            let id = text.get(ends[0]..ends[1]).unwrap_or_default();
+        let is_greater = |ends: &[O]| {
+            let id = text.get(ends[0].as_usize()..ends[1].as_usize());
+            let id = id.unwrap_or_default();
             std::mem::replace(&mut before, id) < id
         };
         if offsets.len() == 1 || !offsets.windows(2).all(is_greater) {
             return false;
         }
         self.text.push_str(all);
-        self.ends = offsets[1..].iter().map(|end| end - first).collect();
+        let ends = offsets[1..].iter().map(|end| end.as_usize() - first);
+        self.ends = ends.collect();
         self.lines.clear();
         true
     }
@@ -547,9 +551,9 @@ mod tests {
     }
 
     fn adopted(ids: &[String]) -> (Ids, bool) {
-        let mut offsets = vec![3];
+        let mut offsets = vec![3i32];
         offsets.extend(ids.iter().scan(3, |end, id| {
-            *end += id.len();
+            *end += id.len() as i32;
             Some(*end)
         }));
         let mut table = Ids::default();
@@ -576,10 +580,10 @@ mod tests {
                 (expected, if expected { ids.len() } else { 0 })
             );
             // Not another time.
-            assert!(!table.adopt(&[0, 1], b"z") || !expected);
+            assert!(!table.adopt(&[0i64, 1], b"z") || !expected);
         }
-        assert!(!Ids::default().adopt(&[0, 9], b"a"));
-        assert!(!Ids::default().adopt(&[0, 1], &[0xff]));
+        assert!(!Ids::default().adopt(&[0i64, 9], b"a"));
+        assert!(!Ids::default().adopt(&[0i64, 1], &[0xff]));
     }
 
     #[test]
