@@ -714,9 +714,8 @@ fn first_empty<O: PartialEq>(offsets: &[O]) -> Result<(), (usize, Fault)> {
 #[derive(Debug, Clone)]
 pub(crate) struct Dictionary {
     values: ArrayRef,
-    codes: Arc<[u32]>,
-    /// Whether the code of each entry is its place.
-    in_order: bool,
+    /// Not there where the code of each entry is its place.
+    codes: Option<Arc<[u32]>>,
 }
 
 /// In place of codes: entries that are null or empty, which is a fault only where a row uses them.
@@ -735,8 +734,7 @@ impl Dictionary {
         if values.null_count() == 0 && text.adopt(ids) {
             return Dictionary {
                 values: Arc::clone(values),
-                in_order: true,
-                codes: (0..values.len() as u32).collect(),
+                codes: None,
             };
         }
         let mut codes = vec![0; values.len()];
@@ -752,10 +750,19 @@ impl Dictionary {
                 };
             }
         }
+        let in_order = codes.iter().zip(0..).all(|(&code, entry)| code == entry);
         Dictionary {
             values: Arc::clone(values),
-            in_order: codes.iter().zip(0..).all(|(&code, entry)| code == entry),
-            codes: codes.into(),
+            codes: (!in_order).then(|| codes.into()),
+        }
+    }
+
+    /// The code of an entry, where there is one.
+    #[inline]
+    fn code(&self, entry: usize) -> Option<u32> {
+        match &self.codes {
+            Some(codes) => codes.get(entry).copied(),
+            None => (entry < self.values.len()).then_some(entry as u32),
         }
     }
 
@@ -782,25 +789,23 @@ fn dictionary_codes<K: ArrowDictionaryKeyType>(
         return Err((0, wrong_type(array.data_type(), "a dictionary of text")));
     }
     let last = known.take().filter(|known| known.is_of(values));
-    let Dictionary {
-        codes, in_order, ..
-    } = &*known.insert(last.unwrap_or_else(|| Dictionary::new(values, Arc::make_mut(ids))));
+    let known = known.insert(last.unwrap_or_else(|| Dictionary::new(values, Arc::make_mut(ids))));
     let keys = dictionary.keys().values();
-    if *in_order && size_of::<K::Native>() == size_of::<u32>() {
+    if known.codes.is_none() && size_of::<K::Native>() == size_of::<u32>() {
         // Keys are the codes. One below 0 is beyond any dictionary as an unsigned number.
         let keys = ScalarBuffer::<u32>::new(keys.inner().clone(), 0, keys.len());
         let largest = in_shares(keys.len(), |rows| largest(&keys[rows]));
         let largest = largest.into_iter().max();
-        if largest.is_none_or(|largest| (largest as usize) < codes.len()) {
+        if largest.is_none_or(|largest| (largest as usize) < values.len()) {
             return Ok(keys.into());
         }
     }
     let mut rows = Vec::with_capacity(keys.len());
     for (row, key) in keys.iter().enumerate() {
-        rows.push(match codes.get(key.as_usize()) {
-            Some(&NULL_ENTRY) => return Err((row, Fault::Missing)),
-            Some(&EMPTY_ENTRY) => return Err((row, Fault::EmptyId)),
-            Some(&code) => code,
+        rows.push(match known.code(key.as_usize()) {
+            Some(NULL_ENTRY) => return Err((row, Fault::Missing)),
+            Some(EMPTY_ENTRY) => return Err((row, Fault::EmptyId)),
+            Some(code) => code,
             None => {
                 let what = "has a key that its dictionary does not have";
                 return Err((row, Fault::Type(what.into())));

@@ -10,6 +10,7 @@ use crate::tally::BlockRows;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PlainSums {
     low: Vec<u64>,
+    /// Empty while no sum has an upper half.
     high: Vec<u64>,
     /// A bit for each slot that has a row which added nothing: its sum does not tell that it is there.
     seen: Vec<u64>,
@@ -24,13 +25,11 @@ impl PlainSums {
     /// Makes room for so many slots, at least.
     pub(crate) fn grow(&mut self, slots: usize) {
         if self.low.is_empty() {
-            // Memory that is 0 already, of which most of `high` and `seen` is never touched.
+            // Memory that is 0 already, of which most of `seen` is never touched.
             self.low = vec![0; slots];
-            self.high = vec![0; slots];
             self.seen = vec![0; slots.div_ceil(64)];
         } else if slots > self.low.len() {
             self.low.resize(slots, 0);
-            self.high.resize(slots, 0);
             self.seen.resize(slots.div_ceil(64), 0);
         }
     }
@@ -42,7 +41,8 @@ impl PlainSums {
     /// The sum of a slot that has a row.
     #[inline]
     pub(crate) fn get(&self, slot: usize) -> Option<i128> {
-        let sum = u128::from(self.high[slot]) << 64 | u128::from(self.low[slot]);
+        let high = self.high.get(slot).copied().unwrap_or_default();
+        let sum = u128::from(high) << 64 | u128::from(self.low[slot]);
         let is_seen = sum > 0 || self.seen[slot / 64] >> (slot % 64) & 1 > 0;
         is_seen.then_some(sum.cast_signed())
     }
@@ -70,7 +70,7 @@ impl PlainSums {
                 let (sum, carry) = self.low[slot].overflowing_add(span * weight);
                 self.low[slot] = sum;
                 if carry {
-                    self.high[slot] += 1;
+                    self.carry(slot, 1);
                 }
             } else {
                 self.add(slot, u128::from(span) * u128::from(weight));
@@ -101,7 +101,7 @@ impl PlainSums {
     /// Forgets all rows.
     pub(crate) fn clear(&mut self) {
         self.low.fill(0);
-        self.high.fill(0);
+        self.high.clear();
         self.seen.fill(0);
         self.bound = 0;
     }
@@ -110,7 +110,18 @@ impl PlainSums {
     fn add(&mut self, slot: usize, sum: u128) {
         let (low, carry) = self.low[slot].overflowing_add(sum as u64);
         self.low[slot] = low;
-        self.high[slot] += (sum >> 64) as u64 + u64::from(carry);
+        let high = (sum >> 64) as u64 + u64::from(carry);
+        if high > 0 {
+            self.carry(slot, high);
+        }
+    }
+
+    #[cold]
+    fn carry(&mut self, slot: usize, high: u64) {
+        if self.high.len() < self.low.len() {
+            self.high.resize(self.low.len(), 0);
+        }
+        self.high[slot] += high;
     }
 
     /// Whether there is room for so much more in each slot; raises the bound by it then.
