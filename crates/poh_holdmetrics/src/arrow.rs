@@ -23,7 +23,7 @@ use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::files::NAMES;
 use crate::holds::{Chunk, Holds, Weights};
-use crate::ids::{IdRows, Ids, IdsFrom, head_at, short_key};
+use crate::ids::{IdRows, Ids, head_at, short_key};
 use crate::plain::{each_once, plain, plain_times};
 use crate::prefetch::{in_line, prefetch};
 use crate::query::ScoreColumn;
@@ -619,13 +619,8 @@ fn text_codes(text: &Text<'_>, rows: usize, ids: &mut Ids) -> Result<Vec<u32>, (
     let mut mapped: Vec<(&mut [u32], Vec<u32>)> = parts
         .into_iter()
         .map(|(codes, own)| {
-            let mut mapping: Vec<u32> = (0..own.len() as u32).collect();
-            let new = IdsFrom {
-                ids: &own,
-                first: known,
-            };
-            // No id is empty, or it would not be one.
-            let _ = ids.intern_all(new, &mut mapping[known..]);
+            let mut mapping: Vec<u32> = (0..known as u32).collect();
+            ids.take_in(&own, own.len(), &mut mapping);
             (codes, mapping)
         })
         .collect();

@@ -14,7 +14,7 @@ use crate::arrow::{Dictionary, no_column};
 use crate::error::{Field, HoldError};
 use crate::files::{Format, open};
 use crate::holds::{Columns, Holds};
-use crate::ids::{Ids, IdsFrom};
+use crate::ids::Ids;
 use crate::parquet_file::ParquetFile;
 use crate::query::{By, Counted, Overlap, Query, Stop};
 use crate::score::{Answer, Halt, Run, merged};
@@ -389,14 +389,7 @@ impl Fold {
                 .chain(others.iter().map(|other| &other.rounds));
             let folds = iter::once(&*self).chain(&others);
             for ((fold, known), places) in folds.zip(known).zip(&mut places) {
-                let (first, to) = (places.len(), known[round]);
-                places.resize(to.max(first), 0);
-                let new = IdsFrom {
-                    ids: fold.ids(),
-                    first,
-                };
-                // No id is empty, or it would not be one.
-                let _ = all.intern_all(new, &mut places[first..]);
+                all.take_in(fold.ids(), known[round], places);
             }
         }
         let places: Vec<Option<Vec<u32>>> = places.into_iter().map(Some).collect();

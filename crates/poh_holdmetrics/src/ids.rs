@@ -299,6 +299,15 @@ impl Ids {
         Ok(())
     }
 
+    /// Takes in another set's ids up to the code `to`. `codes` says which codes they have here: of the
+    /// first ones before, of the others afterwards.
+    pub(crate) fn take_in(&mut self, other: &Ids, to: usize, codes: &mut Vec<u32>) {
+        let first = codes.len();
+        codes.resize(to.max(first), 0);
+        // No id is empty, or it would not be one.
+        let _ = self.intern_all(IdsFrom { ids: other, first }, &mut codes[first..]);
+    }
+
     /// Compares the texts of long ids, whose keys are the same for others once in a great while.
     fn compare<'a>(
         &mut self,
@@ -435,9 +444,9 @@ impl Ids {
 
 /// The ids of a set from one code on, as rows.
 #[derive(Clone, Copy)]
-pub(crate) struct IdsFrom<'a> {
-    pub(crate) ids: &'a Ids,
-    pub(crate) first: usize,
+struct IdsFrom<'a> {
+    ids: &'a Ids,
+    first: usize,
 }
 
 impl<'a> IdRows<'a> for IdsFrom<'a> {
