@@ -490,7 +490,7 @@ def objects(rounds: int, count: int = 300_000) -> None:
         candidates,
         count,
         3 * rounds,
-        {"pure Python (datetimes, float)": 10},
+        {"pure Python (datetimes, float)": 10, "pure Python (seconds, float)": 10},
     )
 
 
