@@ -478,8 +478,9 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Bytes of text that are asked for before they are needed, at most.
-const MOST_AHEAD: usize = 4096;
+/// Bytes of text that are asked for at once. So many more would wait for each other: longer ids are asked
+/// for one by one.
+const MOST_AHEAD: usize = 1024;
 
 /// Rows of a column of strings, from one on.
 #[derive(Clone, Copy)]
@@ -508,6 +509,20 @@ impl<'a, O: OffsetSizeTrait> IdRows<'a> for Strings<'a, O> {
     }
 
     #[inline]
+    fn texts(self, first: usize, texts: &mut [&'a [u8]]) {
+        let rows = texts.len();
+        let ends = self.offsets[first..].windows(2);
+        for (row, (text, ends)) in texts.iter_mut().zip(ends).enumerate() {
+            let (from, to) = (ends[0].as_usize(), ends[1].as_usize());
+            *text = self.text.get(from..to).unwrap_or_default();
+            // That of the next rows, as in `keys`.
+            if let Some(later) = self.offsets.get(first + rows + row) {
+                prefetch(self.text, later.as_usize());
+            }
+        }
+    }
+
+    #[inline]
     fn keys(self, first: usize, keys: &mut [u64]) {
         // The rows after these are asked for: between them so much else is read that the processor
         // does not foresee it. Of their text it is known where it begins.
@@ -517,9 +532,11 @@ impl<'a, O: OffsetSizeTrait> IdRows<'a> for Strings<'a, O> {
         }
         if let (Some(from), Some(to)) = (self.offsets.get(first), self.offsets.get(after)) {
             let (from, to) = (from.as_usize(), to.as_usize());
-            let ahead = to.saturating_sub(from).min(MOST_AHEAD);
-            for byte in (to..to + ahead).step_by(in_line::<u8>()) {
-                prefetch(self.text, byte);
+            let bytes = to.saturating_sub(from);
+            if bytes <= MOST_AHEAD {
+                for byte in (to..to + bytes).step_by(in_line::<u8>()) {
+                    prefetch(self.text, byte);
+                }
             }
         }
         for (key, ends) in keys.iter_mut().zip(self.offsets[first..].windows(2)) {

@@ -128,6 +128,13 @@ pub(crate) trait IdRows<'a>: Copy {
     /// The id of a row.
     fn id(self, row: usize) -> &'a str;
 
+    /// The ids of the rows from `first` on as bytes.
+    fn texts(self, first: usize, texts: &mut [&'a [u8]]) {
+        for (row, text) in texts.iter_mut().enumerate() {
+            *text = self.id(first + row).as_bytes();
+        }
+    }
+
     /// What [`short_key`] says of the rows from `first` on.
     fn keys(self, first: usize, keys: &mut [u64]);
 }
@@ -257,6 +264,7 @@ impl Ids {
     ) -> Result<(), usize> {
         let (mut keys, mut hashes) = ([0u64; AT_ONCE], [0u32; AT_ONCE]);
         let mut away = [0u8; AT_ONCE];
+        let mut texts: [&[u8]; AT_ONCE] = [&[]; AT_ONCE];
         self.make_room(1);
         for (part, codes) in codes.chunks_mut(AT_ONCE).enumerate() {
             let first = part * AT_ONCE;
@@ -270,9 +278,10 @@ impl Ids {
                 return Err(first + empty.unwrap_or_default());
             }
             if any_long {
-                for (row, key) in keys.iter_mut().enumerate() {
+                rows.texts(first, &mut texts[..keys.len()]);
+                for (key, text) in keys.iter_mut().zip(&texts) {
                     if is_long(*key) {
-                        *key = key_of_long(rows.id(first + row).as_bytes(), &self.hasher);
+                        *key = key_of_long(text, &self.hasher);
                     }
                 }
             }
@@ -293,7 +302,7 @@ impl Ids {
                 };
             }
             if any_long {
-                self.compare(rows, first, codes, keys, hashes);
+                self.compare(rows, first, codes, keys, hashes, &texts);
             }
         }
         Ok(())
@@ -316,23 +325,33 @@ impl Ids {
         codes: &mut [u32],
         keys: &[u64],
         hashes: &[u32],
+        texts: &[&[u8]; AT_ONCE],
     ) {
         for &code in &*codes {
             prefetch(&self.ends, code as usize);
         }
         for &code in &*codes {
-            prefetch(self.text.as_bytes(), self.start_of(code));
+            // One of up to 64 bytes lies in two cache lines at most.
+            let (from, to) = (self.start_of(code), self.ends[code as usize]);
+            prefetch(self.text.as_bytes(), from);
+            prefetch(self.text.as_bytes(), to - 1);
         }
-        for (row, (code, (&key, &hash))) in
-            codes.iter_mut().zip(keys.iter().zip(hashes)).enumerate()
+        for (row, ((code, text), (&key, &hash))) in codes
+            .iter_mut()
+            .zip(texts)
+            .zip(keys.iter().zip(hashes))
+            .enumerate()
         {
-            if is_long(key) {
-                let id = rows.id(first + row);
-                if self.get(*code) != id {
-                    *code = self.intern_key(id, key, hash);
-                }
+            if is_long(key) && self.bytes(*code) != *text {
+                *code = self.intern_key(rows.id(first + row), key, hash);
             }
         }
+    }
+
+    /// The text of a code.
+    #[inline]
+    fn bytes(&self, code: u32) -> &[u8] {
+        &self.text.as_bytes()[self.start_of(code)..self.ends[code as usize]]
     }
 
     /// The text of all ids in the order of their codes.
@@ -513,7 +532,9 @@ fn kinds(keys: &[u64]) -> (bool, bool) {
 
 #[inline]
 fn key_of_long(id: &[u8], hasher: &RandomState) -> u64 {
-    hasher.hash_one(id) | LONG
+    let mut hasher = hasher.build_hasher();
+    hasher.write(id);
+    hasher.finish() | LONG
 }
 
 /// No short id has a length like this.

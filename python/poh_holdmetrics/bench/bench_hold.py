@@ -14,6 +14,7 @@ Peers work on their own tables and give Arrow. What is not installed is named an
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import io
 import itertools
@@ -53,6 +54,11 @@ OURS = "poh_holdmetrics"
 OURS_WHOLE = f"{OURS} (every column)"
 # What the peers' sums answer: no times, no floats beside the exact sum.
 SUMS = ["holder_id", "weighted_score_exact"]
+IDS = {
+    "codes": "dictionary ids",
+    "texts": "plain strings of 7 characters as ids",
+    "addresses": "addresses of 42 characters as ids",
+}
 SECTIONS = ("columns", "memory", "objects", "tracker", "merkle", "large", "costs", "cluster")
 
 
@@ -143,19 +149,22 @@ def generated(count: int, skew: str, seed: int = 20240501, *, holders: int = HOL
     }
 
 
-def arrow_of(events: Columns, *, text: bool = False, holders: int = HOLDERS) -> Any:
-    """The events as an Arrow table, with ids as dictionary codes or as plain strings."""
+def arrow_of(events: Columns, ids: str = "codes", *, holders: int = HOLDERS) -> Any:
+    """The events as an Arrow table, with ids as one of `IDS`."""
     pa = importlib.import_module("pyarrow")
 
-    def ids(codes: np.ndarray[Any, Any], letter: str, size: int) -> Any:
-        coded = pa.DictionaryArray.from_arrays(codes, [f"{letter}{n:06}" for n in range(size)])
-        return coded.cast(pa.string()) if text else coded
+    def column(codes: np.ndarray[Any, Any], letter: str, size: int) -> Any:
+        names = [f"{letter}{n:06}" for n in range(size)]
+        if ids == "addresses":
+            names = [f"0x{hashlib.sha256(name.encode()).hexdigest()[:40]}" for name in names]
+        coded = pa.DictionaryArray.from_arrays(codes, names)
+        return coded if ids == "codes" else coded.cast(pa.string())
 
     instant = pa.timestamp("us")
     return pa.table(
         {
-            "holder_id": ids(events["holder"], "h", holders),
-            "token_id": ids(events["token"], "t", TOKENS),
+            "holder_id": column(events["holder"], "h", holders),
+            "token_id": column(events["token"], "t", TOKENS),
             "start": pa.array(events["start"], instant),
             "end": pa.array(events["end"], instant),
             "weight": pa.array(events["weight"]),
@@ -170,8 +179,8 @@ def columns(events: Columns, skew: str, threads: int, rounds: int) -> None:
         return
     pa = importlib.import_module("pyarrow")
     count = len(events["holder"])
-    coded, text = arrow_of(events), arrow_of(events, text=True)
-    peers, text_peers = duckdb_of("coded", coded, threads), duckdb_of("texts", text, threads)
+    coded = arrow_of(events)
+    peers = duckdb_of("codes", coded, threads)
     few = {name: values[: count // 50] for name, values in events.items()}
     summed = {
         OURS: ours(coded, "sum", threads, columns=SUMS),
@@ -181,7 +190,7 @@ def columns(events: Columns, skew: str, threads: int, rounds: int) -> None:
         "polars (float)": polars_of(coded, threads, "sum"),
     }
     goals = {"DuckDB (float)": 4.0, "DuckDB (exact)": 8.0} if skew == "uniform" else {}
-    report(f"{skew}: sum per holder, dictionary ids", summed, count, rounds, goals)
+    report(f"{skew}: sum per holder, {IDS['codes']}", summed, count, rounds, goals)
     joined = {
         OURS: ours(coded, "union", threads),
         **peers["union"],
@@ -212,22 +221,17 @@ def columns(events: Columns, skew: str, threads: int, rounds: int) -> None:
     }
     what = f"{skew}: sum per holder and epoch, {len(epochs) - 1} epochs of 30 days"
     report(what, by_epoch, count, 1, {})
-    summed = {
-        OURS: ours(text, "sum", threads, columns=SUMS),
-        OURS_WHOLE: ours(text, "sum", threads),
-        **text_peers["sum"],
-    }
-    report(
-        f"{skew}: sum, plain strings as ids", summed, count, rounds, best_of(text_peers["sum"], 4)
-    )
-    joined = {OURS: ours(text, "union", threads), **text_peers["union"]}
-    report(
-        f"{skew}: union, plain strings as ids",
-        joined,
-        count,
-        rounds,
-        best_of(text_peers["union"], 7),
-    )
+    for ids in ("texts", "addresses"):
+        text = arrow_of(events, ids)
+        peers = duckdb_of(ids, text, threads)
+        summed = {
+            OURS: ours(text, "sum", threads, columns=SUMS),
+            OURS_WHOLE: ours(text, "sum", threads),
+            **peers["sum"],
+        }
+        report(f"{skew}: sum, {IDS[ids]}", summed, count, rounds, best_of(peers["sum"], 4))
+        joined = {OURS: ours(text, "union", threads), **peers["union"]}
+        report(f"{skew}: union, {IDS[ids]}", joined, count, rounds, best_of(peers["union"], 7))
 
 
 def ours(table: Any, overlap: Any, threads: int, columns: Any = None) -> Callable[[], Any]:
@@ -381,18 +385,17 @@ def memory(count: int, threads: int) -> None:
     pa = importlib.import_module("pyarrow")
 
     print(f"peak memory of the union, {count:,} events, input included")
-    for text in (False, True):
-        table = arrow_of(generated(count, "uniform"), text=text)
+    for ids in IDS:
+        table = arrow_of(generated(count, "uniform"), ids)
         size = table.nbytes
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "input.arrow"
             with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
             del table
-            ids = "plain strings" if text else "dictionary ids"
-            print(f"  {ids}: input {size / 1e6:.0f} MB")
+            print(f"  {IDS[ids]}: input {size / 1e6:.0f} MB")
             for name in (OURS, "duckdb", "numpy", "polars"):
-                if (name == "numpy" and text) or not peer_of(name):
+                if (name == "numpy" and ids != "codes") or not peer_of(name):
                     continue
                 command = [sys.executable, __file__, "--peak-of", name, str(path)]
                 command += ["--threads", str(threads)]
@@ -748,12 +751,13 @@ def streamed(path: Path, overlap: str, threads: int) -> tuple[int, float]:
     return int(peak), float(seconds)
 
 
-CODED, PARQUET = "coded.arrow", "events.parquet"
+CODED, PARQUET = "codes.arrow", "events.parquet"
 MONTHS = {"every": EPOCH, "start": FIRST // 10**6, "at": LAST // 10**6}
 WORKS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {
     '`score`, overlap `"sum"`, by holder': (CODED, hold.score, {"at": AT}),
     "the same of ten times as many holders": ("holders.arrow", hold.score, {"at": AT}),
-    "the same, ids as plain strings": ("text.arrow", hold.score, {"at": AT}),
+    "the same, ids as plain strings of 7 characters": ("texts.arrow", hold.score, {"at": AT}),
+    "the same, addresses of 42 characters as ids": ("addresses.arrow", hold.score, {"at": AT}),
     'overlap `"union"`, by holder': (CODED, hold.score, {"at": AT, "overlap": "union"}),
     'overlap `"max"`, by holder': (CODED, hold.score, {"at": AT, "overlap": "max"}),
     '`"sum"`, by pairs of holder and token': (CODED, hold.score, {"at": AT, "by": "both"}),
@@ -789,8 +793,9 @@ def costs(count: int, threads: int) -> None:
         coded, many = arrow_of(events), 10 * HOLDERS
         state = pa.table(hold.partial(coded, at=AT, threads=threads))
         tables = {
-            "coded": coded,
-            "text": arrow_of(events, text=True),
+            "codes": coded,
+            "texts": arrow_of(events, "texts"),
+            "addresses": arrow_of(events, "addresses"),
             "holders": arrow_of(generated(count, "uniform", holders=many), holders=many),
             "state": state,
         }
@@ -802,7 +807,7 @@ def costs(count: int, threads: int) -> None:
         importlib.import_module("pyarrow.parquet").write_table(
             coded, parquet, compression="zstd", row_group_size=1_000_000
         )
-        importlib.import_module("pyarrow.csv").write_csv(tables["text"], csv)
+        importlib.import_module("pyarrow.csv").write_csv(tables["texts"], csv)
         print(f"costs, {count:,} events of {HOLDERS:,} holders, {threads} threads")
         print(
             f"  an event has {coded.nbytes / count:.0f} bytes in Arrow,"
@@ -851,7 +856,7 @@ def cluster(count: int) -> None:
     parts = 16
     with tempfile.TemporaryDirectory() as folder:
         for part in range(parts):
-            table = arrow_of(generated(count // parts, "uniform", part), text=True)
+            table = arrow_of(generated(count // parts, "uniform", part), "texts")
             pq.write_table(table, Path(folder) / f"{part:02}.parquet")
         del table
         print(
