@@ -21,7 +21,7 @@ use crate::score::{Answer, Halt, Run, merged};
 use crate::scores::Scores;
 use crate::spill::Spill;
 use crate::tally::{Tally, TooLarge};
-use crate::threads::{in_parts, in_threads_with, share, threads_for};
+use crate::threads::{PART, in_parts, threads_for};
 use crate::time::Naive;
 use crate::weight::Rounding;
 
@@ -67,9 +67,9 @@ pub struct Fold {
     waiting: (Vec<RecordBatch>, usize),
     /// What other threads have added up so far, each with ids of its own.
     others: Vec<Fold>,
-    /// How many ids there were after each time that threads shared rows: with it, the ids of all of
-    /// them can be put in the order of their first row.
-    rounds: Vec<usize>,
+    /// The first row of each part that this thread took, and how many ids there were after it: with
+    /// them, the ids of all threads can be put in the order of their first row.
+    parts: Vec<(u64, usize)>,
 }
 
 /// What has become of the rows so far.
@@ -104,7 +104,7 @@ impl Fold {
             holds,
             waiting: (Vec::new(), 0),
             others: Vec::new(),
-            rounds: Vec::new(),
+            parts: Vec::new(),
             folded: Folded {
                 query,
                 memory: Self::MEMORY,
@@ -172,59 +172,15 @@ impl Fold {
         let threads = threads_for(self.folded.query.threads, rows);
         self.have_others(threads)?;
         self.share_dictionaries(&batches[0]);
-        if self.knows_ids_of(&batches) {
-            return self.fold_known(&batches, threads, stop);
-        }
-        // New ids get codes in the order of their first row: each thread has rows that follow each other.
-        let shares = (0..threads).map(|part| share(rows, part, threads));
-        let shares = shares.map(|share| (share.start as u64, share)).collect();
-        self.round(shares, rows as u64, stop, |fold, share| {
-            fold.fold_slices(&batches, share, stop)
+        // Threads that do not have the same ids have fewer to put in order after one part each.
+        let part = match self.has_ids_of(&self.others) {
+            true => PART,
+            false => rows.div_ceil(threads),
+        };
+        let first = |row| row as u64;
+        self.in_parts(threads, (rows, part), first, stop, |fold, part| {
+            fold.fold_slices(&batches, part, stop)
         })
-    }
-
-    /// Whether all ids of some batches have a code, the same one for each thread.
-    fn knows_ids_of(&self, batches: &[RecordBatch]) -> bool {
-        let field = match self.folded.query.by {
-            By::Token => Field::TokenId,
-            By::Holder | By::Both => Field::HolderId,
-        };
-        let [holders, tokens] = &self.holds.dictionaries;
-        let known = if field == Field::TokenId {
-            tokens
-        } else {
-            holders
-        };
-        let Some(known) = known else {
-            return false;
-        };
-        let is_known = |batch: &RecordBatch| {
-            let array = batch.column_by_name(field.name());
-            array.is_some_and(|array| known.is_of_column(array))
-        };
-        self.has_ids_of(&self.others) && batches.iter().all(is_known)
-    }
-
-    /// Threads take the rows part by part.
-    fn fold_known(
-        &mut self,
-        batches: &[RecordBatch],
-        threads: usize,
-        stop: &Stop,
-    ) -> Result<(), HoldError> {
-        self.fold_rows(stop)?;
-        let before = self.folded.rows;
-        let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        let mut others = mem::take(&mut self.others);
-        let folds = iter::once(&mut *self).chain(&mut others);
-        let mut folds: Vec<&mut Fold> = folds.take(threads).collect();
-        in_parts(&mut folds, rows, |fold, part| {
-            fold.folded.rows = before + part.start as u64;
-            fold.fold_slices(batches, part, stop)
-        })?;
-        self.others = others;
-        self.folded.rows = before + rows as u64;
-        Ok(())
     }
 
     /// Adds up some rows of batches, slice by slice, on this thread.
@@ -267,7 +223,6 @@ impl Fold {
             let query = self.folded.query.clone();
             let mut other = Fold::new(query, self.holds.scale, self.holds.rounding)?;
             other.holds.read_naive(self.holds.naive.clone());
-            other.rounds = vec![0; self.rounds.len()];
             self.others.push(other);
         }
         Ok(())
@@ -309,41 +264,33 @@ impl Fold {
         }
     }
 
-    /// Threads do each a share of the next `rows`, which begins after so many of them; this thread
-    /// does the first.
-    fn round<S: Send>(
+    /// Threads do the next parts, of which there are so many, so many at a time; `first` says how many
+    /// rows come before a part, or before what comes after all of them.
+    fn in_parts(
         &mut self,
-        shares: Vec<(u64, S)>,
-        rows: u64,
+        threads: usize,
+        parts: (usize, usize),
+        first: impl Fn(usize) -> u64 + Sync,
         stop: &Stop,
-        work: impl Fn(&mut Fold, S) -> Result<(), HoldError> + Sync,
+        work: impl Fn(&mut Fold, Range<usize>) -> Result<(), HoldError> + Sync,
     ) -> Result<(), HoldError> {
         self.fold_rows(stop)?;
-        let before = self.folded.rows;
-        self.have_others(shares.len())?;
+        let begun = self.folded.rows;
+        self.have_others(threads)?;
         let mut others = mem::take(&mut self.others);
         let folds = iter::once(&mut *self).chain(&mut others);
-        let mut parts: Vec<(&mut Fold, Option<S>)> = folds
-            .zip(shares)
-            .map(|(fold, (first, share))| {
-                fold.folded.rows = before + first;
-                (fold, Some(share))
-            })
-            .collect();
-        let results = in_threads_with(&mut parts, |part, (fold, share)| {
-            let result = share.take().map_or(Ok(()), |share| work(fold, share));
-            if part == 0 && result.is_err() {
-                stop.ask(); // nobody will ask for what the others find
-            }
-            result
-        });
-        results.into_iter().collect::<Result<(), _>>()?; // the first fault
-        for fold in iter::once(&mut *self).chain(&mut others) {
+        let mut folds: Vec<&mut Fold> = folds.take(threads).collect();
+        let done = in_parts(&mut folds, parts, |fold, part| -> Result<_, HoldError> {
+            let row = begun + first(part.start);
+            fold.folded.rows = row;
+            work(fold, part)?;
             let ids = fold.ids().len();
-            fold.rounds.push(ids);
-        }
+            fold.parts.push((row, ids));
+            Ok(())
+        });
+        done?;
         self.others = others;
-        self.folded.rows = before + rows;
+        self.folded.rows = begun + first(parts.0);
         Ok(())
     }
 
@@ -364,7 +311,7 @@ impl Fold {
     /// Puts the sums of all threads into this one's, and all ids in the order of their first row.
     fn settle(&mut self) -> Result<(), HoldError> {
         let mut others = mem::take(&mut self.others);
-        let rounds = mem::take(&mut self.rounds);
+        let parts = mem::take(&mut self.parts);
         if others.is_empty() {
             return Ok(());
         }
@@ -376,21 +323,22 @@ impl Fold {
             self.folded.tallies = vec![self.sum(&mut others, digits, &all, &places)?];
             return Ok(());
         }
+        let theirs = others.iter().map(|other| &other.parts);
+        let threads = iter::once(&parts).chain(theirs).enumerate();
+        let mut parts: Vec<(u64, usize, usize)> = threads
+            .flat_map(|(thread, parts)| parts.iter().map(move |&(row, ids)| (row, thread, ids)))
+            .collect();
+        parts.sort_by_key(|&(row, _, _)| row);
+        let folds: Vec<&Fold> = iter::once(&*self).chain(&others).collect();
         let mut all = Ids::default();
-        let mut places: Vec<Vec<u32>> = vec![Vec::new(); 1 + others.len()];
-        if rounds.len() == 1 {
-            // Nothing came before this thread's ids.
-            all = Ids::clone(self.ids());
-            places[0] = (0..all.len() as u32).collect();
-        }
-        for round in 0..rounds.len() {
-            let known = [&rounds]
-                .into_iter()
-                .chain(others.iter().map(|other| &other.rounds));
-            let folds = iter::once(&*self).chain(&others);
-            for ((fold, known), places) in folds.zip(known).zip(&mut places) {
-                all.take_in(fold.ids(), known[round], places);
+        let mut places: Vec<Vec<u32>> = vec![Vec::new(); folds.len()];
+        for (_, thread, ids) in parts {
+            let (theirs, places) = (folds[thread].ids(), &mut places[thread]);
+            if all.is_empty() && ids == theirs.len() {
+                all = Ids::clone(theirs); // as it would have them, but sooner
+                *places = (0..ids as u32).collect();
             }
+            all.take_in(theirs, ids, places);
         }
         let places: Vec<Option<Vec<u32>>> = places.into_iter().map(Some).collect();
         let sum = self.sum(&mut others, digits, &all, &places)?;
@@ -475,7 +423,7 @@ impl Fold {
         }
     }
 
-    /// Threads read row groups that follow each other, each into sums of its own. Rows that have to
+    /// Threads take row group by row group, each into sums of its own. Rows that have to
     /// meet are read by one thread while another takes them.
     fn read_parquet(&mut self, path: &Path, stop: &Stop) -> Result<(), HoldError> {
         let opened = || File::open(path).map_err(|error| HoldError::File(error.to_string()));
@@ -485,12 +433,19 @@ impl Fold {
         }
         self.fold_waiting(stop)?;
         let threads = threads_for(self.folded.query.threads, file.rows());
-        let shares = file.shares(threads);
-        self.round(shares, file.rows() as u64, stop, |fold, groups| {
-            file.each_batch(&opened()?, groups, stop, |batch| {
-                fold.fold_batch(&batch, stop)
-            })
-        })
+        let firsts = file.first_rows();
+        let groups = (file.groups().len(), 1);
+        self.in_parts(
+            threads,
+            groups,
+            |group| firsts[group],
+            stop,
+            |fold, groups| {
+                file.each_batch(&opened()?, groups, stop, |batch| {
+                    fold.fold_batch(&batch, stop)
+                })
+            },
+        )
     }
 
     fn read_behind(

@@ -11,6 +11,7 @@ use ruint::aliases::U256;
 use sha3::{Digest, Keccak256};
 
 use crate::error::HoldError;
+use crate::threads::in_threads_with;
 
 /// A Keccak-256 hash.
 pub type Hash = [u8; 32];
@@ -472,14 +473,10 @@ fn in_parallel<T: Sync>(items: &[T], hash: impl Fn(&T) -> Hash + Sync) -> Vec<Ha
     }
     let mut hashes = vec![[0; 32]; items.len()];
     let share = items.len().div_ceil(threads);
-    std::thread::scope(|scope| {
-        for (items, hashes) in items.chunks(share).zip(hashes.chunks_mut(share)) {
-            let hash = &hash;
-            scope.spawn(move || {
-                for (item, out) in items.iter().zip(hashes) {
-                    *out = hash(item);
-                }
-            });
+    let shares = items.chunks(share).zip(hashes.chunks_mut(share));
+    in_threads_with(&mut shares.collect::<Vec<_>>(), |_, (items, hashes)| {
+        for (item, out) in items.iter().zip(hashes.iter_mut()) {
+            *out = hash(item);
         }
     });
     hashes

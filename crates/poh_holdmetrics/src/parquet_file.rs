@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::iter;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -76,25 +77,14 @@ impl ParquetFile {
         usize::try_from(rows).unwrap_or(0)
     }
 
-    /// The row groups in at most so many parts of about as many rows, with the first row of each.
-    pub(crate) fn shares(&self, parts: usize) -> Vec<(u64, Range<usize>)> {
-        let rows = self.rows();
-        let mut shares: Vec<(u64, Range<usize>)> = Vec::new();
-        let mut row = 0;
-        for group in self.groups() {
-            let begun = shares.len();
-            match shares.last_mut() {
-                // The next part begins with the group that lies mostly in it.
-                Some((_, last))
-                    if begun == parts || (row + self.rows_of(group) / 2) * parts < rows * begun =>
-                {
-                    last.end = group + 1;
-                }
-                _ => shares.push((row as u64, group..group + 1)),
-            }
-            row += self.rows_of(group);
-        }
-        shares
+    /// How many rows come before each row group, and how many there are in all.
+    pub(crate) fn first_rows(&self) -> Vec<u64> {
+        let rows = self.groups().map(|group| self.rows_of(group) as u64);
+        let ends = rows.scan(0, |end, rows| {
+            *end += rows;
+            Some(*end)
+        });
+        iter::once(0).chain(ends).collect()
     }
 
     /// How a row group is read: ids as a dictionary where they are one, so that each entry is looked up

@@ -7,6 +7,9 @@ test_command.py; a worker that is killed in test_cluster.py; any bytes in test_p
 import csv
 import datetime as dt
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -364,3 +367,31 @@ def test_a_state_file_that_was_cut_or_changed_or_comes_from_later(tmp_path):
         load(path)
     with pytest.raises(OSError, match="nowhere"):
         load(tmp_path / "nowhere")
+
+
+FORKED = """
+import os, sys
+import numpy as np
+from poh_holdmetrics import score
+
+rows = np.arange(400_000)
+ids = np.char.mod("h%d", rows % 1000)
+data = {"holder_id": ids, "token_id": ids, "start": rows, "end": rows + 5, "weight": rows}
+asked = {"at": 10**9, "threads": 4}
+before = score(data, **asked).to_pylist()
+for _ in range(3):
+    child = os.fork()
+    if child:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    if score(data, **asked).to_pylist() != before:
+        os._exit(1)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_that_was_forked_has_threads_of_its_own():
+    """Those of its parent, which wait for work, are not in it: it would wait for them for ever."""
+    pytest.importorskip("numpy", reason="numpy is not installed")
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED]
+    assert subprocess.run(command, timeout=120, check=False).returncode == 0
