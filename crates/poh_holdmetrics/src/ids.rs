@@ -494,7 +494,7 @@ const SHORT: usize = 7;
 /// An id as one number: one of at most 7 bytes exactly, as its bytes, then zeros, then its length;
 /// a longer one as 56 bits of its hash and a mark, so that of such ids the text has to be compared.
 #[inline]
-fn key_of(id: &[u8], hasher: &RandomState) -> u64 {
+pub(crate) fn key_of(id: &[u8], hasher: &RandomState) -> u64 {
     let len = id.len();
     if len > SHORT {
         return key_of_long(id, hasher);
@@ -540,8 +540,9 @@ fn key_of_long(id: &[u8], hasher: &RandomState) -> u64 {
 /// No short id has a length like this.
 const LONG: u64 = 0xff << 56;
 
+/// Whether a key may be that of other ids too.
 #[inline]
-fn is_long(key: u64) -> bool {
+pub(crate) fn is_long(key: u64) -> bool {
     key >= LONG
 }
 
