@@ -129,7 +129,7 @@ impl Holds {
     /// that is not valid.
     pub fn read_parquet(&mut self, file: File, stop: &Stop) -> Result<(), HoldError> {
         let parquet = ParquetFile::of(&file, Columns::ALL)?;
-        parquet.each_batch(&file, parquet.groups(), stop, |batch| {
+        parquet.each_batch(&file, (parquet.groups(), 1), stop, |batch| {
             self.append(&batch)?;
             // While it is known which file the rows are of.
             self.check_last()

