@@ -932,6 +932,11 @@ impl Scores {
     /// [`HoldError::Argument`] when ids together are longer than Arrow's 2 GiB of text.
     pub fn to_batch(&self) -> Result<RecordBatch, HoldError> {
         let rows = 0..self.len();
+        // All threads do this one, and then a column each.
+        let exact = match self.columns().contains(&ScoreColumn::WeightedScoreExact) {
+            true => Some(self.exact_column()?),
+            false => None,
+        };
         let column = |column: &ScoreColumn| -> Result<ArrayRef, HoldError> {
             Ok(match column {
                 ScoreColumn::HolderId => ids_of(&self.holders, self.keys.holders.as_deref())?,
@@ -942,7 +947,9 @@ impl Scores {
                 ScoreColumn::WeightedScore => Arc::new(Float64Array::from_iter_values(
                     rows.clone().map(|row| self.weighted_score(row)),
                 )),
-                ScoreColumn::WeightedScoreExact => self.exact_column()?,
+                ScoreColumn::WeightedScoreExact => {
+                    exact.clone().map_or_else(|| self.exact_column(), Ok)?
+                }
                 ScoreColumn::UpdatedAt => Arc::new(
                     rows.clone()
                         .map(|row| self.updated_at(row))

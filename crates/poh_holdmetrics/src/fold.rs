@@ -70,6 +70,8 @@ pub struct Fold {
     /// The first row of each part that this thread took, and how many ids there were after it: with
     /// them, the ids of all threads can be put in the order of their first row.
     parts: Vec<(u64, usize)>,
+    /// The Parquet file that this thread reads.
+    reads: Option<File>,
 }
 
 /// What has become of the rows so far.
@@ -105,6 +107,7 @@ impl Fold {
             waiting: (Vec::new(), 0),
             others: Vec::new(),
             parts: Vec::new(),
+            reads: None,
             folded: Folded {
                 query,
                 memory: Self::MEMORY,
@@ -171,7 +174,9 @@ impl Fold {
         }
         let threads = threads_for(self.folded.query.threads, rows);
         self.have_others(threads)?;
-        self.share_dictionaries(&batches[0]);
+        if let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) {
+            self.share_dictionaries(batch);
+        }
         // Threads that do not have the same ids have fewer to put in order after one part each.
         let part = match self.has_ids_of(&self.others) {
             true => PART,
@@ -447,6 +452,10 @@ impl Fold {
         self.fold_waiting(stop)?;
         let threads = threads_for(self.folded.query.threads, file.rows());
         let firsts = file.first_rows();
+        self.reads = None;
+        for other in &mut self.others {
+            other.reads = None;
+        }
         let groups = (file.groups().len(), 1);
         self.in_parts(
             threads,
@@ -454,9 +463,12 @@ impl Fold {
             |group| firsts[group],
             stop,
             |fold, groups| {
-                file.each_batch(&opened()?, (groups, threads), stop, |batch| {
+                let reads = fold.reads.take().map_or_else(opened, Ok)?;
+                file.each_batch(&reads, (groups, threads), stop, |batch| {
                     fold.fold_batch(&batch, stop)
-                })
+                })?;
+                fold.reads = Some(reads);
+                Ok(())
             },
         )
     }

@@ -132,7 +132,7 @@ impl ParquetFile {
 
         /// The system takes no more at once.
         const AT_ONCE: u64 = 1 << 19;
-        /// Larger row groups would push others out of its memory before they are needed.
+        /// More of a column would push others out of its memory before they are needed.
         const MOST: u64 = 1 << 26;
         let groups = self.metadata.metadata().row_groups().get(group);
         let columns = groups.map_or(&[][..], RowGroupMetaData::columns).iter();
@@ -151,13 +151,13 @@ impl ParquetFile {
         }
     }
 
-    /// Other systems have no such call, or none without `unsafe`.
+    /// Windows has no such call; Linux is the system that is built for besides.
     #[cfg(not(target_os = "linux"))]
     fn ask_for(&self, _: &File, _: usize) {}
 
     /// Hands out the rows of some row groups, batch by batch; no batch is of two groups. Threads that
-    /// do so at once have each opened the file, for an open file has one position; of so many of them,
-    /// each takes the group after those of the others.
+    /// do so at once have each opened the file, for an open file has one position; there are so many
+    /// of them, so that one probably takes the group that comes so many later.
     pub(crate) fn each_batch(
         &self,
         file: &File,

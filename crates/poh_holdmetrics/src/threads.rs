@@ -1,8 +1,8 @@
 //! Work that is divided among threads.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{iter, thread};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -30,77 +30,119 @@ pub(crate) fn in_shares<T: Send>(rows: usize, work: impl Fn(Range<usize>) -> T +
     in_threads(threads, |part| work(share(rows, part, threads)))
 }
 
-/// Runs `work(0..threads)`, the first part on this thread, and gives the results in order.
+/// Runs `work(0..threads)`, and gives the results in order.
 pub(crate) fn in_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let mut parts: Vec<usize> = (0..threads).collect();
     in_threads_with(&mut parts, |part, _| work(part))
 }
 
-/// Runs `work` with each of `states`, the first on this thread, and gives the results in order.
+/// Runs `work` with each of `states` and its number, and gives the results in order.
 pub(crate) fn in_threads_with<S: Send, T: Send>(
     states: &mut [S],
     work: impl Fn(usize, &mut S) -> T + Sync,
 ) -> Vec<T> {
-    let Some((first, others)) = states.split_first_mut() else {
-        return Vec::new();
-    };
-    if others.is_empty() {
-        return vec![work(0, first)];
-    }
-    let Some(helpers) = helpers() else {
-        return iter::once(work(0, first))
-            .chain((1..).zip(others).map(|(part, state)| work(part, state)))
-            .collect();
-    };
+    let helpers = (states.len() > 1).then(helpers).flatten();
+    shared_out(helpers, states, work)
+}
+
+fn shared_out<S: Send, T: Send>(
+    helpers: Option<&Helpers>,
+    states: &mut [S],
+    work: impl Fn(usize, &mut S) -> T + Sync,
+) -> Vec<T> {
+    let others = states.len().saturating_sub(1);
     let mut results: Vec<Option<T>> = Vec::new();
-    results.resize_with(1 + others.len(), || None);
-    if let Some((own, theirs)) = results.split_first_mut() {
+    results.resize_with(states.len(), || None);
+    // Who is free takes the next one; this thread too, so that it never waits for one to be begun.
+    let left = Mutex::new(states.iter_mut().enumerate().zip(&mut results));
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let take = || {
+        while let Some(((number, state), result)) = next() {
+            *result = Some(work(number, state));
+        }
+    };
+    match helpers {
+        None => take(),
         // A panic of one goes on in the caller, as if there were no threads.
-        helpers.in_place_scope(|scope| {
-            let work = &work;
-            for ((part, state), result) in (1..).zip(others).zip(theirs) {
-                scope.spawn(move |_| *result = Some(work(part, state)));
+        Some(helpers) => helpers.pool.in_place_scope(|scope| {
+            for busy in iter::from_fn(|| helpers.reserve()).take(others) {
+                let take = &take;
+                scope.spawn(move |_| {
+                    let _busy = busy;
+                    take();
+                });
             }
-            *own = Some(work(0, first));
-        });
+            take();
+        }),
     }
     results.into_iter().flatten().collect()
 }
 
-/// Threads that wait for work, one for each processor; none where the system gives no more.
+/// Threads that wait for work.
 ///
 /// A new thread is often put on the processor of the one that made it, which then waits for it, or it
 /// for that one, until the system looks again: 4 ms on Linux, where 10 million holds take 12. One that
 /// is only woken goes where nobody works.
-fn helpers() -> Option<&'static ThreadPool> {
-    /// A process that was forked has none of its parent's threads, but its own later ones.
-    struct Helpers {
-        process: u32,
-        pool: Option<ThreadPool>,
-        of_forked: OnceLock<Box<Helpers>>,
+struct Helpers {
+    /// The process that they are in. One that was forked has none of its parent's threads.
+    process: u32,
+    /// One for each processor that the first question could use.
+    pool: ThreadPool,
+    /// How many have nothing to do. Others are left alone: who asks little would wait for who asked
+    /// much.
+    free: AtomicUsize,
+    of_forked: OnceLock<Box<Helpers>>,
+}
+
+/// One of the helpers, until it is dropped.
+struct Busy<'a>(&'a Helpers);
+
+impl Helpers {
+    fn new(process: u32) -> Option<Self> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let builder = ThreadPoolBuilder::new().num_threads(processors);
+        let pool = builder.thread_name(|number| format!("holds-{number}"));
+        Some(Helpers {
+            process,
+            pool: pool.build().ok()?,
+            free: AtomicUsize::new(processors),
+            of_forked: OnceLock::new(),
+        })
     }
+
+    fn reserve(&self) -> Option<Busy<'_>> {
+        let one_less = |free: usize| free.checked_sub(1);
+        let was = self
+            .free
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        was.is_ok().then(|| Busy(self))
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.free.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Those of this process; none where the system gives no thread now.
+fn helpers() -> Option<&'static Helpers> {
     static FIRST: OnceLock<Box<Helpers>> = OnceLock::new();
     let process = std::process::id();
     let mut place = &FIRST;
-    loop {
-        let Some(helpers) = place.get() else {
-            let processors = thread::available_parallelism().map_or(1, usize::from);
-            let builder = ThreadPoolBuilder::new().num_threads(processors);
-            let pool = builder.thread_name(|number| format!("holds-{number}"));
-            // No lock is held while they are made, which a fork could leave locked; where two made
-            // some the first ones stay.
-            let _ = place.set(Box::new(Helpers {
-                process,
-                pool: pool.build().ok(),
-                of_forked: OnceLock::new(),
-            }));
-            continue;
-        };
-        if helpers.process == process {
-            return helpers.pool.as_ref();
-        }
-        place = &helpers.of_forked;
+    // A process's own ones are the last, after those of the processes that it was forked from: one of
+    // these may have ended, and its number come again.
+    let mut last = None;
+    while let Some(helpers) = place.get() {
+        (last, place) = (Some(helpers), &helpers.of_forked);
     }
+    if let Some(helpers) = last.filter(|helpers| helpers.process == process) {
+        return Some(helpers);
+    }
+    // No lock is held while they are made, which a fork could leave locked for good. Where two threads
+    // made some the first ones stay.
+    let _ = place.set(Box::new(Helpers::new(process)?));
+    place.get().map(Box::as_ref)
 }
 
 /// Rows of one of the parts that threads take: enough to be worth the taking, and few enough that no
@@ -108,7 +150,7 @@ fn helpers() -> Option<&'static ThreadPool> {
 pub(crate) const PART: usize = 1 << 16;
 
 /// Lets `work` do all of so many rows, a part of so many at a time: each thread takes the next part when
-/// it is done with one, so that a slower processor does less. The first part is the first thread's. The
+/// it is done with one, so that a slower processor does less. The first part is the first state's. The
 /// error is that of the first rows that have one.
 ///
 /// Where one fails no further part is begun; those before it are done all the same.
@@ -138,6 +180,28 @@ pub(crate) fn in_parts<S: Send, E: Send>(
 mod tests {
     use super::*;
     use std::sync::Barrier;
+
+    #[test]
+    fn who_asks_little_does_not_wait_for_who_asked_much() {
+        let helpers = Helpers::new(std::process::id()).expect("the system gives threads");
+        let all = helpers.free.load(Ordering::Relaxed);
+        let (begun, asked) = (Barrier::new(all + 2), Barrier::new(all + 2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                shared_out(Some(&helpers), &mut vec![(); all + 1], |_, ()| {
+                    begun.wait();
+                    asked.wait();
+                })
+            });
+            begun.wait();
+            let done = shared_out(Some(&helpers), &mut [1, 2, 3], |number, state| {
+                (number, *state)
+            });
+            assert_eq!(done, [(0, 1), (1, 2), (2, 3)]);
+            asked.wait();
+        });
+        assert_eq!(helpers.free.load(Ordering::Relaxed), all);
+    }
 
     #[test]
     fn parts_are_all_rows_and_the_first_fault_is_told() {
