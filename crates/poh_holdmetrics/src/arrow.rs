@@ -23,7 +23,7 @@ use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::files::NAMES;
 use crate::holds::{Chunk, Holds, Weights};
-use crate::ids::{IdRows, Ids, head_at, short_key};
+use crate::ids::{IdRows, Ids, SHORT, head_at, kinds, short_key};
 use crate::plain::{each_once, plain, plain_times};
 use crate::prefetch::{in_line, prefetch};
 use crate::query::ScoreColumn;
@@ -49,6 +49,15 @@ impl Holds {
     /// [`HoldError::Argument`] for a column that is missing; [`HoldError::Row`] for a value that
     /// is not valid. The table is then as it was, apart from ids that no row uses.
     pub fn append(&mut self, batch: &RecordBatch) -> Result<(), HoldError> {
+        self.append_without(batch, None)
+    }
+
+    /// As [`append`](Self::append), without a column of ids that somebody else looks at.
+    pub(crate) fn append_without(
+        &mut self,
+        batch: &RecordBatch,
+        other: Option<Field>,
+    ) -> Result<(), HoldError> {
         let first_row = self.len();
         if batch.num_rows() == 0 {
             return Ok(());
@@ -57,13 +66,24 @@ impl Holds {
         let column = |field: Field| batch.column_by_name(field.name());
         let needed = |field: Field| column(field).ok_or_else(|| no_column(field, &batch.schema()));
         let at = |field: Field| move |(row, fault)| HoldError::row(first_row + row, field, fault);
-        let (ids, known) = self.ids_of(Field::HolderId);
-        let holder = id_codes(needed(Field::HolderId)?, ids, known).map_err(at(Field::HolderId))?;
-        let token = if self.columns.token {
+        let holder = match needed(Field::HolderId)? {
+            array if self.columns.holder && other != Some(Field::HolderId) => {
+                let (ids, known) = self.ids_of(Field::HolderId);
+                id_codes(array, ids, known).map_err(at(Field::HolderId))?
+            }
+            array => {
+                if other != Some(Field::HolderId) {
+                    check_ids(array).map_err(at(Field::HolderId))?;
+                }
+                Column::default()
+            }
+        };
+        let token = if self.columns.token && other != Some(Field::TokenId) {
             let (ids, known) = self.ids_of(Field::TokenId);
             id_codes(needed(Field::TokenId)?, ids, known).map_err(at(Field::TokenId))?
         } else {
-            if let Some(array) = column(Field::TokenId) {
+            let array = column(Field::TokenId).filter(|_| other != Some(Field::TokenId));
+            if let Some(array) = array {
                 check_ids(array).map_err(at(Field::TokenId))?;
             }
             Column::default()
@@ -421,7 +441,7 @@ fn first_null(array: &ArrayRef) -> Option<usize> {
 }
 
 /// Strings of any layout.
-enum Text<'a> {
+pub(crate) enum Text<'a> {
     Short(&'a StringArray),
     Large(&'a arrow_array::LargeStringArray),
     View(&'a arrow_array::StringViewArray),
@@ -434,6 +454,37 @@ impl<'a> Text<'a> {
             DataType::LargeUtf8 => Text::Large(array.as_string()),
             DataType::Utf8View => Text::View(array.as_string_view()),
             _ => Text::Short(array.as_string()),
+        }
+    }
+
+    /// A column of ids that are text, none is missing, and that may all be short.
+    pub(crate) fn of_short_ids(array: &'a dyn Array) -> Option<Self> {
+        let is_text = matches!(
+            array.data_type(),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+        );
+        let text = (is_text && array.null_count() == 0).then(|| Text::new(array))?;
+        let may_be_short = match text {
+            Text::View(array) => array
+                .views()
+                .iter()
+                .take(1)
+                .all(|&view| view as u32 <= SHORT as u32),
+            _ => text.bytes() <= array.len() * SHORT,
+        };
+        may_be_short.then_some(text)
+    }
+
+    /// The ids of the rows from `first` on, if they are short, as [`short_key`] says them. Says false
+    /// where one is not, or is empty.
+    pub(crate) fn short_keys(&self, first: usize, keys: &mut [u64]) -> bool {
+        match self {
+            Text::Short(array) => Strings::new(array, first).short_keys(0, keys),
+            Text::Large(array) => Strings::new(array, first).short_keys(0, keys),
+            Text::View(array) => {
+                Views { array, first }.keys(0, keys);
+                kinds(keys) == (false, false)
+            }
         }
     }
 
@@ -500,6 +551,88 @@ impl<'a, O: OffsetSizeTrait> Strings<'a, O> {
             text: array.value_data(),
         }
     }
+
+    /// As [`keys`](IdRows::keys). Says whether all ids are short, and none is empty.
+    #[inline]
+    fn short_keys(self, first: usize, keys: &mut [u64]) -> bool {
+        self.ask_for_next(first, keys.len());
+        if self.keys_of_one_length(first, keys) {
+            return true;
+        }
+        for (key, ends) in keys.iter_mut().zip(self.offsets[first..].windows(2)) {
+            let (from, to) = (ends[0].as_usize(), ends[1].as_usize());
+            *key = short_key(to - from, head_at(self.text, from));
+        }
+        kinds(keys) == (false, false)
+    }
+
+    /// Asks for as many rows as there are from `first` on, which come after them: between them so much
+    /// else is read that the processor does not foresee it. Of their text it is known where it begins.
+    #[inline]
+    fn ask_for_next(self, first: usize, count: usize) {
+        let after = first + count;
+        for row in (0..count).step_by(in_line::<O>()) {
+            prefetch(self.offsets, after + row);
+        }
+        if let (Some(from), Some(to)) = (self.offsets.get(first), self.offsets.get(after)) {
+            let (from, to) = (from.as_usize(), to.as_usize());
+            let bytes = to.saturating_sub(from);
+            if bytes <= MOST_AHEAD {
+                for byte in (to..to + bytes).step_by(in_line::<u8>()) {
+                    prefetch(self.text, byte);
+                }
+            }
+        }
+    }
+
+    /// As [`keys`](IdRows::keys), where all ids have the same length and are short, as in most tables: it is
+    /// known where each begins, and what to leave of it. Says false where they are not.
+    #[inline]
+    fn keys_of_one_length(self, first: usize, keys: &mut [u64]) -> bool {
+        let ends = &self.offsets[first..=first + keys.len()];
+        let [from, second, ..] = ends else {
+            return true; // no row
+        };
+        let len = *second - *from;
+        // Without a way out of the loop a compiler makes vector code of it.
+        let others = ends.windows(2);
+        if others.fold(false, |others, ends| others | (ends[1] - ends[0] != len)) {
+            return false;
+        }
+        let text = self.text.get(from.as_usize()..).unwrap_or_default();
+        match len.as_usize() {
+            1 => keys_of_length::<1>(text, keys),
+            2 => keys_of_length::<2>(text, keys),
+            3 => keys_of_length::<3>(text, keys),
+            4 => keys_of_length::<4>(text, keys),
+            5 => keys_of_length::<5>(text, keys),
+            6 => keys_of_length::<6>(text, keys),
+            SHORT => keys_of_length::<SHORT>(text, keys),
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// The keys of ids of one length, which follow each other in a text.
+fn keys_of_length<const LEN: usize>(text: &[u8], keys: &mut [u64]) {
+    /// Rows whose text is in so few bytes that it need not be asked for each where it ends.
+    const ROWS: usize = 8;
+    for (part, keys) in keys.chunks_mut(ROWS).enumerate() {
+        let from = part * ROWS * LEN;
+        match text.get(from..).and_then(<[u8]>::first_chunk::<64>) {
+            Some(bytes) => {
+                for (row, key) in keys.iter_mut().enumerate() {
+                    *key = short_key(LEN, head_at(bytes, row * LEN));
+                }
+            }
+            None => {
+                for (row, key) in keys.iter_mut().enumerate() {
+                    *key = short_key(LEN, head_at(text, from + row * LEN));
+                }
+            }
+        }
+    }
 }
 
 impl<'a, O: OffsetSizeTrait> IdRows<'a> for Strings<'a, O> {
@@ -524,25 +657,7 @@ impl<'a, O: OffsetSizeTrait> IdRows<'a> for Strings<'a, O> {
 
     #[inline]
     fn keys(self, first: usize, keys: &mut [u64]) {
-        // The rows after these are asked for: between them so much else is read that the processor
-        // does not foresee it. Of their text it is known where it begins.
-        let after = first + keys.len();
-        for row in (0..keys.len()).step_by(in_line::<O>()) {
-            prefetch(self.offsets, after + row);
-        }
-        if let (Some(from), Some(to)) = (self.offsets.get(first), self.offsets.get(after)) {
-            let (from, to) = (from.as_usize(), to.as_usize());
-            let bytes = to.saturating_sub(from);
-            if bytes <= MOST_AHEAD {
-                for byte in (to..to + bytes).step_by(in_line::<u8>()) {
-                    prefetch(self.text, byte);
-                }
-            }
-        }
-        for (key, ends) in keys.iter_mut().zip(self.offsets[first..].windows(2)) {
-            let (from, to) = (ends[0].as_usize(), ends[1].as_usize());
-            *key = short_key(to - from, head_at(self.text, from));
-        }
+        self.short_keys(first, keys);
     }
 }
 

@@ -10,7 +10,7 @@ use std::{iter, mem, thread};
 
 use arrow_array::RecordBatch;
 
-use crate::arrow::{Dictionary, no_column};
+use crate::arrow::{Dictionary, Text, no_column};
 use crate::error::{Field, HoldError};
 use crate::files::{Format, open};
 use crate::holds::{Columns, Holds};
@@ -19,9 +19,10 @@ use crate::parquet_file::ParquetFile;
 use crate::query::{By, Counted, Overlap, Query, Stop};
 use crate::score::{Answer, Halt, Run, merged};
 use crate::scores::Scores;
+use crate::short_sums::ShortSums;
 use crate::spill::Spill;
 use crate::tally::{Tally, TooLarge};
-use crate::threads::{PART, in_parts, threads_for};
+use crate::threads::{PART, in_parts, in_threads_with, threads_for};
 use crate::time::Naive;
 use crate::weight::Rounding;
 
@@ -30,7 +31,7 @@ const ROWS_TO_FOLD: usize = 1 << 20;
 
 /// Rows of a batch that are made ready and added up before the next ones: what is made of them
 /// stays in the second cache.
-const SLICE: usize = 8192;
+const SLICE: usize = 1 << 15;
 
 /// A question whose answer grows with each batch of holds.
 ///
@@ -65,6 +66,8 @@ pub struct Fold {
     files: Vec<(Range<u64>, PathBuf)>,
     /// Batches that were not folded yet, and how many rows they have.
     waiting: (Vec<RecordBatch>, usize),
+    /// Sums of ids that have no code yet, where the question goes without.
+    short: Option<ShortFold>,
     /// What other threads have added up so far, each with ids of its own.
     others: Vec<Fold>,
     /// The first row of each part that this thread took, and how many ids there were after it: with
@@ -72,6 +75,16 @@ pub struct Fold {
     parts: Vec<(u64, usize)>,
     /// The Parquet file that this thread reads.
     reads: Option<File>,
+}
+
+/// Sums of short ids that were added up by their text.
+#[derive(Debug, Default)]
+struct ShortFold {
+    sums: ShortSums,
+    /// The codes of those that have one.
+    codes: Vec<u32>,
+    /// Digits of the weights.
+    digits: u8,
 }
 
 /// What has become of the rows so far.
@@ -99,11 +112,14 @@ impl Fold {
         let mut holds = Holds::new(scale)?.with_rounding(rounding);
         Run::new(&query, 0, &Stop::default())?;
         holds.columns = Columns {
+            holder: query.is_grouped() || query.by == By::Holder,
             token: query.is_grouped() || query.by == By::Token,
             weight: query.overlap != Overlap::Union,
         };
+        let adds_alone = !query.is_grouped() && !query.has_times() && query.boost.is_none();
         Ok(Fold {
             holds,
+            short: adds_alone.then(ShortFold::default),
             waiting: (Vec::new(), 0),
             others: Vec::new(),
             parts: Vec::new(),
@@ -178,7 +194,7 @@ impl Fold {
             self.share_dictionaries(batch);
         }
         // Threads that do not have the same ids have fewer to put in order after one part each.
-        let part = match self.has_ids_of(&self.others) {
+        let part = match self.has_ids_of(&self.others) && !self.ids().is_empty() {
             true => PART,
             false => rows.div_ceil(threads),
         };
@@ -217,9 +233,131 @@ impl Fold {
 
     /// Adds up a batch at once, on this thread.
     fn fold_batch(&mut self, batch: &RecordBatch, stop: &Stop) -> Result<(), HoldError> {
-        let result = self.holds.append(batch);
+        let result = self.fold_short(batch, stop);
+        let rows = result.map_err(|error| error.after(self.folded.rows))?;
+        self.folded.rows += rows as u64;
+        if rows == batch.num_rows() {
+            return Ok(());
+        }
+        self.name_short();
+        let result = self
+            .holds
+            .append(&batch.slice(rows, batch.num_rows() - rows));
         let result = result.and_then(|()| self.folded.take(&mut self.holds, 1, stop));
         result.map_err(|error| error.after(self.folded.rows))
+    }
+
+    /// Adds up rows by their short ids: as many of the first ones as can be, and says how many.
+    fn fold_short(&mut self, batch: &RecordBatch, stop: &Stop) -> Result<usize, HoldError> {
+        let Some(before) = self.short.as_ref().map(|short| short.digits) else {
+            return Ok(0);
+        };
+        let field = match self.folded.query.by {
+            By::Token => Field::TokenId,
+            By::Holder | By::Both => Field::HolderId,
+        };
+        let ids = batch.column_by_name(field.name()).map(AsRef::as_ref);
+        let Some(ids) = ids.and_then(Text::of_short_ids) else {
+            return Ok(0);
+        };
+        stop.check()?;
+        self.holds.append_without(batch, Some(field))?;
+        self.folded.agree_on_digits(&mut self.holds)?;
+        let digits = self.folded.digits;
+        if before != digits {
+            self.settle_short()?;
+        }
+        let chunk = self.holds.chunks.pop();
+        let (Some(chunk), Some(short)) = (chunk, &mut self.short) else {
+            return Ok(0);
+        };
+        short.digits = digits;
+        let run = Run::new(&self.folded.query, digits, stop)?;
+        let rows = run.short_lots(&chunk, &ids, &mut short.sums)?;
+        if rows == 0 {
+            // Nor will the next ones: they would only be looked at twice.
+            self.settle_short()?;
+            self.short = None;
+        }
+        Ok(rows)
+    }
+
+    /// Gives codes to short ids that have none yet, which are greater than those of ids before.
+    fn name_short(&mut self) {
+        let is_new = |short: &ShortFold| short.codes.len() < short.sums.len();
+        if let Some(mut short) = self.short.take_if(|short| is_new(short)) {
+            let ids = Arc::make_mut(self.ids_mut());
+            short.sums.name(ids, &mut short.codes);
+            self.short = Some(short);
+        }
+    }
+
+    /// Whether all ids are those of short sums, in their order.
+    fn has_only_short(&self) -> bool {
+        let named = |short: &ShortFold| short.codes.len() == self.ids().len();
+        self.short.as_ref().is_some_and(named)
+    }
+
+    /// How many ids there are, with those that have no code yet.
+    fn count_ids(&mut self) -> usize {
+        match &self.short {
+            Some(short) if self.has_only_short() => short.sums.len(),
+            _ => {
+                self.name_short();
+                self.ids().len()
+            }
+        }
+    }
+
+    /// Takes in the short sums of other threads, where these are all that they have, and no thread has a
+    /// part that comes after another's; parts are in the order of their rows.
+    fn take_short(&mut self, others: &mut Vec<Fold>, parts: &[(u64, usize, usize)]) {
+        let is_like = |fold: &Fold| {
+            let digits = self.short.as_ref().map(|short| short.digits);
+            let same = fold.short.as_ref().map(|short| short.digits) == digits;
+            same && fold.has_only_short() && fold.folded.tallies.is_empty()
+        };
+        let threads: Vec<usize> = parts.iter().map(|&(_, thread, _)| thread).collect();
+        let in_order = threads.is_sorted_by(|one, next| one < next);
+        if !in_order || !is_like(self) || !others.iter().all(is_like) {
+            return;
+        }
+        let Some(own) = &mut self.short else {
+            return;
+        };
+        for other in mem::take(others) {
+            if let Some(short) = other.short {
+                own.sums.take_in(&short.sums);
+            }
+        }
+    }
+
+    /// Moves the sums of short ids to those of codes.
+    fn settle_short(&mut self) -> Result<(), HoldError> {
+        self.name_short();
+        let any = |short: &&mut ShortFold| short.sums.len() > 0;
+        let Some(short) = self.short.as_mut().filter(any).map(mem::take) else {
+            return Ok(());
+        };
+        let mut tally = Tally::of_plain(short.sums.sums());
+        let mut moved = Ok(());
+        if short
+            .codes
+            .iter()
+            .zip(0..)
+            .any(|(&code, number)| code != number)
+        {
+            let by_number = mem::take(&mut tally);
+            let slots = self.ids().len();
+            moved = tally.merge(&by_number, slots, |number| short.codes[number] as usize);
+        }
+        if self.folded.digits > short.digits {
+            let more = u32::from(self.folded.digits - short.digits);
+            moved = moved.and_then(|()| tally.scale(10u64.pow(more)));
+        }
+        moved.map_err(|error| self.folded.named(error.into(), &self.holds))?;
+        self.folded.tallies.push(tally);
+        Ok(())
     }
 
     /// Makes folds for other threads, where there are not as many yet.
@@ -228,6 +366,9 @@ impl Fold {
             let query = self.folded.query.clone();
             let mut other = Fold::new(query, self.holds.scale, self.holds.rounding)?;
             other.holds.read_naive(self.holds.naive.clone());
+            if let (Some(own), Some(short)) = (&self.short, &mut other.short) {
+                short.sums = own.sums.like();
+            }
             self.others.push(other);
         }
         Ok(())
@@ -285,15 +426,14 @@ impl Fold {
         let mut others = mem::take(&mut self.others);
         let folds = iter::once(&mut *self).chain(&mut others);
         let mut folds: Vec<&mut Fold> = folds.take(threads).collect();
-        let done = in_parts(&mut folds, parts, |fold, part| -> Result<_, HoldError> {
+        in_parts(&mut folds, parts, |fold, part| -> Result<_, HoldError> {
             let row = begun + first(part.start);
             fold.folded.rows = row;
             work(fold, part)?;
-            let ids = fold.ids().len();
+            let ids = fold.count_ids();
             fold.parts.push((row, ids));
             Ok(())
-        });
-        done?;
+        })?;
         self.others = others;
         self.folded.rows = begun + first(parts.0);
         Ok(())
@@ -324,6 +464,17 @@ impl Fold {
     fn settle(&mut self) -> Result<(), HoldError> {
         let mut others = mem::take(&mut self.others);
         let parts = mem::take(&mut self.parts);
+        let theirs = others.iter().map(|other| &other.parts);
+        let threads = iter::once(&parts).chain(theirs).enumerate();
+        let mut parts: Vec<(u64, usize, usize)> = threads
+            .flat_map(|(thread, parts)| parts.iter().map(move |&(row, ids)| (row, thread, ids)))
+            .collect();
+        parts.sort_by_key(|&(row, _, _)| row);
+        self.take_short(&mut others, &parts);
+        let folds = iter::once(&mut *self).chain(&mut others);
+        let mut folds: Vec<&mut Fold> = folds.collect();
+        let settled = in_threads_with(&mut folds, |_, fold| fold.settle_short());
+        settled.into_iter().collect::<Result<(), _>>()?;
         if others.is_empty() {
             return Ok(());
         }
@@ -335,12 +486,6 @@ impl Fold {
             self.folded.tallies = vec![self.sum(&mut others, digits, &all, &places)?];
             return Ok(());
         }
-        let theirs = others.iter().map(|other| &other.parts);
-        let threads = iter::once(&parts).chain(theirs).enumerate();
-        let mut parts: Vec<(u64, usize, usize)> = threads
-            .flat_map(|(thread, parts)| parts.iter().map(move |&(row, ids)| (row, thread, ids)))
-            .collect();
-        parts.sort_by_key(|&(row, _, _)| row);
         let mut all = Ids::default();
         let mut places: Vec<Option<Vec<u32>>> = vec![Some(Vec::new()); 1 + others.len()];
         if parts
@@ -540,8 +685,7 @@ impl Folded {
         if holds.is_empty() {
             return Ok(());
         }
-        holds.use_digits(self.digits)?;
-        self.use_digits(holds.digits, holds)?;
+        self.agree_on_digits(holds)?;
         if self.tallies.len() < threads {
             self.tallies.resize_with(threads, Tally::default);
         }
@@ -551,6 +695,12 @@ impl Folded {
         self.rows += holds.len() as u64;
         holds.chunks.clear();
         Ok(())
+    }
+
+    /// Lets sums and rows count in the same units.
+    fn agree_on_digits(&mut self, holds: &mut Holds) -> Result<(), HoldError> {
+        holds.use_digits(self.digits)?;
+        self.use_digits(holds.digits, holds)
     }
 
     /// Lets sums count in units of weights of so many digits.

@@ -205,12 +205,14 @@ pub struct Holds {
 /// Which columns are kept, of those that not every question asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Columns {
+    pub(crate) holder: bool,
     pub(crate) token: bool,
     pub(crate) weight: bool,
 }
 
 impl Columns {
     pub(crate) const ALL: Columns = Columns {
+        holder: true,
         token: true,
         weight: true,
     };

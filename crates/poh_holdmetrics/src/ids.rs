@@ -21,8 +21,10 @@ pub struct Ids {
     /// Where the text of each code ends.
     ends: Vec<usize>,
     /// Codes by the hash of their key. A power of two of lines, of which [`lines_for`] says how many are
-    /// enough; none before an id is looked for, where all ids came at once and in order.
+    /// enough; none before an id is looked for, where all ids came at once.
     lines: Vec<Line>,
+    /// Whether each is greater than the one before, where there are no lines.
+    in_order: bool,
     hasher: RandomState,
 }
 
@@ -185,14 +187,21 @@ impl Ids {
     /// The code of an id that is in the set.
     pub fn code(&self, id: &str) -> Option<u32> {
         if self.lines.is_empty() {
-            return self.search(id); // they are in order
+            return self.search(id);
         }
         let key = key_of(id.as_bytes(), &self.hasher);
         self.find(id, key, self.hash(key)).ok()
     }
 
-    /// The code of an id where all are in order.
+    /// The code of an id where there are no lines.
     fn search(&self, id: &str) -> Option<u32> {
+        if !self.in_order {
+            return self
+                .iter()
+                .zip(0..)
+                .find(|&(here, _)| here == id)
+                .map(|(_, code)| code);
+        }
         let (mut low, mut high) = (0, self.len() as u32);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -237,7 +246,22 @@ impl Ids {
         let ends = offsets[1..].iter().map(|end| end.as_usize() - first);
         self.ends = ends.collect();
         self.lines.clear();
+        self.in_order = true;
         true
+    }
+
+    /// Takes texts in as they are, where there is no id yet: they are known to be different, and none to be
+    /// empty.
+    pub(crate) fn take_all<'a>(&mut self, ids: impl ExactSizeIterator<Item = &'a [u8]>) {
+        let mut text = Vec::with_capacity(ids.len() * SHORT);
+        self.ends.reserve(ids.len());
+        for id in ids {
+            text.extend_from_slice(id);
+            self.ends.push(text.len());
+        }
+        self.text = String::from_utf8(text).unwrap_or_default();
+        self.lines.clear();
+        self.in_order = false;
     }
 
     /// Makes room for so many more ids, with so many bytes of text.
@@ -486,10 +510,10 @@ impl<'a> IdRows<'a> for IdsFrom<'a> {
 }
 
 /// The key of no id.
-const EMPTY: u64 = 0;
+pub(crate) const EMPTY: u64 = 0;
 
 /// The longest id that is its key.
-const SHORT: usize = 7;
+pub(crate) const SHORT: usize = 7;
 
 /// An id as one number: one of at most 7 bytes exactly, as its bytes, then zeros, then its length;
 /// a longer one as 56 bits of its hash and a mark, so that of such ids the text has to be compared.
@@ -522,7 +546,7 @@ pub(crate) fn short_key(len: usize, head: u64) -> u64 {
 }
 
 /// Whether any key is of a long id, and whether any is [`EMPTY`].
-fn kinds(keys: &[u64]) -> (bool, bool) {
+pub(crate) fn kinds(keys: &[u64]) -> (bool, bool) {
     // In the sign bits: a compiler makes vector code of this.
     let (long, empty) = keys.iter().fold((0, 0), |(long, empty), &key| {
         (long | key, empty | !key & key.wrapping_sub(1))

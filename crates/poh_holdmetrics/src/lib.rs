@@ -44,6 +44,7 @@ mod runs;
 mod score;
 mod scores;
 mod share;
+mod short_sums;
 mod spill;
 mod tally;
 mod text_file;

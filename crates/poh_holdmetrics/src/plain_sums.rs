@@ -22,6 +22,29 @@ pub(crate) struct PlainSums {
 const SMALL: u128 = 1 << 58;
 
 impl PlainSums {
+    /// Sums that were added up elsewhere, of slots that all have a row: in two parts, of which few slots
+    /// have the second one. None is above `bound`, which is below 2^127.
+    pub(crate) fn of(
+        low: Vec<u64>,
+        more: impl Iterator<Item = (usize, u128)>,
+        bound: u128,
+    ) -> Self {
+        let mut seen = vec![0; low.len().div_ceil(64)];
+        for (slot, _) in low.iter().enumerate().filter(|&(_, &sum)| sum == 0) {
+            seen[slot / 64] |= 1 << (slot % 64);
+        }
+        let mut sums = PlainSums {
+            low,
+            seen,
+            bound,
+            high: Vec::new(),
+        };
+        for (slot, sum) in more.filter(|&(_, sum)| sum > 0) {
+            sums.add(slot, sum);
+        }
+        sums
+    }
+
     /// Makes room for so many slots, at least.
     pub(crate) fn grow(&mut self, slots: usize) {
         if self.low.is_empty() {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ruint::aliases::U256;
 
+use crate::arrow::Text;
 use crate::block::{BlockColumns, BlockRoom};
 use crate::boost::{Boost, Held};
 use crate::error::HoldError;
@@ -15,6 +16,7 @@ use crate::ids::Ids;
 use crate::overlap::{Piece, Span, heaviest, runs};
 use crate::query::{ABSENT, By, Overlap, Query, Stop, Window};
 use crate::scores::{Keys, Scores};
+use crate::short_sums::{AT_ONCE, ShortSums};
 use crate::tally::{Tally, TooLarge};
 use crate::threads::{PART, in_parts, in_threads, threads_for};
 use crate::time::OPEN;
@@ -246,22 +248,50 @@ impl<'a> Run<'a> {
         room: &mut BlockRoom,
         tally: &mut Tally,
     ) -> Result<bool, TooLarge> {
-        let (chunk, rows) = (block.chunk, &block.rows);
-        let columns = BlockColumns {
-            starts: &chunk.start[rows.clone()],
-            ends: &chunk.end[rows.clone()],
-            weights: match &chunk.weights {
-                Weights::One => None,
-                Weights::Narrow(column) => Some(&column[rows.clone()]),
-                Weights::Wide(_) => return Ok(false),
-            },
-            closed: chunk.closed,
+        let Some(columns) = columns_of(block) else {
+            return Ok(false);
         };
         match room.fill(columns, self.slots(block), self.window, self.times) {
             None => Ok(false),
             Some(rows) if self.times => Ok(tally.add_block(rows)),
             Some(rows) => tally.add_plain(rows),
         }
+    }
+
+    /// The same where the rows' ids are short, and looked at here, up to a block that can't be added so.
+    /// Says how many rows were added.
+    ///
+    /// # Errors
+    /// [`HoldError::Row`] for a row that is not valid.
+    pub(crate) fn short_lots(
+        &self,
+        chunk: &Chunk,
+        ids: &Text<'_>,
+        sums: &mut ShortSums,
+    ) -> Result<usize, HoldError> {
+        let mut room = BlockRoom::new(self.one());
+        let mut keys = [0; AT_ONCE];
+        for block in blocks(std::slice::from_ref(chunk), 0..chunk.len()) {
+            let first = block.rows.start;
+            let Some(columns) = columns_of(&block) else {
+                return Ok(first);
+            };
+            let Some(rows) = room.fill(columns, &[], self.window, false) else {
+                chunk.check(block.rows)?;
+                return Ok(first);
+            };
+            if !sums.make_bound(&rows) {
+                return Ok(first);
+            }
+            for at in (0..rows.spans.len()).step_by(AT_ONCE) {
+                let keys = &mut keys[..AT_ONCE.min(rows.spans.len() - at)];
+                if !ids.short_keys(first + at, keys) {
+                    return Ok(first + at);
+                }
+                sums.add_rows(keys, &rows, at);
+            }
+        }
+        Ok(chunk.len())
     }
 
     fn each_lot<A: Amount>(
@@ -633,6 +663,21 @@ impl<A: Amount> Meeting<A> for Lots {
             })
         })
     }
+}
+
+/// Times and weights of a block, unless weights are wide.
+fn columns_of<'a>(block: &Block<'a>) -> Option<BlockColumns<'a>> {
+    let (chunk, rows) = (block.chunk, &block.rows);
+    Some(BlockColumns {
+        starts: &chunk.start[rows.clone()],
+        ends: &chunk.end[rows.clone()],
+        weights: match &chunk.weights {
+            Weights::One => None,
+            Weights::Narrow(column) => Some(&column[rows.clone()]),
+            Weights::Wide(_) => return None,
+        },
+        closed: chunk.closed,
+    })
 }
 
 /// All tallies in one.

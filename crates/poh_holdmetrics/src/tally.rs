@@ -328,6 +328,14 @@ impl Tally {
         Ok(())
     }
 
+    /// A tally of plain sums.
+    pub(crate) fn of_plain(plain: PlainSums) -> Self {
+        Tally {
+            plain,
+            ..Tally::default()
+        }
+    }
+
     /// Moves the sums of one slot to a slot of another tally, and leaves it as one that no row uses.
     pub(crate) fn move_slot(
         &mut self,

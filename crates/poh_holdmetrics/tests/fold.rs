@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{
-    ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
-    TimestampMicrosecondArray,
+    ArrayRef, DictionaryArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray,
+    StringViewArray, TimestampMicrosecondArray,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -222,6 +222,165 @@ fn threads_share_batches_again_and_again() {
         assert_eq!(fold.rows(), holds.len() as u64);
         let (all, folded) = (score(&holds, &query).unwrap(), fold.finish(&stop).unwrap());
         assert!(facts(&all) == facts(&folded), "{by:?}");
+    }
+}
+
+/// Rows with ids of up to 7 bytes and at last a longer one, all of as many columns as `kinds` names.
+fn short(rows: usize, holders: usize, kind: &str) -> RecordBatch {
+    let number = |row: usize| row.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+    let name = |letter: &str, number: usize, len: usize| match kind {
+        "one length" => format!("{letter}{number:0len$}"),
+        _ => format!("{letter}{number}"),
+    };
+    let mut ids: Vec<String> = (0..rows)
+        .map(|row| name("h", number(row) % holders, 5))
+        .collect();
+    if kind == "one is long" {
+        ids[rows * 2 / 3] = "a long one".to_owned();
+    }
+    let ids = ids.iter().map(Some);
+    let tokens = (0..rows).map(|row| Some(name("t", number(row) / 97 % 130, 3)));
+    let holder: ArrayRef = match kind {
+        "large" => Arc::new(ids.collect::<LargeStringArray>()),
+        "views" => Arc::new(ids.collect::<StringViewArray>()),
+        _ => Arc::new(ids.collect::<StringArray>()),
+    };
+    let starts = (0..rows).map(|row| number(row) as i64 % 1_000_000_000_000);
+    let ends = starts
+        .clone()
+        .zip(0..)
+        .map(|(start, row)| start + (number(row) >> 9) as i64 % (1 << 38));
+    // Products of up to 57 bits, of which a few are more than 64, and of more.
+    let heavy = if kind == "heavy" { 1 << 30 } else { 1 << 17 };
+    let weights = (0..rows).map(|row| number(row) as i64 % heavy);
+    batch(vec![
+        ("holder_id", holder),
+        ("token_id", Arc::new(tokens.collect::<StringArray>())),
+        (
+            "start",
+            Arc::new(TimestampMicrosecondArray::from_iter_values(starts)),
+        ),
+        (
+            "end",
+            Arc::new(TimestampMicrosecondArray::from_iter_values(ends)),
+        ),
+        ("weight", Arc::new(weights.collect::<Int64Array>())),
+    ])
+    .unwrap()
+}
+
+/// Sums alone of short ids are added up by their text: they are those of codes, in the same order.
+#[test]
+fn short_ids_of_any_kind() {
+    let stop = Stop::default();
+    let texts = table(&many(1000), Weights::Text, false);
+    for parts in [
+        &[("one length", 1500, 12)][..],
+        &[("lengths", 30_000, 9), ("one length", 700, 3)],
+        &[("large", 900, 1), ("views", 2000, 9), ("large", 3000, 2)],
+        &[
+            ("one length", 300, 2),
+            ("one is long", 900, 9),
+            ("views", 1200, 9),
+        ],
+        &[("lengths", 200, 9), ("heavy", 900, 9), ("lengths", 1500, 1)],
+        &[
+            ("lengths", 200, 1),
+            ("texts", 0, 1),
+            ("one length", 1000, 2),
+        ],
+        &[("one is long", 900, 6)],
+        &[("one length", 1500, 2), ("large", 900, 1)],
+        // Each thread has ids of its own, and then all have new ones.
+        &[
+            ("lengths", 300, 3),
+            ("one length", 500, 6),
+            ("lengths", 5000, 9),
+        ],
+    ] {
+        let few = parts.iter().map(|part| part.2).sum::<usize>() < 9;
+        for (by, threads) in [(By::Holder, 3), (By::Holder, 1), (By::Token, 2)] {
+            if !few && threads != 3 {
+                continue; // one table of many rows is as another
+            }
+            let mut query = Query::at(1_100_000_000_000);
+            (query.by, query.threads) = (by, Some(threads));
+            query.columns = Some(vec![ScoreColumn::WeightedScoreExact]);
+            let mut holds = Holds::new(9).unwrap();
+            let mut fold = Fold::new(query.clone(), 9, Rounding::Refuse).unwrap();
+            for &(kind, holders, times) in parts {
+                let rows = match kind {
+                    "texts" => texts.clone(),
+                    _ => short(120_000, holders, kind),
+                };
+                for _ in 0..times {
+                    holds.append(&rows).unwrap();
+                    fold.push(&rows, &stop).unwrap();
+                }
+            }
+            let (all, folded) = (score(&holds, &query).unwrap(), fold.finish(&stop).unwrap());
+            assert!(sums(&all) == sums(&folded), "{by:?} {threads} {parts:?}");
+        }
+    }
+}
+
+#[test]
+fn faults_of_short_ids_name_the_row() {
+    let good = short(120_000, 900, "one length");
+    let with = |name: &str, array: ArrayRef| {
+        let columns = good.schema();
+        let columns = columns
+            .fields()
+            .iter()
+            .map(|field| match field.name() == name {
+                true => (field.name().as_str(), Arc::clone(&array)),
+                false => (
+                    field.name().as_str(),
+                    Arc::clone(good.column_by_name(field.name()).unwrap()),
+                ),
+            });
+        batch(columns.collect()).unwrap()
+    };
+    const ROW: usize = 77_777;
+    let texts = |id: Option<&'static str>| -> ArrayRef {
+        Arc::new(
+            (0..120_000)
+                .map(|row| if row == ROW { id } else { Some("h1") })
+                .collect::<StringArray>(),
+        )
+    };
+    let ends = (0..120_000).map(|row| if row == ROW { -1 } else { 1_000_000_000_000 });
+    let weights = (0..120_000).map(|row| if row == ROW { -1 } else { 1 });
+    for (field, array) in [
+        (Field::HolderId, texts(Some(""))),
+        (Field::HolderId, texts(None)),
+        (Field::TokenId, texts(Some(""))),
+        (
+            Field::End,
+            Arc::new(TimestampMicrosecondArray::from_iter_values(ends)) as ArrayRef,
+        ),
+        (
+            Field::Weight,
+            Arc::new(Int64Array::from_iter_values(weights)) as ArrayRef,
+        ),
+    ] {
+        for threads in [1, 3] {
+            let stop = Stop::default();
+            let mut query = Query::at(1_100_000_000_000);
+            query.threads = Some(threads);
+            query.columns = Some(vec![ScoreColumn::WeightedScoreExact]);
+            let mut fold = Fold::new(query, 9, Rounding::Refuse).unwrap();
+            fold.push(&good, &stop).unwrap();
+            let pushed = fold.push(&with(field.name(), Arc::clone(&array)), &stop);
+            match pushed.and_then(|()| fold.finish(&stop).map(drop)) {
+                Err(HoldError::Row {
+                    row, field: found, ..
+                }) => {
+                    assert_eq!((row, found), (120_000 + ROW as u64, field));
+                }
+                other => panic!("{field:?} {other:?}"),
+            }
+        }
     }
 }
 
