@@ -102,7 +102,9 @@ impl ShortSums {
     /// may be too large for it, or ids too many.
     pub(crate) fn make_bound(&mut self, rows: &BlockRows<'_>) -> bool {
         let (most, count) = (rows.most(), rows.spans.len());
-        let bound = self.bound.saturating_add(most * count as u128);
+        let bound = self
+            .bound
+            .saturating_add(most.saturating_mul(count as u128));
         let fits = most <= MOST && bound <= MOST_BOUND && self.ids.len() + count <= MOST_IDS;
         if fits {
             self.bound = bound;
@@ -601,6 +603,7 @@ mod tests {
     fn what_is_too_large_is_left_to_others() {
         let mut sums = ShortSums::default();
         assert!(!add(&mut sums, &vec![(1, 1 << 30, 1 << 30)]));
+        assert!(!add(&mut sums, &vec![(1, u64::MAX, i64::MAX); 3]));
         assert_eq!(sums.len(), 0);
         let many: Rows = (0..MOST_IDS as u64 / 2 + 1)
             .map(|id| (id * 3, 1, 1))
