@@ -22,7 +22,7 @@ use crate::block::largest;
 use crate::column::Column;
 use crate::error::{Fault, Field, HoldError};
 use crate::files::NAMES;
-use crate::holds::{Chunk, Holds, Weights};
+use crate::holds::{Chunk, Columns, Holds, Weights};
 use crate::ids::{IdRows, Ids, SHORT, head_at, kinds, short_key};
 use crate::plain::{each_once, plain, plain_times};
 use crate::prefetch::{in_line, prefetch};
@@ -66,28 +66,25 @@ impl Holds {
         let column = |field: Field| batch.column_by_name(field.name());
         let needed = |field: Field| column(field).ok_or_else(|| no_column(field, &batch.schema()));
         let at = |field: Field| move |(row, fault)| HoldError::row(first_row + row, field, fault);
-        let holder = match needed(Field::HolderId)? {
-            array if self.columns.holder && other != Some(Field::HolderId) => {
-                let (ids, known) = self.ids_of(Field::HolderId);
-                id_codes(array, ids, known).map_err(at(Field::HolderId))?
-            }
-            array => {
-                if other != Some(Field::HolderId) {
-                    check_ids(array).map_err(at(Field::HolderId))?;
+        let Columns { holder, token, .. } = self.columns;
+        let mut ids = |field: Field, array: Option<&ArrayRef>, is_kept: bool| {
+            let codes = match array {
+                Some(array) if is_kept && other != Some(field) => {
+                    let (ids, known) = self.ids_of(field);
+                    id_codes(array, ids, known)
                 }
-                Column::default()
-            }
+                Some(array) if other != Some(field) => check_ids(array).map(|()| Column::default()),
+                _ => Ok(Column::default()),
+            };
+            codes.map_err(at(field))
         };
-        let token = if self.columns.token && other != Some(Field::TokenId) {
-            let (ids, known) = self.ids_of(Field::TokenId);
-            id_codes(needed(Field::TokenId)?, ids, known).map_err(at(Field::TokenId))?
-        } else {
-            let array = column(Field::TokenId).filter(|_| other != Some(Field::TokenId));
-            if let Some(array) = array {
-                check_ids(array).map_err(at(Field::TokenId))?;
-            }
-            Column::default()
+        let array = needed(Field::HolderId)?;
+        let holder = ids(Field::HolderId, Some(array), holder)?;
+        let array = match token {
+            true => Some(needed(Field::TokenId)?),
+            false => column(Field::TokenId),
         };
+        let token = ids(Field::TokenId, array, token)?;
         let start =
             instants(needed(Field::Start)?, false, &self.naive).map_err(at(Field::Start))?;
         let (end, closed) = match column(Field::End) {
@@ -458,12 +455,8 @@ impl<'a> Text<'a> {
     }
 
     /// A column of ids that are text, none is missing, and that may all be short.
-    pub(crate) fn of_short_ids(array: &'a dyn Array) -> Option<Self> {
-        let is_text = matches!(
-            array.data_type(),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
-        );
-        let text = (is_text && array.null_count() == 0).then(|| Text::new(array))?;
+    pub(crate) fn of_short_ids(array: &'a ArrayRef) -> Option<Self> {
+        let text = (is_text(array) && array.null_count() == 0).then(|| Text::new(array))?;
         let may_be_short = match text {
             Text::View(array) => array
                 .views()

@@ -256,7 +256,7 @@ impl Fold {
             By::Token => Field::TokenId,
             By::Holder | By::Both => Field::HolderId,
         };
-        let ids = batch.column_by_name(field.name()).map(AsRef::as_ref);
+        let ids = batch.column_by_name(field.name());
         let Some(ids) = ids.and_then(Text::of_short_ids) else {
             return Ok(0);
         };

@@ -225,7 +225,7 @@ fn threads_share_batches_again_and_again() {
     }
 }
 
-/// Rows with ids of up to 7 bytes and at last a longer one, all of as many columns as `kinds` names.
+/// Rows whose ids have up to 7 bytes, but for one where the kind says so.
 fn short(rows: usize, holders: usize, kind: &str) -> RecordBatch {
     let number = |row: usize| row.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
     let name = |letter: &str, number: usize, len: usize| match kind {
@@ -250,7 +250,7 @@ fn short(rows: usize, holders: usize, kind: &str) -> RecordBatch {
         .clone()
         .zip(0..)
         .map(|(start, row)| start + (number(row) >> 9) as i64 % (1 << 38));
-    // Products of up to 57 bits, of which a few are more than 64, and of more.
+    // Products of up to 55 bits, some hundreds of which are more than 64, and of more.
     let heavy = if kind == "heavy" { 1 << 30 } else { 1 << 17 };
     let weights = (0..rows).map(|row| number(row) as i64 % heavy);
     batch(vec![
