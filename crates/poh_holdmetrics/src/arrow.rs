@@ -24,6 +24,7 @@ use crate::error::{Fault, Field, HoldError};
 use crate::files::NAMES;
 use crate::holds::{Chunk, Columns, Holds, Weights};
 use crate::ids::{IdRows, Ids, SHORT, head_at, kinds, short_key};
+use crate::long_sums::{LongKey, long_key};
 use crate::plain::{each_once, plain, plain_times};
 use crate::prefetch::{in_line, prefetch};
 use crate::query::ScoreColumn;
@@ -454,18 +455,21 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// A column of ids that are text, none is missing, and that may all be short.
-    pub(crate) fn of_short_ids(array: &'a ArrayRef) -> Option<Self> {
-        let text = (is_text(array) && array.null_count() == 0).then(|| Text::new(array))?;
-        let may_be_short = match text {
-            Text::View(array) => array
-                .views()
-                .iter()
-                .take(1)
-                .all(|&view| view as u32 <= SHORT as u32),
-            _ => text.bytes() <= array.len() * SHORT,
-        };
-        may_be_short.then_some(text)
+    /// A column of ids that are text, of which none is missing.
+    pub(crate) fn of_ids(array: &'a ArrayRef) -> Option<Self> {
+        (is_text(array) && array.null_count() == 0).then(|| Text::new(array))
+    }
+
+    /// Whether all rows may be short.
+    pub(crate) fn may_be_short(&self) -> bool {
+        match self {
+            Text::Short(array) => self.bytes() <= array.len() * SHORT,
+            Text::Large(array) => self.bytes() <= array.len() * SHORT,
+            Text::View(array) => {
+                let mut first = array.views().iter().take(1);
+                first.all(|&view| view as u32 <= SHORT as u32)
+            }
+        }
     }
 
     /// The ids of the rows from `first` on, if they are short, as [`short_key`] says them. Says false
@@ -478,6 +482,16 @@ impl<'a> Text<'a> {
                 Views { array, first }.keys(0, keys);
                 kinds(keys) == (false, false)
             }
+        }
+    }
+
+    /// The ids of the rows from `first` on, as [`long_key`] says them. Says false where one is empty or too
+    /// long for that.
+    pub(crate) fn long_keys(&self, first: usize, keys: &mut [LongKey]) -> bool {
+        match self {
+            Text::Short(array) => Strings::new(array, first).long_keys(keys),
+            Text::Large(array) => Strings::new(array, first).long_keys(keys),
+            Text::View(array) => Views { array, first }.long_keys(keys),
         }
     }
 
@@ -557,6 +571,26 @@ impl<'a, O: OffsetSizeTrait> Strings<'a, O> {
             *key = short_key(to - from, head_at(self.text, from));
         }
         kinds(keys) == (false, false)
+    }
+
+    /// As [`Text::long_keys`].
+    #[inline]
+    fn long_keys(self, keys: &mut [LongKey]) -> bool {
+        let mut all = true;
+        let later = self.offsets.get(keys.len()..).unwrap_or_default();
+        for row in (0..keys.len()).step_by(in_line::<O>()) {
+            prefetch(later, keys.len() + row);
+        }
+        for (row, (key, ends)) in keys.iter_mut().zip(self.offsets.windows(2)).enumerate() {
+            let (from, to) = (ends[0].as_usize(), ends[1].as_usize());
+            all &= long_key(self.text, from, to - from, key);
+            // That of the next rows, as in `texts`. Most have as many bytes as this one.
+            if let Some(later) = later.get(row) {
+                prefetch(self.text, later.as_usize());
+                prefetch(self.text, later.as_usize() + (to - from));
+            }
+        }
+        all
     }
 
     /// Asks for as many rows as there are from `first` on, which come after them: between them so much
@@ -659,6 +693,27 @@ impl<'a, O: OffsetSizeTrait> IdRows<'a> for Strings<'a, O> {
 struct Views<'a> {
     array: &'a arrow_array::StringViewArray,
     first: usize,
+}
+
+impl Views<'_> {
+    /// As [`Text::long_keys`].
+    #[inline]
+    fn long_keys(self, keys: &mut [LongKey]) -> bool {
+        /// Of more bytes only the first 4 are in a view.
+        const MOST_IN_VIEW: usize = 12;
+        let views = &self.array.views()[self.first..];
+        let mut all = true;
+        for (key, view) in keys.iter_mut().zip(views) {
+            // Four numbers: the length, the first bytes, which buffer, and where in it.
+            let [len, _, buffer, from] =
+                [0, 1, 2, 3].map(|part| (view >> (32 * part)) as u32 as usize);
+            all &= match self.array.data_buffers().get(buffer) {
+                Some(text) if len > MOST_IN_VIEW => long_key(text, from, len, key),
+                _ => long_key(&view.to_le_bytes(), size_of::<u32>(), len, key),
+            };
+        }
+        all
+    }
 }
 
 impl<'a> IdRows<'a> for Views<'a> {

@@ -14,12 +14,12 @@ use crate::arrow::{Dictionary, Text, no_column};
 use crate::error::{Field, HoldError};
 use crate::files::{Format, open};
 use crate::holds::{Columns, Holds};
+use crate::id_sums::IdSums;
 use crate::ids::Ids;
 use crate::parquet_file::ParquetFile;
 use crate::query::{By, Counted, Overlap, Query, Stop};
 use crate::score::{Answer, Halt, Run, merged};
 use crate::scores::Scores;
-use crate::short_sums::ShortSums;
 use crate::spill::Spill;
 use crate::tally::{Tally, TooLarge};
 use crate::threads::{PART, in_parts, in_threads_with, threads_for};
@@ -67,7 +67,7 @@ pub struct Fold {
     /// Batches that were not folded yet, and how many rows they have.
     waiting: (Vec<RecordBatch>, usize),
     /// Sums of ids that have no code yet, where the question goes without.
-    short: Option<ShortFold>,
+    by_text: Option<ByText>,
     /// What other threads have added up so far, each with ids of its own.
     others: Vec<Fold>,
     /// The first row of each part that this thread took, and how many ids there were after it: with
@@ -77,10 +77,10 @@ pub struct Fold {
     reads: Option<File>,
 }
 
-/// Sums of short ids that were added up by their text.
+/// Sums that were added up by the text of ids.
 #[derive(Debug, Default)]
-struct ShortFold {
-    sums: ShortSums,
+struct ByText {
+    sums: IdSums,
     /// The codes of those that have one.
     codes: Vec<u32>,
     /// Digits of the weights.
@@ -119,7 +119,7 @@ impl Fold {
         let adds_alone = !query.is_grouped() && !query.has_times() && query.boost.is_none();
         Ok(Fold {
             holds,
-            short: adds_alone.then(ShortFold::default),
+            by_text: adds_alone.then(ByText::default),
             waiting: (Vec::new(), 0),
             others: Vec::new(),
             parts: Vec::new(),
@@ -233,13 +233,13 @@ impl Fold {
 
     /// Adds up a batch at once, on this thread.
     fn fold_batch(&mut self, batch: &RecordBatch, stop: &Stop) -> Result<(), HoldError> {
-        let result = self.fold_short(batch, stop);
+        let result = self.fold_by_text(batch, stop);
         let rows = result.map_err(|error| error.after(self.folded.rows))?;
         self.folded.rows += rows as u64;
         if rows == batch.num_rows() {
             return Ok(());
         }
-        self.name_short();
+        self.name_by_text();
         let result = self
             .holds
             .append(&batch.slice(rows, batch.num_rows() - rows));
@@ -247,9 +247,9 @@ impl Fold {
         result.map_err(|error| error.after(self.folded.rows))
     }
 
-    /// Adds up rows by their short ids: as many of the first ones as can be, and says how many.
-    fn fold_short(&mut self, batch: &RecordBatch, stop: &Stop) -> Result<usize, HoldError> {
-        let Some(before) = self.short.as_ref().map(|short| short.digits) else {
+    /// Adds up rows by the text of their ids: as many of the first ones as can be, and says how many.
+    fn fold_by_text(&mut self, batch: &RecordBatch, stop: &Stop) -> Result<usize, HoldError> {
+        let Some(before) = self.by_text.as_ref().map(|own| own.digits) else {
             return Ok(0);
         };
         let field = match self.folded.query.by {
@@ -257,7 +257,7 @@ impl Fold {
             By::Holder | By::Both => Field::HolderId,
         };
         let ids = batch.column_by_name(field.name());
-        let Some(ids) = ids.and_then(Text::of_short_ids) else {
+        let Some(ids) = ids.and_then(Text::of_ids) else {
             return Ok(0);
         };
         stop.check()?;
@@ -265,83 +265,93 @@ impl Fold {
         self.folded.agree_on_digits(&mut self.holds)?;
         let digits = self.folded.digits;
         if before != digits {
-            self.settle_short()?;
+            self.settle_by_text()?;
         }
         let chunk = self.holds.chunks.pop();
-        let (Some(chunk), Some(short)) = (chunk, &mut self.short) else {
+        let (Some(chunk), Some(own)) = (chunk, &mut self.by_text) else {
             return Ok(0);
         };
-        short.digits = digits;
+        own.digits = digits;
+        own.sums.suit(&ids);
         let run = Run::new(&self.folded.query, digits, stop)?;
-        let rows = run.short_lots(&chunk, &ids, &mut short.sums)?;
+        let rows = match &mut own.sums {
+            IdSums::Short(sums) => run.lots_by_text(&chunk, &ids, sums)?,
+            IdSums::Long(sums) => run.lots_by_text(&chunk, &ids, sums)?,
+        };
         if rows == 0 {
             // Nor will the next ones: they would only be looked at twice.
-            self.settle_short()?;
-            self.short = None;
+            self.settle_by_text()?;
+            self.by_text = None;
         }
         Ok(rows)
     }
 
-    /// Gives codes to short ids that have none yet, which are greater than those of ids before.
-    fn name_short(&mut self) {
-        let is_new = |short: &ShortFold| short.codes.len() < short.sums.len();
-        if let Some(mut short) = self.short.take_if(|short| is_new(short)) {
+    /// Gives codes to ids that were added to by their text and have none yet: greater ones than those of
+    /// ids before.
+    fn name_by_text(&mut self) {
+        let is_new = |own: &ByText| own.codes.len() < own.sums.len();
+        if let Some(mut own) = self.by_text.take_if(|own| is_new(own)) {
             let ids = Arc::make_mut(self.ids_mut());
-            short.sums.name(ids, &mut short.codes);
-            self.short = Some(short);
+            own.sums.name(ids, &mut own.codes);
+            self.by_text = Some(own);
         }
     }
 
-    /// Whether all ids are those of short sums, in their order.
-    fn has_only_short(&self) -> bool {
-        let named = |short: &ShortFold| short.codes.len() == self.ids().len();
-        self.short.as_ref().is_some_and(named)
+    /// Whether all ids are those of the sums by text, in their order.
+    fn has_only_by_text(&self) -> bool {
+        let named = |own: &ByText| own.codes.len() == self.ids().len();
+        self.by_text.as_ref().is_some_and(named)
     }
 
     /// How many ids there are, with those that have no code yet.
     fn count_ids(&mut self) -> usize {
-        match &self.short {
-            Some(short) if self.has_only_short() => short.sums.len(),
+        match &self.by_text {
+            Some(own) if self.has_only_by_text() => own.sums.len(),
             _ => {
-                self.name_short();
+                self.name_by_text();
                 self.ids().len()
             }
         }
     }
 
-    /// Takes in the short sums of other threads, where these are all that they have, and no thread has a
-    /// part that comes after another's; parts are in the order of their rows.
-    fn take_short(&mut self, others: &mut Vec<Fold>, parts: &[(u64, usize, usize)]) {
+    /// Takes in the sums by text of other threads, where these are all that they have, and no thread has
+    /// a part that comes after another's; parts are in the order of their rows.
+    fn take_by_text(&mut self, others: &mut Vec<Fold>, parts: &[(u64, usize, usize)]) {
+        let Some(own) = &self.by_text else {
+            return;
+        };
         let is_like = |fold: &Fold| {
-            let digits = self.short.as_ref().map(|short| short.digits);
-            let same = fold.short.as_ref().map(|short| short.digits) == digits;
-            same && fold.has_only_short() && fold.folded.tallies.is_empty()
+            let theirs = fold.by_text.as_ref();
+            theirs.is_some_and(|theirs| {
+                own.digits == theirs.digits && own.sums.can_take_in(&theirs.sums)
+            }) && fold.has_only_by_text()
+                && fold.folded.tallies.is_empty()
         };
         let threads: Vec<usize> = parts.iter().map(|&(_, thread, _)| thread).collect();
         let in_order = threads.is_sorted_by(|one, next| one < next);
         if !in_order || !is_like(self) || !others.iter().all(is_like) {
             return;
         }
-        let Some(own) = &mut self.short else {
+        let Some(own) = &mut self.by_text else {
             return;
         };
         for other in mem::take(others) {
-            if let Some(short) = other.short {
-                own.sums.take_in(&short.sums);
+            if let Some(theirs) = other.by_text {
+                own.sums.take_in(&theirs.sums);
             }
         }
     }
 
-    /// Moves the sums of short ids to those of codes.
-    fn settle_short(&mut self) -> Result<(), HoldError> {
-        self.name_short();
-        let any = |short: &&mut ShortFold| short.sums.len() > 0;
-        let Some(short) = self.short.as_mut().filter(any).map(mem::take) else {
+    /// Moves the sums by text to those of codes.
+    fn settle_by_text(&mut self) -> Result<(), HoldError> {
+        self.name_by_text();
+        let any = |own: &&mut ByText| own.sums.len() > 0;
+        let Some(own) = self.by_text.as_mut().filter(any).map(mem::take) else {
             return Ok(());
         };
-        let mut tally = Tally::of_plain(short.sums.sums());
+        let mut tally = Tally::of_plain(own.sums.sums());
         let mut moved = Ok(());
-        if short
+        if own
             .codes
             .iter()
             .zip(0..)
@@ -349,10 +359,10 @@ impl Fold {
         {
             let by_number = mem::take(&mut tally);
             let slots = self.ids().len();
-            moved = tally.merge(&by_number, slots, |number| short.codes[number] as usize);
+            moved = tally.merge(&by_number, slots, |number| own.codes[number] as usize);
         }
-        if self.folded.digits > short.digits {
-            let more = u32::from(self.folded.digits - short.digits);
+        if self.folded.digits > own.digits {
+            let more = u32::from(self.folded.digits - own.digits);
             moved = moved.and_then(|()| tally.scale(10u64.pow(more)));
         }
         moved.map_err(|error| self.folded.named(error.into(), &self.holds))?;
@@ -366,8 +376,8 @@ impl Fold {
             let query = self.folded.query.clone();
             let mut other = Fold::new(query, self.holds.scale, self.holds.rounding)?;
             other.holds.read_naive(self.holds.naive.clone());
-            if let (Some(own), Some(short)) = (&self.short, &mut other.short) {
-                short.sums = own.sums.like();
+            if let (Some(own), Some(theirs)) = (&self.by_text, &mut other.by_text) {
+                theirs.sums = own.sums.like();
             }
             self.others.push(other);
         }
@@ -470,10 +480,10 @@ impl Fold {
             .flat_map(|(thread, parts)| parts.iter().map(move |&(row, ids)| (row, thread, ids)))
             .collect();
         parts.sort_by_key(|&(row, _, _)| row);
-        self.take_short(&mut others, &parts);
+        self.take_by_text(&mut others, &parts);
         let folds = iter::once(&mut *self).chain(&mut others);
         let mut folds: Vec<&mut Fold> = folds.collect();
-        let settled = in_threads_with(&mut folds, |_, fold| fold.settle_short());
+        let settled = in_threads_with(&mut folds, |_, fold| fold.settle_by_text());
         settled.into_iter().collect::<Result<(), _>>()?;
         if others.is_empty() {
             return Ok(());

@@ -12,11 +12,11 @@ use crate::error::HoldError;
 use crate::exact::{Amount, Total, U512};
 use crate::groups::{GroupRows, Groups, Layout, Lot, Packed, Room, Source};
 use crate::holds::{Block, Chunk, Holds, Weights, blocks};
+use crate::id_sums::{AT_ONCE, SumsByText};
 use crate::ids::Ids;
 use crate::overlap::{Piece, Span, heaviest, runs};
 use crate::query::{ABSENT, By, Overlap, Query, Stop, Window};
 use crate::scores::{Keys, Scores};
-use crate::short_sums::{AT_ONCE, ShortSums};
 use crate::tally::{Tally, TooLarge};
 use crate::threads::{PART, in_parts, in_threads, threads_for};
 use crate::time::OPEN;
@@ -263,14 +263,14 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// [`HoldError::Row`] for a row that is not valid.
-    pub(crate) fn short_lots(
+    pub(crate) fn lots_by_text<S: SumsByText>(
         &self,
         chunk: &Chunk,
         ids: &Text<'_>,
-        sums: &mut ShortSums,
+        sums: &mut S,
     ) -> Result<usize, HoldError> {
         let mut room = BlockRoom::new(self.one());
-        let mut keys = [0; AT_ONCE];
+        let mut keys = [S::NONE; AT_ONCE];
         for block in blocks(std::slice::from_ref(chunk), 0..chunk.len()) {
             let first = block.rows.start;
             let Some(columns) = columns_of(&block) else {
@@ -285,7 +285,7 @@ impl<'a> Run<'a> {
             }
             for at in (0..rows.spans.len()).step_by(AT_ONCE) {
                 let keys = &mut keys[..AT_ONCE.min(rows.spans.len() - at)];
-                if !ids.short_keys(first + at, keys) {
+                if !S::keys(ids, first + at, keys) {
                     return Ok(first + at);
                 }
                 sums.add_rows(keys, &rows, at);

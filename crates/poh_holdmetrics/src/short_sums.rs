@@ -5,6 +5,8 @@ use std::str;
 
 use foldhash::fast::RandomState;
 
+use crate::arrow::Text;
+use crate::id_sums::{AT_ONCE, SumsByText};
 use crate::ids::{EMPTY, IdRows, Ids};
 use crate::plain_sums::PlainSums;
 use crate::prefetch::{in_line, prefetch};
@@ -68,10 +70,6 @@ impl Hash {
     }
 }
 
-/// Rows that are looked at together, at most: each has a line in a page of its own, and so many pages and
-/// those of the columns are known to a processor at once.
-pub(crate) const AT_ONCE: usize = 64;
-
 /// Ids in a cache line.
 const IN_LINE: usize = 4;
 
@@ -98,56 +96,6 @@ const MOST_IDS: usize = (1 << 19) - 2;
 const MOST_BOUND: u128 = 1 << 125;
 
 impl ShortSums {
-    /// Whether there is room for some rows, which are then taken as added. There is none when a product
-    /// may be too large for it, or ids too many.
-    pub(crate) fn make_bound(&mut self, rows: &BlockRows<'_>) -> bool {
-        let (most, count) = (rows.most(), rows.spans.len());
-        let bound = self
-            .bound
-            .saturating_add(most.saturating_mul(count as u128));
-        let fits = most <= MOST && bound <= MOST_BOUND && self.ids.len() + count <= MOST_IDS;
-        if fits {
-            self.bound = bound;
-        }
-        fits
-    }
-
-    /// Adds `spans[i] x weights[i]` to the sum of `ids[i]`, for [`AT_ONCE`] rows at most, for which
-    /// [`make_bound`](Self::make_bound) found room.
-    pub(crate) fn add_rows(&mut self, ids: &[u64], rows: &BlockRows<'_>, first: usize) {
-        let spans = &rows.spans[first..first + ids.len()];
-        let weights = &rows.weights[first..first + ids.len()];
-        self.make_room(1);
-        let (mut lines, mut found) = ([0u32; AT_ONCE], [0u64; AT_ONCE / IN_WORD]);
-        let lines = &mut lines[..ids.len()];
-        lines_on_this_processor(self.hash, self.bits(), ids, lines);
-        for &line in &*lines {
-            prefetch(&self.lines, line as usize);
-        }
-        let rows = Rows {
-            ids,
-            lines,
-            spans,
-            weights,
-            columns: [rows.times[0], rows.times[1], rows.weights],
-            later: rows.spans.len() + first,
-        };
-        let all = add_on_this_processor(&mut self.lines, rows, &mut found);
-        if all >= FULL {
-            self.take_out(lines);
-        }
-        for (word, first) in found.into_iter().zip((0..ids.len()).step_by(IN_WORD)) {
-            // Ids that are new, or in a line after that of their hash.
-            let mut away = none_found(word);
-            while away > 0 {
-                let row = first + away.leading_zeros() as usize / IN_LINE;
-                let product = spans[row] * weights[row].unsigned_abs();
-                self.add(ids[row], product);
-                away ^= 1 << (63 - away.leading_zeros());
-            }
-        }
-    }
-
     /// Adds to the sum of one id, which may be new, or not in the line of its hash.
     fn add(&mut self, id: u64, product: u64) {
         let mut line = self.line(id);
@@ -242,58 +190,6 @@ impl ShortSums {
         }
     }
 
-    /// The number of different ids.
-    pub(crate) fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Gives all ids codes, after `codes` of those that have one: in order of their first row.
-    pub(crate) fn name(&self, ids: &mut Ids, codes: &mut Vec<u32>) {
-        let first = codes.len();
-        let new = ShortIds(&self.ids[first..]);
-        if ids.is_empty() {
-            ids.take_all(self.ids.iter().map(text_of));
-            codes.extend(0..self.ids.len() as u32);
-            return;
-        }
-        codes.resize(self.ids.len(), 0);
-        // None is empty, or it would not be here.
-        let _ = ids.intern_all(new, &mut codes[first..]);
-    }
-
-    /// A place for other sums, which this one can take in.
-    pub(crate) fn like(&self) -> Self {
-        ShortSums {
-            hash: self.hash,
-            ..ShortSums::default()
-        }
-    }
-
-    /// Adds the sums of one that is [`like`](Self::like) this one. Ids that are new are numbered in the
-    /// order that they have there.
-    pub(crate) fn take_in(&mut self, other: &ShortSums) {
-        self.bound += other.bound; // each far below half of what fits
-        let mut new = Vec::new();
-        // Lines are in the order of their ids' hashes, here as there.
-        for (line, numbers) in other.lines.iter().zip(&other.numbers) {
-            for ((&id, &sum), &number) in line.ids.iter().zip(&line.sums).zip(numbers) {
-                let above = other
-                    .above
-                    .get(number as usize)
-                    .copied()
-                    .unwrap_or_default();
-                if id != EMPTY && !self.add_known(id, sum, above) {
-                    new.push((number, id, sum, above));
-                }
-            }
-        }
-        new.sort_unstable();
-        for (_, id, sum, above) in new {
-            self.add(id, sum);
-            self.add_above(self.ids.len() - 1, above);
-        }
-    }
-
     /// Adds to the sum of an id that is there; says false for another.
     fn add_known(&mut self, id: u64, sum: u64, above: u64) -> bool {
         if self.lines.is_empty() {
@@ -325,9 +221,111 @@ impl ShortSums {
             self.above[number] += above;
         }
     }
+}
 
-    /// The sums by number.
-    pub(crate) fn sums(&self) -> PlainSums {
+impl SumsByText for ShortSums {
+    type Key = u64;
+
+    const NONE: u64 = EMPTY;
+
+    fn keys(ids: &Text<'_>, first: usize, keys: &mut [u64]) -> bool {
+        ids.short_keys(first, keys)
+    }
+
+    fn make_bound(&mut self, rows: &BlockRows<'_>) -> bool {
+        let (most, count) = (rows.most(), rows.spans.len());
+        let bound = self
+            .bound
+            .saturating_add(most.saturating_mul(count as u128));
+        let fits = most <= MOST && bound <= MOST_BOUND && self.ids.len() + count <= MOST_IDS;
+        if fits {
+            self.bound = bound;
+        }
+        fits
+    }
+
+    fn add_rows(&mut self, ids: &[u64], rows: &BlockRows<'_>, first: usize) {
+        let spans = &rows.spans[first..first + ids.len()];
+        let weights = &rows.weights[first..first + ids.len()];
+        self.make_room(1);
+        let (mut lines, mut found) = ([0u32; AT_ONCE], [0u64; AT_ONCE / IN_WORD]);
+        let lines = &mut lines[..ids.len()];
+        lines_on_this_processor(self.hash, self.bits(), ids, lines);
+        for &line in &*lines {
+            prefetch(&self.lines, line as usize);
+        }
+        let rows = Rows {
+            ids,
+            lines,
+            spans,
+            weights,
+            columns: [rows.times[0], rows.times[1], rows.weights],
+            later: rows.spans.len() + first,
+        };
+        let all = add_on_this_processor(&mut self.lines, rows, &mut found);
+        if all >= FULL {
+            self.take_out(lines);
+        }
+        for (word, first) in found.into_iter().zip((0..ids.len()).step_by(IN_WORD)) {
+            // Ids that are new, or in a line after that of their hash.
+            let mut away = none_found(word);
+            while away > 0 {
+                let row = first + away.leading_zeros() as usize / IN_LINE;
+                let product = spans[row] * weights[row].unsigned_abs();
+                self.add(ids[row], product);
+                away ^= 1 << (63 - away.leading_zeros());
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    fn name(&self, ids: &mut Ids, codes: &mut Vec<u32>) {
+        let first = codes.len();
+        let new = ShortIds(&self.ids[first..]);
+        if ids.is_empty() {
+            ids.take_all(self.ids.iter().map(text_of));
+            codes.extend(0..self.ids.len() as u32);
+            return;
+        }
+        codes.resize(self.ids.len(), 0);
+        // None is empty, or it would not be here.
+        let _ = ids.intern_all(new, &mut codes[first..]);
+    }
+
+    fn like(&self) -> Self {
+        ShortSums {
+            hash: self.hash,
+            ..ShortSums::default()
+        }
+    }
+
+    fn take_in(&mut self, other: &ShortSums) {
+        self.bound += other.bound; // each far below half of what fits
+        let mut new = Vec::new();
+        // Lines are in the order of their ids' hashes, here as there.
+        for (line, numbers) in other.lines.iter().zip(&other.numbers) {
+            for ((&id, &sum), &number) in line.ids.iter().zip(&line.sums).zip(numbers) {
+                let above = other
+                    .above
+                    .get(number as usize)
+                    .copied()
+                    .unwrap_or_default();
+                if id != EMPTY && !self.add_known(id, sum, above) {
+                    new.push((number, id, sum, above));
+                }
+            }
+        }
+        new.sort_unstable();
+        for (_, id, sum, above) in new {
+            self.add(id, sum);
+            self.add_above(self.ids.len() - 1, above);
+        }
+    }
+
+    fn sums(&self) -> PlainSums {
         let mut sums = vec![0; self.ids.len()];
         for (line, numbers) in self.lines.iter().zip(&self.numbers) {
             for ((&id, &sum), &number) in line.ids.iter().zip(&line.sums).zip(numbers) {
@@ -495,25 +493,8 @@ fn text_of(id: &[u8; 8]) -> &[u8] {
 mod tests {
     use super::*;
     use crate::ids::{head_at, short_key};
-    use proptest::prelude::*;
-    use std::collections::HashMap;
 
     type Rows = Vec<(u64, u64, i64)>;
-
-    /// Ids that are many or few, and products that are nothing, usual, or as large as can be.
-    fn rows() -> impl Strategy<Value = Rows> {
-        let id = prop_oneof![0u64..5, 0u64..400];
-        let factors = prop_oneof![
-            Just((0, 7)),
-            (0u64..1000, 0i64..1000),
-            Just(((1 << 29) - 1, (1 << 28) - 1)),
-        ];
-        prop::collection::vec((id, factors), 1..200).prop_map(|rows| {
-            rows.into_iter()
-                .map(|(id, (span, weight))| (id, span, weight))
-                .collect()
-        })
-    }
 
     fn name_of(id: u64) -> String {
         format!("{id}{}", "é".repeat(id as usize % 3))
@@ -549,54 +530,6 @@ mod tests {
             }
         }
         fits
-    }
-
-    proptest! {
-        #[test]
-        fn they_are_those_of_a_map(
-            parts in prop::collection::vec((rows(), prop_oneof![Just(1), Just(50)]), 1..8),
-            threads in 1usize..3,
-            is_named in any::<bool>(),
-        ) {
-            let first = ShortSums::default();
-            let mut tables = vec![first.like(), first.like()];
-            let mut expected: HashMap<u64, u128> = HashMap::new();
-            let mut order = Vec::new();
-            for (number, (rows, times)) in parts.iter().enumerate() {
-                let table = &mut tables[number * threads / parts.len().max(1)];
-                for _ in 0..*times {
-                    prop_assert!(add(table, rows));
-                    for &(id, span, weight) in rows {
-                        let product = u128::from(span) * u128::from(weight.unsigned_abs());
-                        let sum = expected.entry(id).or_insert_with(|| {
-                            order.push(name_of(id));
-                            0
-                        });
-                        *sum += product;
-                    }
-                }
-            }
-            let [mut sums, other] = [tables.remove(0), tables.remove(0)];
-            let (mut ids, mut codes) = (Ids::default(), Vec::new());
-            if is_named {
-                ids.intern("another");
-                sums.name(&mut ids, &mut codes);
-            }
-            sums.take_in(&other);
-            sums.name(&mut ids, &mut codes);
-            prop_assert_eq!((sums.len(), codes.len()), (order.len(), order.len()));
-            let named: Vec<&str> = codes.iter().map(|&code| ids.get(code)).collect();
-            prop_assert_eq!(&named, &order);
-            prop_assert_eq!(ids.code("never"), None);
-            let all = sums.sums();
-            let by_name: HashMap<String, u128> =
-                expected.into_iter().map(|(id, sum)| (name_of(id), sum)).collect();
-            for (number, name) in order.iter().enumerate() {
-                prop_assert_eq!(ids.code(name), Some(codes[number]));
-                let sum = all.get(number).map(i128::cast_unsigned);
-                prop_assert_eq!(sum, Some(by_name[name]));
-            }
-        }
     }
 
     #[test]

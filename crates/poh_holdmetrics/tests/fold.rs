@@ -225,24 +225,31 @@ fn threads_share_batches_again_and_again() {
     }
 }
 
-/// Rows whose ids have up to 7 bytes, but for one where the kind says so.
-fn short(rows: usize, holders: usize, kind: &str) -> RecordBatch {
+/// Rows whose ids are plain text: of up to 7 bytes, or longer ones where the kind says so.
+fn plain(rows: usize, holders: usize, kind: &str) -> RecordBatch {
     let number = |row: usize| row.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
     let name = |letter: &str, number: usize, len: usize| match kind {
         "one length" => format!("{letter}{number:0len$}"),
+        "addresses" | "addresses as views" | "fractions" | "one is too long" => {
+            format!("0x{number:040x}")
+        }
+        "long lengths" => format!("{}{letter}{number}", "é\0".repeat(number % 14)),
+        "long views" => format!("{letter}{number}{}", "\0".repeat(number % 44)),
         _ => format!("{letter}{number}"),
     };
     let mut ids: Vec<String> = (0..rows)
         .map(|row| name("h", number(row) % holders, 5))
         .collect();
-    if kind == "one is long" {
-        ids[rows * 2 / 3] = "a long one".to_owned();
+    match kind {
+        "one is long" => ids[rows * 2 / 3] = "a long one".to_owned(),
+        "one is too long" => ids[rows * 2 / 3] = "x".repeat(48),
+        _ => {}
     }
     let ids = ids.iter().map(Some);
     let tokens = (0..rows).map(|row| Some(name("t", number(row) / 97 % 130, 3)));
     let holder: ArrayRef = match kind {
         "large" => Arc::new(ids.collect::<LargeStringArray>()),
-        "views" => Arc::new(ids.collect::<StringViewArray>()),
+        "views" | "addresses as views" | "long views" => Arc::new(ids.collect::<StringViewArray>()),
         _ => Arc::new(ids.collect::<StringArray>()),
     };
     let starts = (0..rows).map(|row| number(row) as i64 % 1_000_000_000_000);
@@ -253,6 +260,14 @@ fn short(rows: usize, holders: usize, kind: &str) -> RecordBatch {
     // Products of up to 55 bits, some hundreds of which are more than 64, and of more.
     let heavy = if kind == "heavy" { 1 << 30 } else { 1 << 17 };
     let weights = (0..rows).map(|row| number(row) as i64 % heavy);
+    let weights: ArrayRef = match kind {
+        "fractions" => Arc::new(
+            weights
+                .map(|weight| Some(format!("{}.5", weight % 1000)))
+                .collect::<StringArray>(),
+        ),
+        _ => Arc::new(weights.collect::<Int64Array>()),
+    };
     batch(vec![
         ("holder_id", holder),
         ("token_id", Arc::new(tokens.collect::<StringArray>())),
@@ -264,14 +279,14 @@ fn short(rows: usize, holders: usize, kind: &str) -> RecordBatch {
             "end",
             Arc::new(TimestampMicrosecondArray::from_iter_values(ends)),
         ),
-        ("weight", Arc::new(weights.collect::<Int64Array>())),
+        ("weight", weights),
     ])
     .unwrap()
 }
 
-/// Sums alone of short ids are added up by their text: they are those of codes, in the same order.
+/// Sums alone are added up by the text of ids: they are those of codes, in the same order.
 #[test]
-fn short_ids_of_any_kind() {
+fn ids_that_are_plain_text_of_any_kind() {
     let stop = Stop::default();
     let texts = table(&many(1000), Weights::Text, false);
     for parts in [
@@ -291,6 +306,23 @@ fn short_ids_of_any_kind() {
         ],
         &[("one is long", 900, 6)],
         &[("one length", 1500, 2), ("large", 900, 1)],
+        &[("addresses", 1500, 12)],
+        &[
+            ("addresses", 900, 2),
+            ("addresses as views", 3000, 9),
+            ("one length", 700, 2),
+        ],
+        &[("long lengths", 2000, 9), ("long views", 3000, 3)],
+        &[
+            ("addresses", 300, 2),
+            ("one is too long", 900, 9),
+            ("addresses", 1200, 9),
+        ],
+        &[("addresses", 200, 1), ("texts", 0, 1), ("views", 1000, 2)],
+        &[("one is too long", 900, 1)],
+        // A thread whose weights have other digits, or whose ids other kinds, than those of others.
+        &[("addresses", 900, 6), ("fractions", 900, 3)],
+        &[("one length", 900, 3), ("addresses", 900, 6)],
         // Each thread has ids of its own, and then all have new ones.
         &[
             ("lengths", 300, 3),
@@ -311,7 +343,7 @@ fn short_ids_of_any_kind() {
             for &(kind, holders, times) in parts {
                 let rows = match kind {
                     "texts" => texts.clone(),
-                    _ => short(120_000, holders, kind),
+                    _ => plain(120_000, holders, kind),
                 };
                 for _ in 0..times {
                     holds.append(&rows).unwrap();
@@ -325,8 +357,13 @@ fn short_ids_of_any_kind() {
 }
 
 #[test]
-fn faults_of_short_ids_name_the_row() {
-    let good = short(120_000, 900, "one length");
+fn faults_of_ids_that_are_plain_text_name_the_row() {
+    for kind in ["one length", "addresses"] {
+        faults_name_the_row(&plain(120_000, 900, kind));
+    }
+}
+
+fn faults_name_the_row(good: &RecordBatch) {
     let with = |name: &str, array: ArrayRef| {
         let columns = good.schema();
         let columns = columns
@@ -370,7 +407,7 @@ fn faults_of_short_ids_name_the_row() {
             query.threads = Some(threads);
             query.columns = Some(vec![ScoreColumn::WeightedScoreExact]);
             let mut fold = Fold::new(query, 9, Rounding::Refuse).unwrap();
-            fold.push(&good, &stop).unwrap();
+            fold.push(good, &stop).unwrap();
             let pushed = fold.push(&with(field.name(), Arc::clone(&array)), &stop);
             match pushed.and_then(|()| fold.finish(&stop).map(drop)) {
                 Err(HoldError::Row {

@@ -1,0 +1,270 @@
+//! Weighted sums that are beside their ids, for questions that ask for sums alone.
+
+use std::mem;
+
+use crate::arrow::Text;
+use crate::ids::Ids;
+use crate::long_sums::LongSums;
+use crate::plain_sums::PlainSums;
+use crate::short_sums::ShortSums;
+use crate::tally::BlockRows;
+
+/// Rows that are looked at together, at most: each has a line in a page of its own, and so many pages and
+/// those of the columns are known to a processor at once.
+pub(crate) const AT_ONCE: usize = 64;
+
+/// Sums by the text of ids, which have numbers in the order of their first row.
+pub(crate) trait SumsByText {
+    /// An id as something of one size.
+    type Key: Copy;
+
+    /// The key of no id.
+    const NONE: Self::Key;
+
+    /// The ids of the rows from `first` on. Says false where one is empty, or too long for a key.
+    fn keys(ids: &Text<'_>, first: usize, keys: &mut [Self::Key]) -> bool;
+
+    /// Whether there is room for some rows, which are then taken as added. There is none when a sum may
+    /// be too large for it, or ids too many.
+    fn make_bound(&mut self, rows: &BlockRows<'_>) -> bool;
+
+    /// Adds `spans[first + i] x weights[first + i]` to the sum of `ids[i]`, for [`AT_ONCE`] rows at most,
+    /// for which [`make_bound`](Self::make_bound) found room.
+    fn add_rows(&mut self, ids: &[Self::Key], rows: &BlockRows<'_>, first: usize);
+
+    /// The number of different ids.
+    fn len(&self) -> usize;
+
+    /// Gives all ids codes, after `codes` of those that have one.
+    fn name(&self, ids: &mut Ids, codes: &mut Vec<u32>);
+
+    /// A place for other sums, which this one takes in fastest.
+    fn like(&self) -> Self;
+
+    /// Adds the sums of another one. Ids that are new are numbered in the order that they have there.
+    fn take_in(&mut self, other: &Self);
+
+    /// The sums by number.
+    fn sums(&self) -> PlainSums;
+}
+
+/// Sums of ids of one kind.
+#[derive(Debug)]
+pub(crate) enum IdSums {
+    Short(ShortSums),
+    Long(LongSums),
+}
+
+impl Default for IdSums {
+    fn default() -> Self {
+        IdSums::Short(ShortSums::default())
+    }
+}
+
+impl IdSums {
+    /// Becomes of the kind that some ids need, where there is none yet.
+    pub(crate) fn suit(&mut self, ids: &Text<'_>) {
+        let is_short = matches!(self, IdSums::Short(_));
+        if self.len() == 0 && is_short != ids.may_be_short() {
+            *self = match is_short {
+                true => IdSums::Long(LongSums::default()),
+                false => IdSums::default(),
+            };
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            IdSums::Short(sums) => sums.len(),
+            IdSums::Long(sums) => sums.len(),
+        }
+    }
+
+    pub(crate) fn name(&self, ids: &mut Ids, codes: &mut Vec<u32>) {
+        match self {
+            IdSums::Short(sums) => sums.name(ids, codes),
+            IdSums::Long(sums) => sums.name(ids, codes),
+        }
+    }
+
+    pub(crate) fn like(&self) -> Self {
+        match self {
+            IdSums::Short(sums) => IdSums::Short(sums.like()),
+            IdSums::Long(sums) => IdSums::Long(sums.like()),
+        }
+    }
+
+    /// Whether others are of the same kind, or none.
+    pub(crate) fn can_take_in(&self, other: &IdSums) -> bool {
+        other.len() == 0 || mem::discriminant(self) == mem::discriminant(other)
+    }
+
+    /// Takes in others, which it [can](Self::can_take_in).
+    pub(crate) fn take_in(&mut self, other: &IdSums) {
+        match (self, other) {
+            (IdSums::Short(sums), IdSums::Short(other)) => sums.take_in(other),
+            (IdSums::Long(sums), IdSums::Long(other)) => sums.take_in(other),
+            _ => {} // there is none
+        }
+    }
+
+    pub(crate) fn sums(&self) -> PlainSums {
+        match self {
+            IdSums::Short(sums) => sums.sums(),
+            IdSums::Long(sums) => sums.sums(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{ArrayRef, LargeStringArray, StringArray, StringViewArray};
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    type Rows = Vec<(u64, u64, i64)>;
+
+    /// Ids that are many or few, and products that are nothing, usual, or as large as can be.
+    fn rows(largest: (u64, i64)) -> impl Strategy<Value = Rows> {
+        let id = prop_oneof![0u64..5, 0u64..400];
+        let factors = prop_oneof![Just((0, 7)), (0u64..1000, 0i64..1000), Just(largest),];
+        prop::collection::vec((id, factors), 1..200).prop_map(|rows| {
+            let row = |(id, (span, weight))| (id, span, weight);
+            rows.into_iter().map(row).collect()
+        })
+    }
+
+    /// Some rows, how they are laid out, and how often they are added.
+    fn parts(largest: (u64, i64)) -> impl Strategy<Value = Vec<(Rows, u8, usize)>> {
+        let part = (rows(largest), 0u8..3, prop_oneof![Just(1usize), Just(50)]);
+        prop::collection::vec(part, 1..8)
+    }
+
+    fn add<S: SumsByText>(
+        sums: &mut S,
+        (rows, layout): (&Rows, u8),
+        name_of: fn(u64) -> String,
+    ) -> bool {
+        let names = rows.iter().map(|&(id, _, _)| Some(name_of(id)));
+        let names: ArrayRef = match layout {
+            0 => Arc::new(names.collect::<StringArray>()),
+            1 => Arc::new(names.collect::<LargeStringArray>()),
+            _ => Arc::new(names.collect::<StringViewArray>()),
+        };
+        let names = Text::of_ids(&names).expect("text");
+        let spans: Vec<u64> = rows.iter().map(|row| row.1).collect();
+        let weights: Vec<i64> = rows.iter().map(|row| row.2).collect();
+        let heaviest = weights.iter().copied().max().unwrap_or_default();
+        let rows = BlockRows {
+            times: [&[]; 2],
+            slots: &[],
+            spans: &spans,
+            weights: &weights,
+            boundaries: &[],
+            longest: spans.iter().copied().max().unwrap_or_default(),
+            heaviest: heaviest.unsigned_abs(),
+            any_nothing: true,
+        };
+        let fits = sums.make_bound(&rows);
+        for first in (0..spans.len()).step_by(AT_ONCE) {
+            let keys = &mut [S::NONE; AT_ONCE][..AT_ONCE.min(spans.len() - first)];
+            if fits {
+                assert!(S::keys(&names, first, keys));
+                sums.add_rows(keys, &rows, first);
+            }
+        }
+        fits
+    }
+
+    fn are_those_of_a_map<S: SumsByText + Default>(
+        parts: &[(Rows, u8, usize)],
+        threads: usize,
+        is_named: bool,
+        name_of: fn(u64) -> String,
+    ) -> Result<(), TestCaseError> {
+        let first = S::default();
+        let mut tables = [first.like(), first.like()];
+        let mut expected: HashMap<String, u128> = HashMap::new();
+        let mut order = Vec::new();
+        for (number, (rows, layout, times)) in parts.iter().enumerate() {
+            let table = &mut tables[number * threads / parts.len()];
+            for _ in 0..*times {
+                prop_assert!(add(table, (rows, *layout), name_of));
+                for &(id, span, weight) in rows {
+                    let product = u128::from(span) * u128::from(weight.unsigned_abs());
+                    let sum = expected.entry(name_of(id)).or_insert_with(|| {
+                        order.push(name_of(id));
+                        0
+                    });
+                    *sum += product;
+                }
+            }
+        }
+        let [mut sums, other] = tables;
+        let (mut ids, mut codes) = (Ids::default(), Vec::new());
+        if is_named {
+            ids.intern("another");
+            sums.name(&mut ids, &mut codes);
+        }
+        sums.take_in(&other);
+        sums.name(&mut ids, &mut codes);
+        prop_assert_eq!((sums.len(), codes.len()), (order.len(), order.len()));
+        let named: Vec<&str> = codes.iter().map(|&code| ids.get(code)).collect();
+        prop_assert_eq!(&named, &order);
+        prop_assert_eq!(ids.code("never"), None);
+        let all = sums.sums();
+        for (number, name) in order.iter().enumerate() {
+            prop_assert_eq!(ids.code(name), Some(codes[number]));
+            let sum = all.get(number).map(i128::cast_unsigned);
+            prop_assert_eq!(sum, Some(expected[name]));
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn short_ones_are_those_of_a_map(
+            parts in parts(((1 << 29) - 1, (1 << 28) - 1)),
+            threads in 1usize..3,
+            is_named in any::<bool>(),
+        ) {
+            let name = |id| format!("{id}{}", "é".repeat(id as usize % 3));
+            are_those_of_a_map::<ShortSums>(&parts, threads, is_named, name)?;
+        }
+
+        #[test]
+        fn long_ones_are_those_of_a_map(
+            parts in parts(((1 << 50) - 1, (1 << 40) - 1)),
+            threads in 1usize..3,
+            is_named in any::<bool>(),
+        ) {
+            // Of all lengths that there are; some differ in their length alone.
+            let name = |id| match id % 2 {
+                0 => format!("a{}", "\0".repeat(id as usize % 47)),
+                _ => format!("{}{}", "é".repeat(id as usize % 23), id / 60),
+            };
+            are_those_of_a_map::<LongSums>(&parts, threads, is_named, name)?;
+        }
+    }
+
+    #[test]
+    fn the_kind_is_that_of_the_first_ids() {
+        let texts = |id: &str| -> ArrayRef { Arc::new(StringArray::from(vec![id; 9])) };
+        let (short, long) = (texts("a"), texts("0x00000001"));
+        let [short, long] = [&short, &long].map(|ids| Text::of_ids(ids).expect("text"));
+        let mut sums = IdSums::default();
+        for (ids, is_long) in [(&long, true), (&short, false), (&long, true)] {
+            sums.suit(ids);
+            assert_eq!(matches!(sums, IdSums::Long(_)), is_long);
+        }
+        if let IdSums::Long(own) = &mut sums {
+            assert!(add(own, (&vec![(1, 1, 1)], 0), |id| id.to_string()));
+        }
+        sums.suit(&short);
+        assert!(matches!(sums, IdSums::Long(_)));
+        assert!(sums.can_take_in(&IdSums::default()) && sums.can_take_in(&sums));
+        assert!(!IdSums::default().can_take_in(&sums));
+    }
+}
