@@ -24,7 +24,7 @@ use crate::error::{Fault, Field, HoldError};
 use crate::files::NAMES;
 use crate::holds::{Chunk, Columns, Holds, Weights};
 use crate::ids::{IdRows, Ids, SHORT, head_at, kinds, short_key};
-use crate::long_sums::{LongKey, long_key};
+use crate::long_sums::{LongKey, NO_ID, long_key};
 use crate::plain::{each_once, plain, plain_times};
 use crate::prefetch::{in_line, prefetch};
 use crate::query::ScoreColumn;
@@ -460,15 +460,21 @@ impl<'a> Text<'a> {
         (is_text(array) && array.null_count() == 0).then(|| Text::new(array))
     }
 
-    /// Whether all rows may be short.
-    pub(crate) fn may_be_short(&self) -> bool {
+    /// Whether all ids are short.
+    pub(crate) fn are_short(&self) -> bool {
+        fn of<O: OffsetSizeTrait>(ends: &[O]) -> bool {
+            // Without a way out of the loop a compiler makes vector code of it.
+            ends.windows(2).fold(true, |all, ends| {
+                all & (ends[1].as_usize() - ends[0].as_usize() <= SHORT)
+            })
+        }
         match self {
-            Text::Short(array) => self.bytes() <= array.len() * SHORT,
-            Text::Large(array) => self.bytes() <= array.len() * SHORT,
-            Text::View(array) => {
-                let mut first = array.views().iter().take(1);
-                first.all(|&view| view as u32 <= SHORT as u32)
-            }
+            Text::Short(array) => of(array.value_offsets()),
+            Text::Large(array) => of(array.value_offsets()),
+            Text::View(array) => array
+                .views()
+                .iter()
+                .all(|&view| view as u32 <= SHORT as u32),
         }
     }
 
@@ -709,7 +715,11 @@ impl Views<'_> {
                 [0, 1, 2, 3].map(|part| (view >> (32 * part)) as u32 as usize);
             all &= match self.array.data_buffers().get(buffer) {
                 Some(text) if len > MOST_IN_VIEW => long_key(text, from, len, key),
-                _ => long_key(&view.to_le_bytes(), size_of::<u32>(), len, key),
+                _ => {
+                    let mut text = NO_ID;
+                    text[..MOST_IN_VIEW].copy_from_slice(&view.to_le_bytes()[size_of::<u32>()..]);
+                    long_key(&text, 0, len.min(MOST_IN_VIEW), key)
+                }
             };
         }
         all

@@ -9,12 +9,13 @@ use std::sync::mpsc::sync_channel;
 use std::{iter, mem, thread};
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
 
 use crate::arrow::{Dictionary, Text, no_column};
 use crate::error::{Field, HoldError};
 use crate::files::{Format, open};
 use crate::holds::{Columns, Holds};
-use crate::id_sums::IdSums;
+use crate::id_sums::{IdSums, MOST_SUM};
 use crate::ids::Ids;
 use crate::parquet_file::ParquetFile;
 use crate::query::{By, Counted, Overlap, Query, Stop};
@@ -278,10 +279,12 @@ impl Fold {
             IdSums::Short(sums) => run.lots_by_text(&chunk, &ids, sums)?,
             IdSums::Long(sums) => run.lots_by_text(&chunk, &ids, sums)?,
         };
-        if rows == 0 {
-            // Nor will the next ones: they would only be looked at twice.
+        if rows < batch.num_rows() / 2 {
+            // Nor will most of the next ones: they would only be looked at twice. Unless they are longer
+            // than those of before, so that these are of another kind.
+            let is_other = matches!(own.sums, IdSums::Short(_)) && !ids.are_short();
             self.settle_by_text()?;
-            self.by_text = None;
+            self.by_text = self.by_text.take().filter(|_| is_other);
         }
         Ok(rows)
     }
@@ -332,7 +335,10 @@ impl Fold {
         if !in_order || !is_like(self) || !others.iter().all(is_like) {
             return;
         }
-        let Some(own) = &mut self.by_text else {
+        let theirs = others.iter().filter_map(|other| other.by_text.as_ref());
+        let bounds = iter::once(own).chain(theirs).map(|own| own.sums.bound());
+        let bound = bounds.fold(0, u128::saturating_add);
+        let Some(own) = self.by_text.as_mut().filter(|_| bound <= MOST_SUM) else {
             return;
         };
         for other in mem::take(others) {
@@ -390,16 +396,22 @@ impl Fold {
             if field == Field::TokenId && !self.holds.columns.token {
                 continue;
             }
-            let (ids, known) = self.holds.ids_of(field);
             let Some(array) = batch.column_by_name(field.name()) else {
                 continue; // which is a fault that the first thread finds
             };
+            let (_, known) = self.holds.ids_of(field);
             if known
                 .as_ref()
                 .is_some_and(|known| known.is_of_column(array))
             {
                 continue;
             }
+            if array.as_any_dictionary_opt().is_some() {
+                // Ids that came before have smaller codes.
+                self.name_by_text();
+                self.others.iter_mut().for_each(Fold::name_by_text);
+            }
+            let (ids, known) = self.holds.ids_of(field);
             // Who has the same ids lets go of them, so that they need not be copied to be changed.
             for other in &mut self.others {
                 let (theirs, _) = other.holds.ids_of(field);

@@ -13,6 +13,9 @@ use crate::tally::BlockRows;
 /// those of the columns are known to a processor at once.
 pub(crate) const AT_ONCE: usize = 64;
 
+/// So large may a sum be, also of several threads.
+pub(crate) const MOST_SUM: u128 = 1 << 125;
+
 /// Sums by the text of ids, which have numbers in the order of their first row.
 pub(crate) trait SumsByText {
     /// An id as something of one size.
@@ -41,8 +44,12 @@ pub(crate) trait SumsByText {
     /// A place for other sums, which this one takes in fastest.
     fn like(&self) -> Self;
 
-    /// Adds the sums of another one. Ids that are new are numbered in the order that they have there.
+    /// Adds the sums of another one, which then are not above [`MOST_SUM`]. Ids that are new are numbered in
+    /// the order that they have there.
     fn take_in(&mut self, other: &Self);
+
+    /// No sum is above this.
+    fn bound(&self) -> u128;
 
     /// The sums by number.
     fn sums(&self) -> PlainSums;
@@ -65,7 +72,7 @@ impl IdSums {
     /// Becomes of the kind that some ids need, where there is none yet.
     pub(crate) fn suit(&mut self, ids: &Text<'_>) {
         let is_short = matches!(self, IdSums::Short(_));
-        if self.len() == 0 && is_short != ids.may_be_short() {
+        if self.len() == 0 && is_short != ids.are_short() {
             *self = match is_short {
                 true => IdSums::Long(LongSums::default()),
                 false => IdSums::default(),
@@ -99,12 +106,19 @@ impl IdSums {
         other.len() == 0 || mem::discriminant(self) == mem::discriminant(other)
     }
 
-    /// Takes in others, which it [can](Self::can_take_in).
+    /// Takes in others, which it [can](Self::can_take_in), and with which no sum is above [`MOST_SUM`].
     pub(crate) fn take_in(&mut self, other: &IdSums) {
         match (self, other) {
             (IdSums::Short(sums), IdSums::Short(other)) => sums.take_in(other),
             (IdSums::Long(sums), IdSums::Long(other)) => sums.take_in(other),
             _ => {} // there is none
+        }
+    }
+
+    pub(crate) fn bound(&self) -> u128 {
+        match self {
+            IdSums::Short(sums) => sums.bound(),
+            IdSums::Long(sums) => sums.bound(),
         }
     }
 

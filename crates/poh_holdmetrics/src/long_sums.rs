@@ -6,7 +6,7 @@ use std::str;
 use foldhash::fast::RandomState;
 
 use crate::arrow::Text;
-use crate::id_sums::{AT_ONCE, SumsByText};
+use crate::id_sums::{AT_ONCE, MOST_SUM, SumsByText};
 use crate::ids::{IdRows, Ids, head_at, short_key};
 use crate::plain_sums::PlainSums;
 use crate::prefetch::{in_line, prefetch};
@@ -35,16 +35,14 @@ const MOST_BYTES: usize = 47;
 /// An id: its bytes, then zeros, and in the last byte how many these are.
 pub(crate) type LongKey = [u8; MOST_BYTES + 1];
 
-const NO_ID: LongKey = [0; MOST_BYTES + 1];
+/// The key of no id.
+pub(crate) const NO_ID: LongKey = [0; MOST_BYTES + 1];
 
 /// Numbers of 64 bits in a key.
 const WORDS: usize = size_of::<LongKey>() / size_of::<u64>();
 
 /// Places in a line.
 const IN_LINE: usize = 8;
-
-/// So large may a bound be: the sums of as many threads as there may be stay below 2^127.
-const MOST_BOUND: u128 = 1 << 110;
 
 /// The slots of ids whose hash has its place here, or in lines before that are full: one cache line.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,10 +63,9 @@ struct Slot {
 
 /// Says where to look for an id first.
 ///
-/// NH of Black et al. (UMAC), whose sums of products of 128 bits are the same for two ids in one of 2^64
-/// cases, whatever they are, and then multiply-shift of Dietzfelbinger et al.: with random numbers, so that
-/// nobody can prepare ids that meet in a line. Of a product of 64 bits for each word the last bytes of words
-/// would only reach the upper 8 bits.
+/// Sums of products of 128 bits as in NH of Black et al. (UMAC), then multiply-shift of Dietzfelbinger et
+/// al.: with random numbers, so that nobody can prepare ids that meet in a line. Of a product of 64 bits for
+/// each word the last bytes of words would only reach the upper 8 bits.
 #[derive(Debug, Clone, Copy)]
 struct Hash {
     also: [u64; WORDS],
@@ -340,7 +337,8 @@ impl LongSums {
         (line + 1) & (self.lines.len() - 1)
     }
 
-    fn ids(&self) -> &[Slot] {
+    /// The slots of all ids.
+    fn taken(&self) -> &[Slot] {
         &self.slots[1..]
     }
 }
@@ -373,7 +371,7 @@ impl SumsByText for LongSums {
     fn make_bound(&mut self, rows: &BlockRows<'_>) -> bool {
         let gain = rows.most().checked_mul(rows.spans.len() as u128);
         let bound = gain.and_then(|gain| self.bound.checked_add(gain));
-        let bound = bound.filter(|&bound| bound <= MOST_BOUND);
+        let bound = bound.filter(|&bound| bound <= MOST_SUM);
         self.bound = bound.unwrap_or(self.bound);
         bound.is_some()
     }
@@ -393,19 +391,19 @@ impl SumsByText for LongSums {
     }
 
     fn len(&self) -> usize {
-        self.ids().len()
+        self.taken().len()
     }
 
     fn name(&self, ids: &mut Ids, codes: &mut Vec<u32>) {
         if ids.is_empty() {
-            ids.take_all(self.ids().iter().map(|slot| text_of(&slot.id)));
+            ids.take_all(self.taken().iter().map(|slot| text_of(&slot.id)));
             codes.extend(0..self.len() as u32);
             return;
         }
         let first = codes.len();
         codes.resize(self.len(), 0);
         // None is empty, or it would not be here.
-        let _ = ids.intern_all(LongIds(&self.ids()[first..]), &mut codes[first..]);
+        let _ = ids.intern_all(LongIds(&self.taken()[first..]), &mut codes[first..]);
     }
 
     fn like(&self) -> Self {
@@ -414,7 +412,7 @@ impl SumsByText for LongSums {
 
     fn take_in(&mut self, other: &LongSums) {
         self.bound += other.bound;
-        for slots in other.ids().chunks(AT_ONCE) {
+        for slots in other.taken().chunks(AT_ONCE) {
             let mut ids = [NO_ID; AT_ONCE];
             for (id, slot) in ids.iter_mut().zip(slots) {
                 *id = slot.id;
@@ -423,8 +421,12 @@ impl SumsByText for LongSums {
         }
     }
 
+    fn bound(&self) -> u128 {
+        self.bound
+    }
+
     fn sums(&self) -> PlainSums {
-        let sums = self.ids().iter().map(|slot| slot.sum);
+        let sums = self.taken().iter().map(|slot| slot.sum);
         let above = sums.clone().map(|sum| sum >> u64::BITS << u64::BITS);
         let low = sums.map(|sum| sum as u64).collect();
         PlainSums::of(low, above.enumerate(), self.bound)
@@ -495,13 +497,13 @@ mod tests {
         };
         let mut sums = LongSums::default();
         assert!(!sums.make_bound(&rows(u64::MAX, u64::MAX)));
-        assert!(!sums.make_bound(&rows(1 << 60, 1 << 48)));
-        assert!(sums.make_bound(&rows(1 << 60, 1 << 47)));
-        assert_eq!(sums.bound, MOST_BOUND);
+        assert!(!sums.make_bound(&rows(1 << 62, 1 << 61)));
+        assert!(sums.make_bound(&rows(1 << 61, 1 << 61)));
+        assert_eq!(sums.bound, MOST_SUM);
         let mut more = LongSums::default();
         assert!(more.make_bound(&rows(3, 1)));
         more.take_in(&sums);
-        assert_eq!(more.bound, MOST_BOUND + 24);
+        assert_eq!(more.bound, MOST_SUM + 24);
         assert!(!sums.make_bound(&rows(1, 1)));
         assert!(sums.make_bound(&rows(0, 1)));
     }
@@ -536,7 +538,7 @@ mod tests {
             sums.add(id, 7, 1);
         }
         assert_eq!(
-            sums.ids().iter().map(|slot| slot.sum).collect::<Vec<_>>(),
+            sums.taken().iter().map(|slot| slot.sum).collect::<Vec<_>>(),
             [16, 15]
         );
     }
@@ -562,7 +564,8 @@ mod tests {
             assert_eq!(hashes, hashes_too);
             let new = (first + 50).saturating_sub(2000).min(50) as u32;
             assert!(away.count_ones() >= new && (new > 0 || away.count_ones() < 50));
-            let all = |sums: &LongSums| sums.ids().iter().map(|slot| slot.sum).collect::<Vec<_>>();
+            let all =
+                |sums: &LongSums| sums.taken().iter().map(|slot| slot.sum).collect::<Vec<_>>();
             assert_eq!(all(&sums), all(&same));
         }
     }

@@ -6,7 +6,7 @@ use std::str;
 use foldhash::fast::RandomState;
 
 use crate::arrow::Text;
-use crate::id_sums::{AT_ONCE, SumsByText};
+use crate::id_sums::{AT_ONCE, MOST_SUM, SumsByText};
 use crate::ids::{EMPTY, IdRows, Ids};
 use crate::plain_sums::PlainSums;
 use crate::prefetch::{in_line, prefetch};
@@ -91,9 +91,6 @@ const MOST: u128 = (1 << 63) / AT_ONCE as u128;
 /// So many ids, at most: their lines are 16 MiB. More would be in no cache, and take more memory here than
 /// with codes.
 const MOST_IDS: usize = (1 << 19) - 2;
-
-/// So large may a bound be, so that what is taken out of a sum can be counted.
-const MOST_BOUND: u128 = 1 << 125;
 
 impl ShortSums {
     /// Adds to the sum of one id, which may be new, or not in the line of its hash.
@@ -237,7 +234,7 @@ impl SumsByText for ShortSums {
         let bound = self
             .bound
             .saturating_add(most.saturating_mul(count as u128));
-        let fits = most <= MOST && bound <= MOST_BOUND && self.ids.len() + count <= MOST_IDS;
+        let fits = most <= MOST && bound <= MOST_SUM && self.ids.len() + count <= MOST_IDS;
         if fits {
             self.bound = bound;
         }
@@ -303,9 +300,9 @@ impl SumsByText for ShortSums {
     }
 
     fn take_in(&mut self, other: &ShortSums) {
-        self.bound += other.bound; // each far below half of what fits
+        self.bound += other.bound;
         let mut new = Vec::new();
-        // Lines are in the order of their ids' hashes, here as there.
+        // Lines are in the order of their ids' hashes, there as here if one was made for the other.
         for (line, numbers) in other.lines.iter().zip(&other.numbers) {
             for ((&id, &sum), &number) in line.ids.iter().zip(&line.sums).zip(numbers) {
                 let above = other
@@ -323,6 +320,10 @@ impl SumsByText for ShortSums {
             self.add(id, sum);
             self.add_above(self.ids.len() - 1, above);
         }
+    }
+
+    fn bound(&self) -> u128 {
+        self.bound
     }
 
     fn sums(&self) -> PlainSums {
@@ -544,7 +545,7 @@ mod tests {
         assert!(add(&mut sums, &many));
         assert!(!add(&mut sums, &many));
         assert_eq!(sums.len(), many.len());
-        sums.bound = MOST_BOUND - 3;
+        sums.bound = MOST_SUM - 3;
         assert!(!add(&mut sums, &vec![(1, 2, 2)]));
         assert!(add(&mut sums, &vec![(1, 1, 3)]));
     }

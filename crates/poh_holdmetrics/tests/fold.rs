@@ -234,7 +234,7 @@ fn plain(rows: usize, holders: usize, kind: &str) -> RecordBatch {
             format!("0x{number:040x}")
         }
         "long lengths" => format!("{}{letter}{number}", "é\0".repeat(number % 14)),
-        "long views" => format!("{letter}{number}{}", "\0".repeat(number % 44)),
+        "long views" => format!("{letter}{number}{}", "\0".repeat(number % 43)),
         _ => format!("{letter}{number}"),
     };
     let mut ids: Vec<String> = (0..rows)
@@ -451,8 +451,9 @@ fn threads_share_dictionaries() {
         many(120_000).into_iter().map(row).collect()
     };
     let plain = |holders| table(&rows(holders), Weights::Whole, false);
-    let [few, more, all] = [50, 120, 200].map(plain);
-    let batches = [coded(&few), coded(&more), all, coded(&few)];
+    let [few, more, all, even_more] = [50, 120, 200, 250].map(plain);
+    let one_thread = coded(&even_more).slice(0, 1000);
+    let batches = [coded(&few), coded(&more), all, coded(&few), one_thread];
     // All of one dictionary, several of them in turn, and dictionaries among plain ids.
     for (by, parts) in [
         (By::Holder, &[(0, 9)][..]),
@@ -460,19 +461,31 @@ fn threads_share_dictionaries() {
         (By::Token, &[(0, 5), (1, 5), (2, 9), (0, 9)]),
         (By::Holder, &[(2, 9), (0, 9), (1, 1)]),
         (By::Holder, &[(0, 9), (3, 9), (0, 1)]),
+        (By::Holder, &[(2, 9), (4, 1)]),
+        (By::Token, &[(2, 9), (4, 1), (2, 9)]),
     ] {
-        let mut query = Query::at(2_000_000_000_000);
-        (query.by, query.threads) = (by, Some(3));
-        let mut holds = Holds::new(9).unwrap();
-        let mut fold = Fold::new(query.clone(), 9, Rounding::Refuse).unwrap();
-        for &(part, times) in parts {
-            for _ in 0..times {
-                holds.append(&batches[part]).unwrap();
-                fold.push(&batches[part], &stop).unwrap();
+        let has_few = parts.contains(&(4, 1));
+        for threads in if has_few { 1..4 } else { 3..4 } {
+            let mut query = Query::at(2_000_000_000_000);
+            (query.by, query.threads) = (by, Some(threads));
+            let mut sums_alone = query.clone();
+            sums_alone.columns = Some(vec![ScoreColumn::WeightedScoreExact]);
+            let mut holds = Holds::new(9).unwrap();
+            let mut folds = [&query, &sums_alone]
+                .map(|query| Fold::new(query.clone(), 9, Rounding::Refuse).unwrap());
+            for &(part, times) in parts {
+                for _ in 0..times {
+                    holds.append(&batches[part]).unwrap();
+                    for fold in &mut folds {
+                        fold.push(&batches[part], &stop).unwrap();
+                    }
+                }
             }
+            let all = score(&holds, &query).unwrap();
+            let [folded, alone] = folds.map(|fold| fold.finish(&stop).unwrap());
+            assert!(facts(&all) == facts(&folded), "{by:?} {parts:?}");
+            assert!(sums(&all) == sums(&alone), "{by:?} {threads} {parts:?}");
         }
-        let (all, folded) = (score(&holds, &query).unwrap(), fold.finish(&stop).unwrap());
-        assert!(facts(&all) == facts(&folded), "{by:?} {parts:?}");
     }
 }
 

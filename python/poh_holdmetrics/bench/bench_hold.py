@@ -656,9 +656,9 @@ def answer_of(command: list[str], folder: str, claims: str) -> tuple[str, float,
     return str(found), float(spent), str(version)
 
 
-CODECS = {"snappy": OVERLAPS, "zstd": ("sum",)}
-"""How Parquet is packed, and what is asked of it: first as pyarrow, DuckDB and Spark do where they
-are not told how, then as polars and this library do, smaller and with more work for processors."""
+CODECS = ("snappy", "zstd")
+"""How Parquet is packed: as pyarrow, DuckDB and Spark do where they are not told how, and as polars
+and this library do, smaller and with more work for processors."""
 
 
 def large(count: int, threads: int) -> None:
@@ -708,7 +708,7 @@ def packed(count: int, threads: int, codec: str) -> None:
         with pq.ParquetWriter(tenth, part.schema_arrow, compression=codec) as writer:
             for group in range(max(1, part.num_row_groups // 10)):
                 writer.write_table(part.read_row_group(group))
-        for overlap in CODECS[codec]:
+        for overlap in OVERLAPS:
             peaks = [streamed(file, overlap, threads) for file in (tenth, path)]
             (small, _), (peak, seconds) = peaks
             rate = rows / seconds / 1e6
