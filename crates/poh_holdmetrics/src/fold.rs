@@ -279,18 +279,19 @@ impl Fold {
             IdSums::Short(sums) => run.lots_by_text(&chunk, &ids, sums)?,
             IdSums::Long(sums) => run.lots_by_text(&chunk, &ids, sums)?,
         };
-        if rows < batch.num_rows() / 2 {
-            // Nor will most of the next ones: they would only be looked at twice. Unless they are longer
-            // than those of before, so that these are of another kind.
-            let is_other = matches!(own.sums, IdSums::Short(_)) && !ids.are_short();
+        if rows == 0 {
+            // Nor will the next ones: they would only be looked at twice. Unless these are the first that are
+            // longer than those of before.
+            let is_longer = matches!(own.sums, IdSums::Short(_)) && !ids.are_short();
+            let is_first = self.folded.tallies.is_empty();
             self.settle_by_text()?;
-            self.by_text = self.by_text.take().filter(|_| is_other);
+            self.by_text = self.by_text.take().filter(|_| is_longer && is_first);
         }
         Ok(rows)
     }
 
-    /// Gives codes to ids that were added to by their text and have none yet: greater ones than those of
-    /// ids before.
+    /// Gives codes to ids that were added to by their text and have none yet: new ones come after those of
+    /// before.
     fn name_by_text(&mut self) {
         let is_new = |own: &ByText| own.codes.len() < own.sums.len();
         if let Some(mut own) = self.by_text.take_if(|own| is_new(own)) {
@@ -300,7 +301,7 @@ impl Fold {
         }
     }
 
-    /// Whether all ids are those of the sums by text, in their order.
+    /// Whether as many ids have codes as there are of the sums by text: no others came before or between.
     fn has_only_by_text(&self) -> bool {
         let named = |own: &ByText| own.codes.len() == self.ids().len();
         self.by_text.as_ref().is_some_and(named)
@@ -390,7 +391,8 @@ impl Fold {
         Ok(())
     }
 
-    /// Takes the ids of a batch's dictionaries in once for all threads, which then have the same.
+    /// Takes the ids of a batch's dictionaries in once for all threads. Those that had none, or the same as
+    /// this one, then have the same.
     fn share_dictionaries(&mut self, batch: &RecordBatch) {
         for field in [Field::HolderId, Field::TokenId] {
             if field == Field::TokenId && !self.holds.columns.token {
@@ -400,17 +402,15 @@ impl Fold {
                 continue; // which is a fault that the first thread finds
             };
             let (_, known) = self.holds.ids_of(field);
-            if known
+            let is_known = known
                 .as_ref()
-                .is_some_and(|known| known.is_of_column(array))
-            {
+                .is_some_and(|known| known.is_of_column(array));
+            if array.as_any_dictionary_opt().is_none() || is_known {
                 continue;
             }
-            if array.as_any_dictionary_opt().is_some() {
-                // Ids that came before have smaller codes.
-                self.name_by_text();
-                self.others.iter_mut().for_each(Fold::name_by_text);
-            }
+            // Ids that came before have smaller codes.
+            self.name_by_text();
+            self.others.iter_mut().for_each(Fold::name_by_text);
             let (ids, known) = self.holds.ids_of(field);
             // Who has the same ids lets go of them, so that they need not be copied to be changed.
             for other in &mut self.others {

@@ -258,8 +258,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The same by the text of ids, which is looked at here, up to a row whose id has no key or a block that
-    /// can't be added so. Says how many rows were added.
+    /// The same by the text of ids, which is looked at here, up to rows of which one's id has no key or a
+    /// block that can't be added so. Says how many rows were added.
     ///
     /// # Errors
     /// [`HoldError::Row`] for a row that is not valid.

@@ -88,8 +88,8 @@ const FULL: u64 = 1 << 63;
 /// So large may a product be: those of rows that are added at once fit above a sum that is not full.
 const MOST: u128 = (1 << 63) / AT_ONCE as u128;
 
-/// So many ids, at most: their lines are 16 MiB. More would be in no cache, and take more memory here than
-/// with codes.
+/// So many ids of one thread, at most: their lines are 16 MiB. More would be in no cache, and take more
+/// memory here than with codes.
 const MOST_IDS: usize = (1 << 19) - 2;
 
 impl ShortSums {
@@ -301,6 +301,7 @@ impl SumsByText for ShortSums {
 
     fn take_in(&mut self, other: &ShortSums) {
         self.bound += other.bound;
+        self.make_room(1);
         let mut new = Vec::new();
         // Lines are in the order of their ids' hashes, there as here if one was made for the other.
         for (line, numbers) in other.lines.iter().zip(&other.numbers) {

@@ -320,6 +320,9 @@ fn ids_that_are_plain_text_of_any_kind() {
         ],
         &[("addresses", 200, 1), ("texts", 0, 1), ("views", 1000, 2)],
         &[("one is too long", 900, 1)],
+        // One thread names its ids in the first round, others do not.
+        &[("one is too long", 300, 3), ("addresses", 900, 7)],
+        &[("one is too long", 300, 3), ("addresses", 900, 16)],
         // A thread whose weights have other digits, or whose ids other kinds, than those of others.
         &[("addresses", 900, 6), ("fractions", 900, 3)],
         &[("one length", 900, 3), ("addresses", 900, 6)],
