@@ -194,19 +194,22 @@ def test_a_hundred_thousand_spans_arrive_once_each(start, monkeypatch, protocol)
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_what_is_recorded_before_the_collector_is_up_arrives(start, protocol):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    rvh_trace.init_tracing(
-        endpoint=f"http://127.0.0.1:{port}", protocol=PROTOCOLS[protocol], timeout=5
-    )
-    with span("early"):
-        pass
-    assert not rvh_trace.flush(0.3)
-    assert str(port) in rvh_trace.stats()["last_error"]
-    collector = start(ports={protocol: port})
-    assert rvh_trace.flush(60.0), rvh_trace.stats()
-    assert rvh_trace.stats()["exported"] == 1
-    assert list(spans(collector.stop())) == ["early"]
+    # Bound and not listening: nobody else is given the port, and the collector may share it.
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        rvh_trace.init_tracing(
+            endpoint=f"http://127.0.0.1:{port}", protocol=PROTOCOLS[protocol], timeout=5
+        )
+        with span("early"):
+            pass
+        assert not rvh_trace.flush(0.3)
+        assert str(port) in rvh_trace.stats()["last_error"]
+        collector = start(ports={protocol: port})
+        assert rvh_trace.flush(60.0), rvh_trace.stats()
+        assert rvh_trace.stats()["exported"] == 1
+        assert list(spans(collector.stop())) == ["early"]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
