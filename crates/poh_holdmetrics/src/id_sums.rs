@@ -131,14 +131,15 @@ impl IdSums {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use arrow_array::{ArrayRef, LargeStringArray, StringArray, StringViewArray};
     use proptest::prelude::*;
     use std::collections::HashMap;
     use std::sync::Arc;
 
-    type Rows = Vec<(u64, u64, i64)>;
+    /// Ids, spans and weights.
+    pub(crate) type Rows = Vec<(u64, u64, i64)>;
 
     /// Ids that are many or few, and products that are nothing, usual, or as large as can be.
     fn rows(largest: (u64, i64)) -> impl Strategy<Value = Rows> {
@@ -156,7 +157,8 @@ mod tests {
         prop::collection::vec(part, 1..8)
     }
 
-    fn add<S: SumsByText>(
+    /// Adds rows, if there is room for them, with the ids in one of three layouts; says whether there was.
+    pub(crate) fn add<S: SumsByText>(
         sums: &mut S,
         (rows, layout): (&Rows, u8),
         name_of: fn(u64) -> String,

@@ -187,11 +187,8 @@ impl ShortSums {
         }
     }
 
-    /// Adds to the sum of an id that is there; says false for another.
+    /// Adds to the sum of an id that is there; says false for another. There are places.
     fn add_known(&mut self, id: u64, sum: u64, above: u64) -> bool {
-        if self.lines.is_empty() {
-            return false;
-        }
         let mut line = self.line(id);
         loop {
             let here = &mut self.lines[line];
@@ -494,44 +491,15 @@ fn text_of(id: &[u8; 8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id_sums::tests::{Rows, add as add_named};
     use crate::ids::{head_at, short_key};
-
-    type Rows = Vec<(u64, u64, i64)>;
 
     fn name_of(id: u64) -> String {
         format!("{id}{}", "é".repeat(id as usize % 3))
     }
 
     fn add(sums: &mut ShortSums, rows: &Rows) -> bool {
-        let key = |&(id, _, _): &(u64, u64, i64)| {
-            let name = name_of(id);
-            short_key(name.len(), head_at(name.as_bytes(), 0))
-        };
-        let keys: Vec<u64> = rows.iter().map(key).collect();
-        let spans: Vec<u64> = rows.iter().map(|row| row.1).collect();
-        let weights: Vec<i64> = rows.iter().map(|row| row.2).collect();
-        let rows = BlockRows {
-            times: [&[]; 2],
-            slots: &[],
-            spans: &spans,
-            weights: &weights,
-            boundaries: &[],
-            longest: spans.iter().copied().max().unwrap_or_default(),
-            heaviest: weights
-                .iter()
-                .copied()
-                .max()
-                .unwrap_or_default()
-                .unsigned_abs(),
-            any_nothing: true,
-        };
-        let fits = sums.make_bound(&rows);
-        for (keys, first) in keys.chunks(AT_ONCE).zip((0..).step_by(AT_ONCE)) {
-            if fits {
-                sums.add_rows(keys, &rows, first);
-            }
-        }
-        fits
+        add_named(sums, (rows, 0), name_of)
     }
 
     #[test]
