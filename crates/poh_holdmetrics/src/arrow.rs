@@ -1107,8 +1107,8 @@ impl Scores {
         let rows = 0..self.len();
         // All threads do this one, and then a column each.
         let exact = match self.columns().contains(&ScoreColumn::WeightedScoreExact) {
-            true => Some(self.exact_column()?),
-            false => None,
+            true => self.exact_column()?,
+            false => Texts::default().array()?,
         };
         let column = |column: &ScoreColumn| -> Result<ArrayRef, HoldError> {
             Ok(match column {
@@ -1120,9 +1120,7 @@ impl Scores {
                 ScoreColumn::WeightedScore => Arc::new(Float64Array::from_iter_values(
                     rows.clone().map(|row| self.weighted_score(row)),
                 )),
-                ScoreColumn::WeightedScoreExact => {
-                    exact.clone().map_or_else(|| self.exact_column(), Ok)?
-                }
+                ScoreColumn::WeightedScoreExact => Arc::clone(&exact),
                 ScoreColumn::UpdatedAt => Arc::new(
                     rows.clone()
                         .map(|row| self.updated_at(row))

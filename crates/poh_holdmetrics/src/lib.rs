@@ -84,7 +84,7 @@ pub use time::{
 };
 pub use tracker::{Tracked, Tracker};
 pub use transfers::{
-    COLUMNS as TRANSFER_COLUMNS, Lots, OnNegative, Standard, Transfer, Transfers,
+    COLUMNS as TRANSFER_COLUMNS, Ledger, Lots, OnNegative, Standard, Transfer, Transfers,
     missing_column as missing_transfer_column,
 };
 pub use weight::{MAX_SCALE, Rounding, Weight, excerpt};

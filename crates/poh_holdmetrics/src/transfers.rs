@@ -188,53 +188,56 @@ impl Transfers {
         Ok(())
     }
 
-    /// The holds that the logs make, in order of (block, log index), and how many logs were
-    /// clipped. Amounts are integers of `10^-decimals`. A self-transfer changes nothing; what comes
-    /// and goes at one instant leaves no hold.
+    /// The holds that the logs make, in order of time, then of (block, log index). Amounts are
+    /// integers of `10^-decimals`. A self-transfer changes nothing; what comes and goes at one
+    /// instant leaves no hold.
     ///
     /// # Errors
-    /// [`HoldError::Transfer`] when a balance would go below zero, or past 256 bits, or when time
-    /// goes backwards from one block to a later one; [`HoldError::Argument`] for more than 18
-    /// decimals.
+    /// [`HoldError::Transfer`] when a balance would go below zero, or past 256 bits, when time goes
+    /// backwards from one block to a later one, or when two different logs have one place in a
+    /// block; [`HoldError::Argument`] for more than 18 decimals.
     pub fn to_holds(
         &self,
         lots: Lots,
         on_negative: OnNegative,
         decimals: u8,
-    ) -> Result<(Holds, u64), HoldError> {
-        let mut holds = Holds::new(decimals)?;
-        let mut order: Vec<&Log> = self.logs.iter().collect();
-        order.sort_by_key(|log| (log.block, log.index, log.row));
-        let mut accounts: HashMap<(u32, u32), Account> = HashMap::new();
+    ) -> Result<Ledger, HoldError> {
+        let order = self.in_order()?;
+        let mut books = Books {
+            transfers: self,
+            lots,
+            decimals,
+            accounts: HashMap::new(),
+            changed: Vec::new(),
+            holds: Holds::new(decimals)?,
+        };
         let mut clipped = 0;
         let mut last: Option<&Log> = None;
-        for log in order {
-            let wrong = |what: String| {
-                self.in_its_file(HoldError::Transfer {
-                    row: log.row as u64,
-                    what: format!("{what} (block {}, log {})", log.block, log.index),
-                })
-            };
-            if let Some(last) = last.replace(log)
-                && log.at < last.at
-            {
-                return Err(wrong(format!(
-                    "its time is before that of block {}, which comes earlier",
-                    last.block
-                )));
+        for &log in &order {
+            if let Some(last) = last.replace(log) {
+                if log.at < last.at {
+                    let what = format!(
+                        "its time is before that of block {}, which comes earlier",
+                        last.block
+                    );
+                    return Err(self.wrong(log, what));
+                }
+                if log.at > last.at {
+                    books.settle(last.at)?;
+                }
             }
             let mut moved = log.value;
             if let Some(from) = log.from {
-                let account = accounts.entry((from, log.token)).or_default();
-                let balance = account.balance;
+                let balance = books.balance(from, log);
                 if balance < moved {
                     if on_negative == OnNegative::Refuse {
-                        return Err(wrong(format!(
+                        let what = format!(
                             "{} sends {moved} of {} and has {balance}; the log of an earlier \
                              transfer is missing, or say on_negative=\"clip\"",
                             excerpt(self.addresses.get(from)),
                             excerpt(self.tokens.get(log.token)),
-                        )));
+                        );
+                        return Err(self.wrong(log, what));
                     }
                     clipped += 1;
                     moved = balance;
@@ -242,46 +245,56 @@ impl Transfers {
                 if log.from == log.to {
                     continue;
                 }
-                self.take(&mut holds, account, (from, log), moved, lots, decimals)?;
+                books.take(from, log, moved)?;
             }
             if let Some(to) = log.to {
-                let account = accounts.entry((to, log.token)).or_default();
-                let whole = account
-                    .balance
-                    .checked_add(log.value)
-                    .ok_or_else(|| wrong("a balance goes past 256 bits".to_owned()))?;
-                if log.value == U256::ZERO {
-                    continue;
-                }
-                if lots == Lots::Balance
-                    && let Some(lot) = account.lots.pop_back()
-                {
-                    self.hold(&mut holds, (to, log), lot, lot.units, decimals)?;
-                    account.lots.push_back(Lot {
-                        since: log.at,
-                        units: whole,
-                    });
-                } else {
-                    account.lots.push_back(Lot {
-                        since: log.at,
-                        units: log.value,
-                    });
-                }
-                account.balance = whole;
+                books.give(to, log)?;
             }
         }
-        // What is left is open, in the order of the accounts' codes.
-        let mut left: Vec<((u32, u32), Lot)> = accounts
-            .into_iter()
-            .flat_map(|(key, account)| account.lots.into_iter().map(move |lot| (key, lot)))
-            .collect();
-        left.sort_by_key(|(key, lot)| (*key, lot.since));
-        for ((holder, token), lot) in left {
-            let weight = Weight::new(lot.units, u32::from(decimals));
-            let (holder, token) = (self.addresses.get(holder), self.tokens.get(token));
-            holds.push_row(holder, token, lot.since, OPEN, &weight)?;
+        if let Some(last) = last {
+            books.settle(last.at)?;
         }
-        Ok((holds, clipped))
+        Ok(Ledger {
+            holds: books.close()?,
+            clipped,
+            repeated: (self.logs.len() - order.len()) as u64,
+        })
+    }
+
+    /// The logs in order of (block, log index), each once: exports that overlap give a log twice.
+    /// An ERC-1155 batch is one log with a row for each id, so there a row is never a repetition.
+    fn in_order(&self) -> Result<Vec<&Log>, HoldError> {
+        let mut order: Vec<&Log> = self.logs.iter().collect();
+        order.sort_by_key(|log| (log.block, log.index, log.row));
+        if self.standard == Standard::Erc1155 {
+            return Ok(order);
+        }
+        let mut other = None;
+        order.dedup_by(|log, kept| {
+            let same_place = (log.block, log.index) == (kept.block, kept.index);
+            let same = same_place && log.values() == kept.values();
+            if same_place && !same {
+                other.get_or_insert(*log);
+            }
+            same
+        });
+        match other {
+            None => Ok(order),
+            Some(log) => Err(self.wrong(
+                log,
+                "another log with other values has its place; log_index is that of the log in its \
+                 block, of one chain"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// What is wrong with a log, with its place in the chain and the file that it is of.
+    fn wrong(&self, log: &Log, what: String) -> HoldError {
+        self.in_its_file(HoldError::Transfer {
+            row: log.row as u64,
+            what: format!("{what} (block {}, log {})", log.block, log.index),
+        })
     }
 
     /// The error of a log, with the file that it is of.
@@ -295,76 +308,146 @@ impl Transfers {
             None => error,
         }
     }
+}
 
-    /// Takes an amount out of an account, as holds that end now. It has that much.
-    fn take(
-        &self,
-        holds: &mut Holds,
-        account: &mut Account,
-        (from, log): (u32, &Log),
-        mut amount: U256,
-        lots: Lots,
-        decimals: u8,
-    ) -> Result<(), HoldError> {
-        account.balance -= amount;
-        while amount > U256::ZERO {
-            let next = if lots == Lots::Fifo {
-                account.lots.pop_front()
-            } else {
-                account.lots.pop_back()
-            };
-            let Some(lot) = next else { break };
-            let leaves = amount.min(lot.units);
-            let stays = lot.units - leaves;
-            let ended = if lots == Lots::Balance {
-                lot.units
-            } else {
-                leaves
-            };
-            self.hold(holds, (from, log), lot, ended, decimals)?;
-            if stays > U256::ZERO {
-                // A lot keeps its age; a balance that changes starts anew.
-                let since = if lots == Lots::Balance {
-                    log.at
-                } else {
-                    lot.since
-                };
-                let rest = Lot {
-                    since,
-                    units: stays,
-                };
-                if lots == Lots::Fifo {
-                    account.lots.push_front(rest)
-                } else {
-                    account.lots.push_back(rest)
-                }
-            }
-            amount -= leaves;
+impl Log {
+    /// All that a log says beside its place.
+    fn values(&self) -> (i64, u32, Option<u32>, Option<u32>, U256) {
+        (self.at, self.token, self.from, self.to, self.value)
+    }
+}
+
+/// What transfer logs come to.
+#[derive(Debug)]
+pub struct Ledger {
+    /// The holds.
+    pub holds: Holds,
+    /// How many logs moved more than there was, with [`OnNegative::Clip`].
+    pub clipped: u64,
+    /// How many rows gave a log once more. They count once.
+    pub repeated: u64,
+}
+
+/// All accounts, while the logs go by.
+struct Books<'a> {
+    transfers: &'a Transfers,
+    lots: Lots,
+    decimals: u8,
+    /// By holder and token.
+    accounts: HashMap<(u32, u32), Account>,
+    /// With [`Lots::Balance`] the accounts with logs at this instant.
+    changed: Vec<(u32, u32)>,
+    holds: Holds,
+}
+
+impl Books<'_> {
+    fn balance(&self, holder: u32, log: &Log) -> U256 {
+        let account = self.accounts.get(&(holder, log.token));
+        account.map_or(U256::ZERO, |account| account.balance)
+    }
+
+    /// Puts what a log moves into an account.
+    fn give(&mut self, holder: u32, log: &Log) -> Result<(), HoldError> {
+        let account = self.accounts.entry((holder, log.token)).or_default();
+        let Some(balance) = account.balance.checked_add(log.value) else {
+            let what = "a balance goes past 256 bits".to_owned();
+            return Err(self.transfers.wrong(log, what));
+        };
+        account.balance = balance;
+        if self.lots == Lots::Balance {
+            self.changed.push((holder, log.token));
+        } else if log.value > U256::ZERO {
+            account.lots.push_back(Lot {
+                since: log.at,
+                units: log.value,
+            });
         }
         Ok(())
     }
 
-    fn hold(
-        &self,
-        holds: &mut Holds,
-        (holder, log): (u32, &Log),
-        lot: Lot,
-        units: U256,
-        decimals: u8,
-    ) -> Result<(), HoldError> {
-        if lot.since == log.at {
+    /// Takes an amount out of an account, which has that much.
+    fn take(&mut self, holder: u32, log: &Log, mut amount: U256) -> Result<(), HoldError> {
+        let key = (holder, log.token);
+        let account = self.accounts.entry(key).or_default();
+        account.balance -= amount;
+        if self.lots == Lots::Balance {
+            self.changed.push(key);
             return Ok(());
         }
-        let weight = Weight::new(units, u32::from(decimals));
-        let (holder, token) = (self.addresses.get(holder), self.tokens.get(log.token));
-        holds.push_row(holder, token, lot.since, log.at, &weight)
+        let mut ended = Vec::new();
+        while amount > U256::ZERO {
+            let next = match self.lots {
+                Lots::Fifo => account.lots.front_mut(),
+                _ => account.lots.back_mut(),
+            };
+            let Some(lot) = next else { break };
+            let units = amount.min(lot.units);
+            ended.push(Lot { units, ..*lot });
+            amount -= units;
+            lot.units -= units;
+            if lot.units == U256::ZERO {
+                match self.lots {
+                    Lots::Fifo => account.lots.pop_front(),
+                    _ => account.lots.pop_back(),
+                };
+            }
+        }
+        ended
+            .into_iter()
+            .try_for_each(|lot| self.hold(key, lot, log.at))
+    }
+
+    /// Ends the holds of all balances that are others after an instant than before it.
+    fn settle(&mut self, at: i64) -> Result<(), HoldError> {
+        for key in std::mem::take(&mut self.changed) {
+            let account = self.accounts.entry(key).or_default();
+            let units = account.balance;
+            let before = account.lots.pop_back();
+            if let Some(before) = before.filter(|before| before.units == units) {
+                account.lots.push_back(before);
+                continue;
+            }
+            if units > U256::ZERO {
+                account.lots.push_back(Lot { since: at, units });
+            }
+            if let Some(before) = before {
+                self.hold(key, before, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left is open, in the order of the accounts' codes.
+    fn close(mut self) -> Result<Holds, HoldError> {
+        let accounts = std::mem::take(&mut self.accounts);
+        let mut left: Vec<((u32, u32), Lot)> = accounts
+            .into_iter()
+            .flat_map(|(key, account)| account.lots.into_iter().map(move |lot| (key, lot)))
+            .collect();
+        left.sort_by_key(|(key, lot)| (*key, lot.since));
+        for (key, lot) in left {
+            self.hold(key, lot, OPEN)?;
+        }
+        Ok(self.holds)
+    }
+
+    /// A lot as a hold, unless it came and went at one instant.
+    fn hold(&mut self, (holder, token): (u32, u32), lot: Lot, end: i64) -> Result<(), HoldError> {
+        if lot.since == end {
+            return Ok(());
+        }
+        let weight = Weight::new(lot.units, u32::from(self.decimals));
+        let (addresses, tokens) = (&self.transfers.addresses, &self.transfers.tokens);
+        let (holder, token) = (addresses.get(holder), tokens.get(token));
+        self.holds.push_row(holder, token, lot.since, end, &weight)
     }
 }
 
 /// What one holder has of one token.
 #[derive(Debug, Default)]
 struct Account {
-    /// In order of arrival; with [`Lots::Balance`] at most one.
+    /// In order of arrival; with [`Lots::Balance`] at most one: the balance before this instant,
+    /// since when it is the same.
     lots: VecDeque<Lot>,
     balance: U256,
 }

@@ -85,8 +85,8 @@ proptest! {
                     prop_assert!(error.to_string().len() < 1_000);
                 }
                 for lots in [Lots::Balance, Lots::Fifo, Lots::Lifo] {
-                    if let Ok((holds, _)) = logs.to_holds(lots, OnNegative::Clip, 0) {
-                        answer(&holds);
+                    if let Ok(ledger) = logs.to_holds(lots, OnNegative::Clip, 0) {
+                        answer(&ledger.holds);
                     }
                 }
             }

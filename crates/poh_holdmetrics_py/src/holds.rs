@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow_array::{ArrayRef, Float64Array, TimestampMicrosecondArray, UInt64Array};
 use poh_holdmetrics::{
-    By, Field, HoldError, Overlap, Query, Rounding, batch, holders_over_time, longest_holds,
+    By, Field, HoldError, Ledger, Overlap, Query, Rounding, batch, holders_over_time, longest_holds,
     runs_to_batch, score_epochs, score_until,
 };
 use pyo3::prelude::*;
@@ -57,7 +57,9 @@ use crate::values::{self, Clock, WideInt, id};
 pub(crate) struct Holds {
     /// Shared with questions that are being answered; a change then works on a copy.
     holds: RwLock<Arc<poh_holdmetrics::Holds>>,
+    /// What the logs that it is made from came to, 0 for holds of anything else.
     clipped: u64,
+    repeated: u64,
 }
 
 #[pymethods]
@@ -123,7 +125,7 @@ impl Holds {
                 .try_for_each(|path| holds.read_file(path, stop))?;
             Ok(holds)
         })?;
-        Ok(Holds::of(holds, 0))
+        Ok(Holds::of(holds))
     }
 
     fn __len__(&self) -> usize {
@@ -150,6 +152,12 @@ impl Holds {
     #[getter]
     fn clipped(&self) -> u64 {
         self.clipped
+    }
+
+    /// Rows of `from_transfers` that gave a log once more, and count once.
+    #[getter]
+    fn repeated(&self) -> u64 {
+        self.repeated
     }
 
     /// The holds themselves: `holder_id`, `token_id`, `start`, `end` and `weight` (text, every
@@ -550,7 +558,7 @@ impl Holds {
             .map_err(|error| to_py(data.py(), error))?
             .with_rounding(rounding);
         push_all(&mut holds, data, clock)?;
-        Ok(Holds::of(holds, 0))
+        Ok(Holds::of(holds))
     }
 
     pub(crate) fn answer(&self, py: Python<'_>, query: Query) -> PyResult<Scores> {
@@ -575,10 +583,19 @@ impl Holds {
         Ok(Table::as_of(table, asked.at()))
     }
 
-    pub(crate) fn of(holds: poh_holdmetrics::Holds, clipped: u64) -> Self {
+    fn of(holds: poh_holdmetrics::Holds) -> Self {
+        Holds::of_transfers(Ledger {
+            holds,
+            clipped: 0,
+            repeated: 0,
+        })
+    }
+
+    pub(crate) fn of_transfers(ledger: Ledger) -> Self {
         Holds {
-            holds: RwLock::new(Arc::new(holds)),
-            clipped,
+            holds: RwLock::new(Arc::new(ledger.holds)),
+            clipped: ledger.clipped,
+            repeated: ledger.repeated,
         }
     }
 

@@ -20,9 +20,10 @@ use crate::values::{Clock, id, weight};
 
 /// Token transfer logs as holds.
 ///
-/// Logs may come in any order; they count in order of (block_number, log_index). Mints come from
-/// the zero address and burns go to it; a self-transfer changes nothing. Hexadecimal addresses count
-/// in lower case.
+/// Logs may come in any order; they count in order of (block_number, log_index). A log that is given
+/// twice, as by exports that overlap, counts once (`Holds.repeated`); with "erc1155", where one log
+/// has a row for each id, give each once. Mints come from the zero address and burns go to it; a
+/// self-transfer changes nothing. Hexadecimal addresses count in lower case.
 ///
 /// Parameters
 /// ----------
@@ -95,10 +96,10 @@ pub(crate) fn from_transfers(
             between_rows(py, transfers.len())?;
         }
     }
-    let (holds, clipped) = detached(py, transfers.len(), |_stop| {
+    let ledger = detached(py, transfers.len(), |_stop| {
         transfers.to_holds(lots.0, on_negative.0, digits)
     })?;
-    Ok(Holds::of(holds, clipped))
+    Ok(Holds::of_transfers(ledger))
 }
 
 /// The token transfer logs of files as holds: CSV with a header, JSON lines (.jsonl, .ndjson) or
@@ -117,7 +118,7 @@ pub(crate) fn from_transfers(
 /// Raises
 /// ------
 /// HoldMetricsError
-///     With the file, and the log (from 0, over all files) or the line that is not valid.
+///     With the file, and the log (from 0, in that file) or the line that is not valid.
 #[pyfunction]
 #[pyo3(signature = (
     *paths: "object", standard: "Standard"=StandardWord(Standard::Erc20),
@@ -136,14 +137,14 @@ pub(crate) fn read_transfers(
 ) -> PyResult<Holds> {
     let digits = options::digits(py, "decimals", decimals)?;
     some_paths(py, &paths)?;
-    let (holds, clipped) = watched(py, progress.as_ref(), |stop| {
+    let ledger = watched(py, progress.as_ref(), |stop| {
         let mut transfers = Transfers::new(standard.0);
         paths
             .iter()
             .try_for_each(|path| transfers.read_file(path, stop))?;
         transfers.to_holds(lots.0, on_negative.0, digits)
     })?;
-    Ok(Holds::of(holds, clipped))
+    Ok(Holds::of_transfers(ledger))
 }
 
 fn push_columns(transfers: &mut Transfers, columns: &Bound<'_, PyMapping>) -> PyResult<()> {

@@ -281,6 +281,9 @@ def test_holds_of_transfers_go_on_to_the_other_commands(folder):
         rows = json.loads(scored.stdout)["rows"]
         assert [row["weighted_score_exact"] for row in rows] == ["160", "40"]
         assert json.loads(again.stdout)["rows"] == rows
+    twice = run("transfers", "logs.csv", "logs.csv", "--at", "20", "--json", cwd=folder)
+    assert json.loads(twice.stdout)["rows"] == rows
+    assert "2 rows gave a log once more and count once" in twice.stderr
 
 
 def test_shell_completion(folder):

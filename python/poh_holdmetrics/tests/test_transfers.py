@@ -319,6 +319,86 @@ def test_against_a_plain_ledger(moves, random):
         assert {holder: int(found.get(holder, 0)) for holder in ledger} == totals
 
 
+@settings(max_examples=200)
+@given(transfers)
+def test_a_hold_is_a_stretch_of_time_with_one_balance(moves):
+    logs, ledger, block = [], {"a": 0, "b": 0, "c": 0}, 0
+    stretches = {holder: [] for holder in ledger}
+
+    def close_instant():
+        for holder, balance in ledger.items():
+            if not stretches[holder] or stretches[holder][-1][1] != balance:
+                stretches[holder].append((block * 10, balance))
+
+    for index, (sender, receiver, value, wait) in enumerate(moves):
+        if wait:
+            close_instant()
+        block += wait
+        value = min(value, ledger.get(sender, value))
+        if sender in ledger:
+            ledger[sender] -= value
+        if receiver in ledger:
+            ledger[receiver] += value
+        logs.append(log(sender, receiver, value, block, index))
+    close_instant()
+    expected = {
+        (holder, since, until and until[0], str(balance))
+        for holder, steps in stretches.items()
+        for (since, balance), until in zip(steps, [*steps[1:], None], strict=True)
+        if balance
+    }
+    found = holds_of(from_transfers(logs))
+    assert set(found) == expected
+    assert len(found) == len(expected)
+
+
+def test_a_balance_that_is_the_same_after_its_block_keeps_its_age():
+    logs = [log(ZERO, "a", 5, 1), log("a", "b", 2, 3, 0), log("b", "a", 2, 3, 1)]
+    assert holds_of(from_transfers(logs)) == [("a", 10, None, "5")]
+
+
+def test_exports_that_overlap(tmp_path):
+    expected = holds_of(from_transfers(LOGS))
+    for rows in ([*LOGS, *LOGS[1:]], [LOGS[0], *LOGS, LOGS[2]]):
+        found = from_transfers(rows)
+        assert (holds_of(found), found.repeated) == (expected, 2)
+    assert from_transfers(LOGS).repeated == 0
+    one = written(tmp_path, "1.csv", LOGS[:2])
+    two = written(tmp_path, "2.parquet", LOGS[1:])
+    found = read_transfers(one, two)
+    assert (holds_of(found), found.repeated) == (expected, 1)
+    things = [log(ZERO, "a", 7, 1), log("a", "b", 7, 3)]
+    found = from_transfers([*things, *things], standard="erc721")
+    assert (len(found), found.repeated) == (2, 2)
+
+
+def test_rows_of_a_batch_are_no_repetitions():
+    batch = [log(ZERO, "a", 5, 1, token_id=7)] * 2
+    found = from_transfers(batch, standard="erc1155", lots="fifo")
+    assert (holds_of(found), found.repeated) == ([("a", 10, None, "5")] * 2, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": 9},
+        {"from_address": "c"},
+        {"to_address": "c"},
+        {"token_address": "0xT1"},
+        {"block_timestamp": 31},
+    ],
+)
+def test_two_logs_at_one_place_are_named(tmp_path, change):
+    logs = [log(ZERO, "a", 10, 1), log(ZERO, "b", 4, 3, 8), log(ZERO, "b", 4, 3, 8) | change]
+    message = r"another log with other values has its place; .* \(block 3, log 8\)"
+    with pytest.raises(HoldMetricsError, match="transfer 2: " + message) as caught:
+        from_transfers(logs)
+    assert caught.value.row == 2
+    two = written(tmp_path, "2.jsonl", logs[2:])
+    with pytest.raises(HoldMetricsError, match=r"2\.jsonl: transfer 0: " + message):
+        read_transfers(written(tmp_path, "1.csv", logs[:2]), two)
+
+
 @settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=20))
 def test_fifo_against_a_queue(moves):

@@ -422,6 +422,11 @@ class Holds:
         HoldMetricsError
             With the file, and the row and field or the line that is not valid.
         """
+    @property
+    def repeated(self, /) -> int:
+        """
+        Rows of `from_transfers` that gave a log once more, and count once.
+        """
     def retract(self, /, event: HoldEvent) -> None:
         """
         Take away one hold that is equal to `event`. Looks through the whole table.
@@ -868,9 +873,10 @@ def from_transfers(data: Data, *, standard: Standard = ..., lots: Lots = ..., on
     """
     Token transfer logs as holds.
 
-    Logs may come in any order; they count in order of (block_number, log_index). Mints come from
-    the zero address and burns go to it; a self-transfer changes nothing. Hexadecimal addresses count
-    in lower case.
+    Logs may come in any order; they count in order of (block_number, log_index). A log that is given
+    twice, as by exports that overlap, counts once (`Holds.repeated`); with "erc1155", where one log
+    has a row for each id, give each once. Mints come from the zero address and burns go to it; a
+    self-transfer changes nothing. Hexadecimal addresses count in lower case.
 
     Parameters
     ----------
@@ -991,7 +997,7 @@ def read_transfers(*paths: "object", standard: "Standard" = ..., lots: "Lots" = 
     Raises
     ------
     HoldMetricsError
-        With the file, and the log (from 0, over all files) or the line that is not valid.
+        With the file, and the log (from 0, in that file) or the line that is not valid.
     """
 
 def recompute(events: Leaves, parameters: Json) -> Scores:

@@ -249,6 +249,8 @@ def transfers(
         )
     if holds.clipped:
         _say(f"{holds.clipped} logs moved more than there was and were clipped")
+    if holds.repeated:
+        _say(f"{holds.repeated} rows gave a log once more and count once")
     if holds_form is not None:
         answer_file.write(holds.to_table(), holds_form, save_holds)
     with progress.working("scoring"):
