@@ -278,7 +278,7 @@ impl Transfers {
         let wrong = |name: &'static str| {
             move |(row, fault): (usize, Fault)| HoldError::Transfer {
                 row: (first_row + row) as u64,
-                what: format!("{name} {fault}"),
+                what: format!("{name} {}", fault.of_a_log()),
             }
         };
         let as_plain = |name: &'static str, array: &ArrayRef| {
@@ -297,13 +297,14 @@ impl Transfers {
             }
         };
         let whole = Holds::new(0)?; // reads whole numbers of any type
-        let numbers = |name: &'static str, array: &ArrayRef| {
-            let numbers = whole.weights(array).map_err(wrong(name))?;
+        let numbers = |name: &'static str, (first, array): (usize, &ArrayRef)| {
+            let wrong = |(row, fault)| wrong(name)((first + row, fault));
+            let numbers = whole.weights(array).map_err(wrong)?;
             // A column that was borrowed has not been looked at yet.
             if let Weights::Narrow(column) = &numbers
                 && let Some(row) = column.iter().position(|&number| number < 0)
             {
-                return Err(wrong(name)((row, Fault::Negative(column[row].to_string()))));
+                return Err(wrong((row, Fault::Negative(column[row].to_string()))));
             }
             Ok(numbers)
         };
@@ -313,24 +314,33 @@ impl Transfers {
             text("to_address")?,
         );
         let (token, from, to) = (Text::new(&token), Text::new(&from), Text::new(&to));
-        let values = numbers("value", &column("value")?)?;
-        let blocks = numbers("block_number", &column("block_number")?)?;
-        let indexes = numbers("log_index", &column("log_index")?)?;
+        let values = numbers("value", (0, &column("value")?))?;
+        let places = |name: &'static str| {
+            let numbers = numbers(name, (0, &column(name)?))?;
+            let place = |row: usize| {
+                let number = numbers.get(row, 1);
+                let fault = |_| wrong(name)((row, Fault::NoPlace(number.to_string())));
+                u64::try_from(number).map_err(fault)
+            };
+            (0..batch.num_rows())
+                .map(place)
+                .collect::<Result<Vec<u64>, _>>()
+        };
+        let (blocks, indexes) = (places("block_number")?, places("log_index")?);
         let ids = batch.column_by_name("token_id");
         let ids = ids.map(|array| as_plain("token_id", array)).transpose()?;
         let nullable = ids.as_ref().is_some_and(|array| array.null_count() > 0);
         let all_ids = ids
             .as_ref()
             .filter(|_| !nullable)
-            .map(|array| numbers("token_id", array))
+            .map(|array| numbers("token_id", (0, array)))
             .transpose()?;
         // Logs of several standards in one table: some have an id and some have none.
         let id = |row: usize| -> Result<Option<U256>, HoldError> {
             match (&all_ids, &ids) {
                 (Some(numbers), _) => Ok(Some(numbers.get(row, 1))),
                 (None, Some(array)) if array.is_valid(row) => {
-                    let one = whole.weights(&array.slice(row, 1));
-                    let one = one.map_err(|(_, fault)| wrong("token_id")((row, fault)))?;
+                    let one = numbers("token_id", (row, &array.slice(row, 1)))?;
                     Ok(Some(one.get(0, 1)))
                 }
                 _ => Ok(None),
@@ -346,8 +356,8 @@ impl Transfers {
                 value: values.get(row, 1),
                 token_id: id(row)?,
                 at: times[row],
-                block_number: blocks.get(row, 1).saturating_to(),
-                log_index: indexes.get(row, 1).saturating_to(),
+                block_number: blocks[row],
+                log_index: indexes[row],
             })?;
         }
         Ok(())

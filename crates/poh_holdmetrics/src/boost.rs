@@ -1,11 +1,13 @@
 //! What a hold's age does to its weight.
 
+use std::sync::Arc;
+
 use ruint::aliases::U256;
 
 use crate::error::{Fault, HoldError};
-use crate::exact::Amount;
+use crate::exact::{Amount, U512};
 use crate::time::OPEN;
-use crate::weight::{Rounding, Weight};
+use crate::weight::{MAX_SCALE, Rounding, Weight};
 
 const DAY: i64 = 86_400_000_000;
 /// Digits of a microsecond that decays keep: a boosted time is a count of 10^-15 s.
@@ -26,6 +28,7 @@ pub struct Boost(Kind);
 enum Kind {
     Steps {
         steps: Vec<Step>,
+        /// Those of the multipliers.
         digits: u32,
         cap: Option<Weight>,
     },
@@ -34,7 +37,7 @@ enum Kind {
     },
     HalfLife {
         micros: i64,
-        roots: Vec<u128>,
+        powers: Arc<[[u128; 256]]>,
     },
 }
 
@@ -66,8 +69,8 @@ impl Boost {
     /// first age the multiplier is 1. With a cap, weight times multiplier is never more than it.
     ///
     /// # Errors
-    /// [`HoldError::Argument`] when ages do not rise from 0 upward or a multiplier has more than
-    /// 9 digits after the point or does not fit in 63 bits.
+    /// [`HoldError::Argument`] when ages do not rise from 0 upward, a multiplier has more than 9
+    /// digits after the point or does not fit in 63 bits, or the cap has more than 18 digits.
     pub fn steps(
         steps: impl IntoIterator<Item = (i64, Weight)>,
         cap: Option<Weight>,
@@ -77,6 +80,10 @@ impl Boost {
             return Err(HoldError::Argument(
                 "a boost needs at least one step".to_owned(),
             ));
+        }
+        if let Some(cap) = &cap {
+            cap.units_at(MAX_SCALE, Rounding::Refuse)
+                .map_err(|fault| HoldError::Argument(format!("the cap {fault}")))?;
         }
         let digits = steps
             .iter()
@@ -91,7 +98,7 @@ impl Boost {
             units: 10u64.pow(u32::from(scale)),
         };
         let mut table = vec![one];
-        for (age, multiplier) in steps {
+        for (place, (age, multiplier)) in steps.into_iter().enumerate() {
             let wrong = |fault: Fault| HoldError::Argument(format!("a multiplier {fault}"));
             let units = multiplier
                 .units_at(scale, Rounding::Refuse)
@@ -101,7 +108,7 @@ impl Boost {
                 .filter(|&units| i64::try_from(units).is_ok())
                 .ok_or_else(|| wrong(Fault::TooLarge(multiplier.to_string())))?;
             let last = table[table.len() - 1].age;
-            if age == 0 && table.len() == 1 {
+            if age == 0 && place == 0 {
                 table[0].units = units;
             } else if age > last {
                 table.push(Step { age, units });
@@ -139,7 +146,7 @@ impl Boost {
         let micros = checked_length("the half-life", half_life)?;
         Ok(Boost(Kind::HalfLife {
             micros,
-            roots: roots_of_half(),
+            powers: powers_of_half().into(),
         }))
     }
 
@@ -162,7 +169,8 @@ impl Boost {
     /// Digits after the decimal point that the boost adds to a total.
     pub(crate) fn digits(&self) -> u32 {
         match &self.0 {
-            Kind::Steps { digits, .. } => *digits,
+            // A cap is exact too, whatever digits weights are counted in.
+            Kind::Steps { digits, cap, .. } => cap.map_or(0, |cap| cap.digits()).max(*digits),
             Kind::Linear { .. } | Kind::HalfLife { .. } => DECAY_DIGITS,
         }
     }
@@ -185,10 +193,13 @@ impl Boost {
         match &self.0 {
             Kind::Steps { steps, digits, cap } => {
                 let mut sum = A::ZERO;
+                let kept = self.digits();
+                let finer = 10u128.pow(kept - digits);
                 let cap = match cap {
                     Some(cap) => {
-                        let units = cap.units_at(scale, Rounding::HalfEven).ok()?;
-                        Some(A::stretch(A::sum_of_wide(units)?, 10u128.pow(*digits))?)
+                        // At most 18 + 18 digits, so the factor fits in 120 bits.
+                        let factor = 10u128.pow(u32::from(scale) + kept - cap.digits());
+                        Some(A::stretch(A::sum_of_wide(cap.whole())?, factor)?)
                     }
                     None => None,
                 };
@@ -199,7 +210,8 @@ impl Boost {
                         None => to,
                     };
                     if ends > starts {
-                        let mut rate = A::stretch(weight.as_sum(), u128::from(step.units))?;
+                        let multiplier = u128::from(step.units) * finer;
+                        let mut rate = A::stretch(weight.as_sum(), multiplier)?;
                         if let Some(cap) = cap {
                             rate = rate.min(cap);
                         }
@@ -214,8 +226,8 @@ impl Boost {
                 let area = |instant: i64| linear_area(end, instant, *over);
                 A::stretch(weight.as_sum(), area(from).checked_sub(area(to))?)
             }
-            Kind::HalfLife { micros, roots } => {
-                let rest = |instant: i64| half_life_rest(instant.abs_diff(origin), *micros, roots);
+            Kind::HalfLife { micros, powers } => {
+                let rest = |instant: i64| half_life_rest(instant.abs_diff(origin), *micros, powers);
                 A::stretch(weight.as_sum(), rest(from).checked_sub(rest(to))?)
             }
         }
@@ -264,45 +276,63 @@ fn linear_area(end: i64, instant: i64, over: i64) -> u128 {
 
 /// The boosted time that is still to come at `age`, to the end of all time, in 10^-15 s:
 /// half_life / ln 2 x 2^(-age / half_life), rounded down.
-fn half_life_rest(age: u64, half_life: i64, roots: &[u128]) -> u128 {
-    /// 2^64 / ln 2, rounded down.
-    const TO_LOG2E: u128 = 26_613_026_195_688_644_983;
+///
+/// All factors are fractions of 2^127 that were rounded down, some 150 of them, so they come out too
+/// small by less than one part in 2^119; a time has at most 92 bits, so the error is below 2^-27 of
+/// 10^-15 s. Ages that differ by a microsecond differ by more than one part in 2^62, so a greater age
+/// never has the greater rest.
+fn half_life_rest(age: u64, half_life: i64, powers: &[[u128; 256]]) -> u128 {
+    /// 2^127 / ln 2, rounded down.
+    const LOG2E: u128 = 245_461_841_629_398_282_873_184_673_143_046_618_760;
     let half_life = half_life.unsigned_abs();
     let whole = age / half_life;
     if whole >= 128 {
         return 0;
     }
-    // The fraction of a half-life as 64 binary digits; each one set halves by 2^-(1/2^place).
-    let fraction = ((u128::from(age % half_life)) << 64) / u128::from(half_life);
-    let mut factor = U256::from(1u128 << 127);
-    for (place, &root) in roots.iter().enumerate() {
-        if fraction >> (63 - place) & 1 == 1 {
-            factor = (factor * U256::from(root)) >> 127;
-        }
+    // The fraction of a half-life as 128 binary digits.
+    let fraction = (U256::from(age % half_life) << 128usize) / U256::from(half_life);
+    let mut factor = U256::from(ONE);
+    for (place, powers) in powers.iter().enumerate() {
+        let byte = fraction.byte(15 - place);
+        factor = (factor * U256::from(powers[usize::from(byte)])) >> 127usize;
     }
-    let time = U256::from(half_life) * U256::from(10u64.pow(DECAY_DIGITS)) * U256::from(TO_LOG2E);
-    // time < 2^62 x 2^30 x 2^65 and factor <= 2^127: shift before the product would overflow.
-    let product = ((time >> 32) * factor) >> (127 + 32);
-    u128::try_from(product >> whole as usize).unwrap_or(u128::MAX)
+    let time = U256::from(half_life) * U256::from(10u64.pow(DECAY_DIGITS)) * U256::from(LOG2E);
+    let product = U512::from(time) * U512::from(factor);
+    u128::try_from(product >> (254 + whole as usize)).unwrap_or(u128::MAX)
 }
 
-/// 2^-(1/2), 2^-(1/4), ... as fractions of 2^127, rounded down: integers alone, so that every
-/// machine has the same.
-fn roots_of_half() -> Vec<u128> {
-    let mut roots = Vec::with_capacity(64);
-    let mut last = 1u128 << 126; // one half
-    for _ in 0..64 {
-        let square = U256::from(last) << 127usize;
-        last = 0;
-        for bit in (0..128).rev() {
-            let higher = last | 1 << bit;
-            if U256::from(higher) * U256::from(higher) <= square {
-                last = higher;
+/// 1 as a fraction of 2^127.
+const ONE: u128 = 1 << 127;
+
+/// 2^-x for each byte of the 128 binary digits of x, as fractions of 2^127: integers alone, so that
+/// every machine has the same.
+fn powers_of_half() -> Vec<[u128; 256]> {
+    let mut powers = vec![[ONE; 256]; 16];
+    let mut root = ONE >> 1; // one half
+    for powers in &mut powers {
+        for bit in (0..8).rev() {
+            root = root_of(root);
+            for (byte, power) in powers.iter_mut().enumerate() {
+                if byte >> bit & 1 == 1 {
+                    *power = ((U256::from(*power) * U256::from(root)) >> 127usize).saturating_to();
+                }
             }
         }
-        roots.push(last);
     }
-    roots
+    powers
+}
+
+/// The square root of a fraction of 2^127, rounded down.
+fn root_of(fraction: u128) -> u128 {
+    let square = U256::from(fraction) << 127usize;
+    let higher = |root: u128, bit: u32| {
+        let higher = root | (1u128 << bit);
+        match U256::from(higher) * U256::from(higher) <= square {
+            true => higher,
+            false => root,
+        }
+    };
+    (0..128).rev().fold(0, higher)
 }
 
 #[cfg(test)]
@@ -336,6 +366,21 @@ mod tests {
                 (found - exact).abs() <= exact * 1e-12 + 1e-9,
                 "{from}..{to}: {found} {exact}"
             );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_cap_is_exact_in_weights_of_any_digits() -> Result<(), HoldError> {
+        let cap = "2.000000000000000001"
+            .parse::<Weight>()
+            .map_err(HoldError::from)?;
+        let boost = Boost::steps([(0, Weight::ONE)], Some(cap))?;
+        for (weight, scale) in [(3i64, 0u8), (3_000_000_000, 9)] {
+            let sum = boost.accrue(weight.widest(), held(0, 0, 1_000_000, OPEN), scale);
+            let digits = boost.digits() + u32::from(scale) + 6;
+            let total = sum.map(|sum| U256::total(sum).to_decimal(digits));
+            assert_eq!(total.as_deref(), Some("2.000000000000000001"));
         }
         Ok(())
     }

@@ -102,6 +102,19 @@ pub enum Fault {
     Type(String),
 }
 
+impl Fault {
+    /// The same of a transfer log, which has no end that may be empty, and no scale.
+    pub fn of_a_log(&self) -> String {
+        match self {
+            Fault::Missing => "is missing; every log has one".to_owned(),
+            Fault::TooManyDigits { digits, .. } => {
+                format!("has {digits} digits after the decimal point; it is a whole number")
+            }
+            fault => fault.to_string(),
+        }
+    }
+}
+
 /// Every way in which this crate refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HoldError {

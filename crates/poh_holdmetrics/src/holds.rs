@@ -115,6 +115,21 @@ impl Chunk {
         self.start.len()
     }
 
+    /// The codes of holders or of tokens.
+    fn codes(&self, field: Field) -> &Column<u32> {
+        match field {
+            Field::TokenId => &self.token,
+            _ => &self.holder,
+        }
+    }
+
+    fn codes_mut(&mut self, field: Field) -> &mut Column<u32> {
+        match field {
+            Field::TokenId => &mut self.token,
+            _ => &mut self.holder,
+        }
+    }
+
     /// Checks times and weights of some rows.
     ///
     /// The first pass has no branch and keeps only whether any sign bit says "wrong": a compiler
@@ -349,7 +364,11 @@ impl Holds {
             .columns
             .token
             .then(|| Arc::make_mut(&mut self.tokens).intern(token_id));
-        if self.chunks.last().is_none_or(|last| !last.checked) {
+        if self
+            .chunks
+            .last()
+            .is_none_or(|last| !last.checked || last.closed)
+        {
             self.chunks.push(Chunk::empty(row));
         }
         if let Some(chunk) = self.chunks.last_mut() {
@@ -376,6 +395,7 @@ impl Holds {
         chunk.start.to_mut().remove(row);
         chunk.end.to_mut().remove(row);
         chunk.weights.remove(row);
+        self.renumber_ids();
         Ok(())
     }
 
@@ -402,6 +422,7 @@ impl Holds {
         chunk.start.to_mut()[row] = corrected.start;
         chunk.end.to_mut()[row] = end;
         chunk.weights.set(row, rows, units, one);
+        self.renumber_ids();
         Ok(())
     }
 
@@ -436,7 +457,10 @@ impl Holds {
         Ok(open.len())
     }
 
-    fn find(&self, event: &HoldEvent) -> Result<usize, HoldError> {
+    /// The first row that is equal to `event`.
+    fn find(&mut self, event: &HoldEvent) -> Result<usize, HoldError> {
+        // So that a weight has the digits that it would have in a new table.
+        self.use_digits(self.scale)?;
         let missing = || HoldError::NoSuchHold {
             what: format!(
                 "hold of {:?} by {:?} from {} {} with weight {}",
@@ -490,7 +514,41 @@ impl Holds {
             }
             self.chunks = vec![whole];
         }
-        Ok(&mut self.chunks[0])
+        let chunk = &mut self.chunks[0];
+        (chunk.checked, chunk.closed) = (true, false);
+        Ok(chunk)
+    }
+
+    /// Gives ids the codes that a new table of these rows would give them, so that answers have its
+    /// order: that of each id's first row.
+    fn renumber_ids(&mut self) {
+        for field in [Field::HolderId, Field::TokenId] {
+            let (ids, _) = self.ids_of(field);
+            let mut places = vec![None; ids.len()];
+            let mut order: Vec<u32> = Vec::with_capacity(ids.len());
+            let chunks = self.chunks.iter();
+            for &code in chunks.flat_map(|chunk| chunk.codes(field).iter()) {
+                places[code as usize].get_or_insert_with(|| {
+                    order.push(code);
+                    order.len() as u32 - 1
+                });
+            }
+            let (ids, dictionary) = self.ids_of(field);
+            if order.iter().copied().eq(0..ids.len() as u32) {
+                continue;
+            }
+            let mut renumbered = Ids::default();
+            for code in order {
+                renumbered.intern(ids.get(code));
+            }
+            *ids = Arc::new(renumbered);
+            *dictionary = None; // it has the codes of before
+            for chunk in &mut self.chunks {
+                for code in chunk.codes_mut(field).to_mut() {
+                    *code = places[*code as usize].unwrap_or_default();
+                }
+            }
+        }
     }
 
     /// Bytes of the rows that are kept.

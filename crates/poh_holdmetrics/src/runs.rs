@@ -23,10 +23,10 @@ pub struct Run {
 /// Holds that touch are one run. Holders that held nothing before `at` have none.
 ///
 /// # Errors
-/// As [`Holds::check`].
-pub fn longest_holds(holds: &Holds, at: i64) -> Result<Vec<Run>, HoldError> {
+/// As [`Holds::check`]; [`HoldError::Interrupted`] when `stop` was asked for.
+pub fn longest_holds(holds: &Holds, at: i64, stop: &Stop) -> Result<Vec<Run>, HoldError> {
     let mut longest: Vec<Option<Run>> = vec![None; holds.holders().len()];
-    each_run(holds, at, true, |run| {
+    each_run(holds, (at, true), stop, |run| {
         let best = &mut longest[run.holder as usize];
         let length = |run: &Run| run.start.abs_diff(run.end);
         let key = |run: &Run| (length(run), -i128::from(run.start));
@@ -41,10 +41,14 @@ pub fn longest_holds(holds: &Holds, at: i64) -> Result<Vec<Run>, HoldError> {
 /// Weight 0 is not holding.
 ///
 /// # Errors
-/// As [`Holds::check`].
-pub fn holders_over_time(holds: &Holds, at: i64) -> Result<Vec<(i64, u64)>, HoldError> {
+/// As [`longest_holds`].
+pub fn holders_over_time(
+    holds: &Holds,
+    at: i64,
+    stop: &Stop,
+) -> Result<Vec<(i64, u64)>, HoldError> {
     let mut changes: Vec<(i64, i64)> = Vec::new();
-    each_run(holds, at, false, |run| {
+    each_run(holds, (at, false), stop, |run| {
         changes.push((run.start, 1));
         if run.end < at {
             changes.push((run.end, -1));
@@ -67,30 +71,32 @@ pub fn holders_over_time(holds: &Holds, at: i64) -> Result<Vec<(i64, u64)>, Hold
 /// with a weight above 0.
 fn each_run(
     holds: &Holds,
-    at: i64,
-    by_token: bool,
+    (at, by_token): (i64, bool),
+    stop: &Stop,
     mut found: impl FnMut(Run),
 ) -> Result<(), HoldError> {
-    let (source, stop) = (holds.source(), Stop::default());
-    let layout = Layout::survey(source, by_token, 1, &stop)?;
+    let source = holds.source();
+    let layout = Layout::survey(source, by_token, 1, stop)?;
     // Whether the row counts is all that there is to know of its weight.
     let counts = |number: usize, row: usize| by_token || !holds.chunks[number].weights.is_zero(row);
     if layout.is_narrow() {
-        let groups = Groups::<u64, bool>::new(source, layout, counts, &stop)?;
-        runs_of(&groups, at, &mut found)
+        let groups = Groups::<u64, bool>::new(source, layout, counts, stop)?;
+        runs_of(&groups, at, stop, &mut found)
     } else {
-        let groups = Groups::<u128, bool>::new(source, layout, counts, &stop)?;
-        runs_of(&groups, at, &mut found)
+        let groups = Groups::<u128, bool>::new(source, layout, counts, stop)?;
+        runs_of(&groups, at, stop, &mut found)
     }
 }
 
 fn runs_of<K: Packed>(
     groups: &Groups<K, bool>,
     at: i64,
+    stop: &Stop,
     found: &mut impl FnMut(Run),
 ) -> Result<(), HoldError> {
     let mut room = Room::default();
     for bucket in 0..groups.buckets() {
+        stop.check()?;
         groups.each_group(bucket, &mut room, true, |holder, token, rows| {
             let spans = rows.iter().filter(|lot| lot.weight);
             let spans = spans.map(|lot| (lot.start, lot.end.min(at)));

@@ -101,7 +101,7 @@ impl TextTable<{ COLUMNS.len() }> for Transfers {
     fn wrong(&self, column: usize, fault: Fault) -> HoldError {
         HoldError::Transfer {
             row: self.len() as u64,
-            what: format!("{} {fault}", COLUMNS[column]),
+            what: format!("{} {}", COLUMNS[column], fault.of_a_log()),
         }
     }
 

@@ -10,6 +10,7 @@ use ruint::aliases::U256;
 use crate::error::HoldError;
 use crate::holds::Holds;
 use crate::ids::Ids;
+use crate::query::Stop;
 use crate::time::{OPEN, in_range};
 use crate::weight::{Weight, excerpt};
 
@@ -195,13 +196,17 @@ impl Transfers {
     /// # Errors
     /// [`HoldError::Transfer`] when a balance would go below zero, or past 256 bits, when time goes
     /// backwards from one block to a later one, or when two different logs have one place in a
-    /// block; [`HoldError::Argument`] for more than 18 decimals.
+    /// block; [`HoldError::Argument`] for more than 18 decimals; [`HoldError::Interrupted`] when
+    /// `stop` was asked for.
     pub fn to_holds(
         &self,
         lots: Lots,
         on_negative: OnNegative,
         decimals: u8,
+        stop: &Stop,
     ) -> Result<Ledger, HoldError> {
+        /// Logs between two looks at whether to stop.
+        const AT_ONCE: usize = 1024;
         let order = self.in_order()?;
         let mut books = Books {
             transfers: self,
@@ -213,7 +218,10 @@ impl Transfers {
         };
         let mut clipped = 0;
         let mut last: Option<&Log> = None;
-        for &log in &order {
+        for (number, &log) in order.iter().enumerate() {
+            if number.is_multiple_of(AT_ONCE) {
+                stop.check()?;
+            }
             if let Some(last) = last.replace(log) {
                 if log.at < last.at {
                     let what = format!(

@@ -3,8 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use poh_holdmetrics::{
-    By, Fault, Field, HoldError, Holds, OPEN, Overlap, Query, Rounding, Scores, Weight,
-    micros_from_seconds, score,
+    Boost, By, Fault, Field, HoldError, HoldEvent, Holds, OPEN, Overlap, Query, Rounding, Scores,
+    Weight, micros_from_seconds, score,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,6 +19,9 @@ struct Case {
     name: String,
     query: Question,
     events: Vec<Event>,
+    /// Corrections of the table that the events make.
+    #[serde(default)]
+    then: Vec<Correction>,
     expect: Option<Vec<Expected>>,
     error: Option<ExpectedError>,
 }
@@ -32,6 +35,32 @@ struct Question {
     overlap: Option<String>,
     scale: Option<u8>,
     rounding: Option<String>,
+    boost: Option<Multiplier>,
+}
+
+/// Lengths are days.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Multiplier {
+    Linear(i64),
+    HalfLife(i64),
+    #[serde(untagged)]
+    Steps {
+        steps: Vec<(i64, String)>,
+        cap: Option<String>,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Correction {
+    Retract(Event),
+    Amend(Event, Event),
+    Close {
+        holder_id: String,
+        token_id: String,
+        at: f64,
+    },
 }
 
 #[derive(Deserialize)]
@@ -58,6 +87,42 @@ struct ExpectedError {
     field: String,
 }
 
+impl Event {
+    fn weight(&self) -> Result<Weight, Fault> {
+        match &self.weight {
+            None => Ok(Weight::ONE),
+            Some(Value::String(text)) => text.parse(),
+            Some(number) => Weight::from_f64(number.as_f64().unwrap()),
+        }
+    }
+
+    fn to_hold(&self) -> HoldEvent {
+        let (start, end) = (micros(self.start), self.end.map(micros));
+        let weight = self.weight().unwrap();
+        HoldEvent::new(&self.token_id, &self.holder_id, start, end, weight).unwrap()
+    }
+}
+
+impl Multiplier {
+    fn to_boost(&self) -> Boost {
+        const DAY: i64 = 86_400_000_000;
+        let boost = match self {
+            Multiplier::Linear(over) => Boost::linear(over * DAY),
+            Multiplier::HalfLife(half) => Boost::half_life(half * DAY),
+            Multiplier::Steps { steps, cap } => {
+                let number = |text: &String| text.parse::<Weight>().unwrap();
+                let steps = steps.iter().map(|(age, by)| (age * DAY, number(by)));
+                Boost::steps(steps, cap.as_ref().map(number))
+            }
+        };
+        boost.unwrap()
+    }
+}
+
+fn micros(seconds: f64) -> i64 {
+    micros_from_seconds(seconds).unwrap()
+}
+
 fn ask(case: &Case) -> Result<Scores, HoldError> {
     let question = &case.query;
     let rounding = match question.rounding.as_deref() {
@@ -73,11 +138,6 @@ fn ask(case: &Case) -> Result<Scores, HoldError> {
                 fault,
             }
         };
-        let weight = match &event.weight {
-            None => Ok(Weight::ONE),
-            Some(Value::String(text)) => text.parse(),
-            Some(number) => Weight::from_f64(number.as_f64().unwrap()),
-        };
         holds.push_row(
             &event.holder_id,
             &event.token_id,
@@ -86,10 +146,24 @@ fn ask(case: &Case) -> Result<Scores, HoldError> {
                 .end
                 .map_or(Ok(OPEN), micros_from_seconds)
                 .map_err(at(Field::End))?,
-            &weight.map_err(at(Field::Weight))?,
+            &event.weight().map_err(at(Field::Weight))?,
         )?;
     }
-    let micros = |seconds: f64| micros_from_seconds(seconds).unwrap();
+    for correction in &case.then {
+        match correction {
+            Correction::Retract(event) => holds.retract(&event.to_hold())?,
+            Correction::Amend(event, corrected) => {
+                holds.amend(&event.to_hold(), &corrected.to_hold())?;
+            }
+            Correction::Close {
+                holder_id,
+                token_id,
+                at,
+            } => {
+                holds.close(holder_id, token_id, micros(*at))?;
+            }
+        }
+    }
     score(
         &holds,
         &Query {
@@ -106,7 +180,7 @@ fn ask(case: &Case) -> Result<Scores, HoldError> {
             at: micros(question.at),
             start: question.start.map(micros),
             end: question.end.map(micros),
-            boost: None,
+            boost: question.boost.as_ref().map(Multiplier::to_boost),
             columns: None,
             threads: Some(1),
         },

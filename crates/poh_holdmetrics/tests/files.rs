@@ -270,7 +270,7 @@ fn transfers_name_their_file_too() {
             .iter()
             .try_for_each(|path| logs.read_file(path, &stop));
         let error = read.and_then(|()| {
-            logs.to_holds(Lots::Balance, OnNegative::Refuse, 0)
+            logs.to_holds(Lots::Balance, OnNegative::Refuse, 0, &stop)
                 .map(drop)
         });
         let said = error.unwrap_err().to_string();

@@ -85,7 +85,7 @@ proptest! {
                     prop_assert!(error.to_string().len() < 1_000);
                 }
                 for lots in [Lots::Balance, Lots::Fifo, Lots::Lifo] {
-                    if let Ok(ledger) = logs.to_holds(lots, OnNegative::Clip, 0) {
+                    if let Ok(ledger) = logs.to_holds(lots, OnNegative::Clip, 0, &stop) {
                         answer(&ledger.holds);
                     }
                 }

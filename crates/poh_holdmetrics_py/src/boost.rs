@@ -2,7 +2,7 @@
 
 use poh_holdmetrics::HoldError;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyList, PyTuple};
 
 use crate::arguments::{Amount, Dump, Duration, Steps};
 use crate::bundle::boost_parameters;
@@ -50,7 +50,12 @@ impl Boost {
             let what = "the steps of a boost are pairs of days and multiplier, as [(30, \"1.5\")]";
             to_py(py, HoldError::Argument(what.to_owned()))
         };
-        for step in steps.0.try_iter().map_err(no_pairs)? {
+        // As a list, since an iterator can be read once and is shown below.
+        let steps = py
+            .get_type::<PyList>()
+            .call1((&steps.0,))
+            .map_err(no_pairs)?;
+        for step in steps.try_iter()? {
             let step = py.get_type::<PyTuple>().call1((step?,)).map_err(no_pairs)?;
             let (age, multiplier): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
                 step.extract().map_err(no_pairs)?;
@@ -60,7 +65,7 @@ impl Boost {
         let cap = cap.map(|cap| number(&cap.0, "the cap")).transpose()?;
         let shown = format!(
             "Boost(steps={}{})",
-            steps.0.repr()?,
+            steps.repr()?,
             match &cap {
                 Some(cap) => format!(", cap={cap}"),
                 None => String::new(),

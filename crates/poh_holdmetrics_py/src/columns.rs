@@ -58,10 +58,14 @@ impl<'py> Column<'py> {
         let as_type = |name: &str| numpy.call_method1("ascontiguousarray", (&values, name));
         match (kind.as_str(), size) {
             ("i", _) | ("u", 1 | 2 | 4) => Ok(Column::Ints(buffer(&as_type("int64")?)?)),
-            // A float of 32 bits keeps its own shortest decimal form; as objects it would not.
             ("f", 8) => Ok(Column::Floats(buffer(&as_type("float64")?)?)),
             ("f", 4) => {
                 let floats: Vec<f32> = buffer(&as_type("float32")?)?;
+                // As a weight it keeps its own shortest decimal form; an instant is what it is.
+                let widened = match field {
+                    Field::Weight => shortest,
+                    _ => f64::from,
+                };
                 Ok(Column::Floats(floats.into_iter().map(widened).collect()))
             }
             ("M", _) => {
@@ -115,8 +119,8 @@ impl<'py> Column<'py> {
     }
 
     /// The same column as Arrow has it; none where its values are looked at one by one, be it to
-    /// find the one that is of a wrong type.
-    pub(crate) fn to_arrow(&self, field: Field) -> PyResult<Option<ArrayRef>> {
+    /// find the one that is of a wrong type. `first` is the number of its first row.
+    pub(crate) fn to_arrow(&self, field: Field, first: usize) -> PyResult<Option<ArrayRef>> {
         let is_id = matches!(field, Field::HolderId | Field::TokenId);
         let is_time = matches!(field, Field::Start | Field::End);
         Ok(Some(match self {
@@ -135,7 +139,7 @@ impl<'py> Column<'py> {
                 let mut id = String::with_capacity(*width);
                 for (row, points) in points.chunks_exact(*width).enumerate() {
                     id.clear();
-                    write_text(points, &mut id, Place::of(row, field))?;
+                    write_text(points, &mut id, Place::of(first + row, field))?;
                     ids.append_value(&id);
                 }
                 Arc::new(ids.finish())
@@ -256,7 +260,7 @@ fn with_nothing<'py>(values: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, P
         return Ok(None);
     };
     // pandas has the first where a missing value is none of numpy's.
-    if dtype.hasattr("na_value")? && values.getattr("hasnans")?.is_truthy()? {
+    if dtype.hasattr("na_value")? && has_nothing(values)? {
         let objects = values.call_method1("astype", ("object",))?;
         return objects.call_method0("tolist").map(Some);
     }
@@ -266,12 +270,23 @@ fn with_nothing<'py>(values: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, P
     Ok(None)
 }
 
+/// Whether a column or an array of pandas has a missing value.
+fn has_nothing(values: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match values.getattr_opt("hasnans")? {
+        Some(has) => has.is_truthy(),
+        None => {
+            let missing = values.call_method0("isna")?;
+            missing.call_method0("any")?.is_truthy()
+        }
+    }
+}
+
 fn buffer<T: pyo3::buffer::Element>(array: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
     PyBuffer::<T>::get(array)?.to_vec(array.py())
 }
 
 /// The float of 64 bits with the same shortest decimal form.
-fn widened(float: f32) -> f64 {
+fn shortest(float: f32) -> f64 {
     if float.is_finite() {
         float.to_string().parse().unwrap_or(f64::NAN)
     } else {

@@ -72,7 +72,12 @@ impl Epochs {
         answer: impl FnOnce(&[i64]) -> Result<Vec<Scores>, HoldError>,
     ) -> Result<RecordBatch, HoldError> {
         let boundaries = epoch_boundaries(self.every, self.start, self.at, &self.zone)?;
-        by_epoch(&boundaries, answer(&boundaries)?, self.finalized)
+        // What comes after the instant of the answer can change all the same.
+        by_epoch(
+            &boundaries,
+            answer(&boundaries)?,
+            self.finalized.min(self.at),
+        )
     }
 
     pub(crate) fn at(&self) -> i64 {

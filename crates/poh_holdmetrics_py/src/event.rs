@@ -6,7 +6,7 @@ use poh_holdmetrics::{Field, OPEN, Weight};
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyString, PyTuple};
 
-use crate::arguments::{Amount, Id, Instant};
+use crate::arguments::{Amount, Id, Instant, Zone};
 use crate::errors::{Place, to_py};
 use crate::values::{Clock, Decimal, datetime, id, weight};
 
@@ -17,12 +17,16 @@ use crate::values::{Clock, Decimal, datetime, id, weight};
 /// token_id, holder_id
 ///     What is held and by whom: a str, or an int, which counts as its digits.
 /// start, end
-///     An aware datetime, epoch seconds (int or float) or a numpy datetime64. A naive datetime is
-///     read as UTC, with a warning. No end: the hold is open and accrues until the instant asked
-///     about.
+///     An aware datetime, epoch seconds (int or float) or a numpy datetime64. No end: the hold is
+///     open and accrues until the instant asked about.
 /// weight
 ///     How much is held, zero or more: an int, float, Decimal, decimal str or 32 bytes
-///     (big-endian). A float counts as its shortest decimal form.
+///     (big-endian). A float counts as its shortest decimal form. None is 1.
+/// tz
+///     The time zone of datetimes and numpy datetime64 that name none. None: they are read as UTC,
+///     datetimes with a warning.
+/// strict
+///     Refuse them.
 ///
 /// Raises
 /// ------
@@ -72,16 +76,21 @@ impl Compact {
 #[pymethods]
 impl HoldEvent {
     #[new]
-    #[pyo3(signature = (token_id, holder_id, start, end=None, weight=None))]
+    #[pyo3(signature = (
+        token_id, holder_id, start, end=None, weight=None, *, tz=None, strict=false
+    ))]
+    #[allow(clippy::too_many_arguments)] // they are keywords in Python
     fn new(
         token_id: Id<'_>,
         holder_id: Id<'_>,
         start: Instant<'_>,
         end: Option<Instant<'_>>,
         weight: Option<Amount<'_>>,
+        tz: Option<Zone<'_>>,
+        strict: bool,
     ) -> PyResult<Self> {
         let py = start.0.py();
-        let clock = Clock::new(None, false)?;
+        let clock = Clock::new(tz.as_ref().map(|zone| &zone.0), strict)?;
         let at = |field| Place::alone(field);
         let event = HoldEvent {
             token_id: id_string(&token_id.0, at(Field::TokenId))?,

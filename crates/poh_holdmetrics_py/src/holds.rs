@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow_array::{ArrayRef, Float64Array, TimestampMicrosecondArray, UInt64Array};
 use poh_holdmetrics::{
-    By, Field, HoldError, Ledger, Overlap, Query, Rounding, batch, holders_over_time, longest_holds,
-    runs_to_batch, score_epochs, score_until,
+    By, Field, HoldError, Ledger, Overlap, Query, Rounding, batch, holders_over_time,
+    longest_holds, runs_to_batch, score_epochs, score_until,
 };
 use pyo3::prelude::*;
 
@@ -417,8 +417,8 @@ impl Holds {
     ///     The instant of the answer; None reads the clock once. The last epoch may reach past it
     ///     and has no later time yet.
     /// finalized_before
-    ///     An instant before which no event can change any more: epochs that end at or before it
-    ///     are `final`. None: no epoch is.
+    ///     An instant before which no event can change any more: epochs that end at or before it,
+    ///     and at or before `at`, are `final`. None: no epoch is.
     ///
     /// Returns
     /// -------
@@ -515,9 +515,9 @@ impl Holds {
     fn holders_over_time(&self, py: Python<'_>, at: Option<Instant<'_>>) -> PyResult<Table> {
         let at = moment_or_now(at)?;
         let holds = self.now();
-        let table = detached(py, holds.len(), |_stop| {
+        let table = detached(py, holds.len(), |stop| {
             let (instants, counts): (Vec<i64>, Vec<u64>) =
-                holders_over_time(&holds, at)?.into_iter().unzip();
+                holders_over_time(&holds, at, stop)?.into_iter().unzip();
             let instants = TimestampMicrosecondArray::from(instants).with_timezone("UTC");
             batch(vec![
                 ("instant", Arc::new(instants)),
@@ -538,8 +538,8 @@ impl Holds {
     fn longest_hold(&self, py: Python<'_>, at: Option<Instant<'_>>) -> PyResult<Table> {
         let at = moment_or_now(at)?;
         let holds = self.now();
-        let table = detached(py, holds.len(), |_stop| {
-            runs_to_batch(&holds, &longest_holds(&holds, at)?)
+        let table = detached(py, holds.len(), |stop| {
+            runs_to_batch(&holds, &longest_holds(&holds, at, stop)?)
         })?;
         Ok(Table::as_of(table, at))
     }

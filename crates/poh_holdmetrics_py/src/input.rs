@@ -22,7 +22,7 @@ pub(crate) fn push_all(
     let py = data.py();
     if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
         holds.read_naive(clock.naive(py)?);
-        let batches: AnyRecordBatch = carried(data)?.extract()?;
+        let batches: AnyRecordBatch = carried_holds(data)?.extract()?;
         let reader = batches.into_reader()?;
         // The reader may call back into Python, so the GIL stays with it.
         for batch in reader {
@@ -42,10 +42,23 @@ pub(crate) fn push_all(
     Ok(())
 }
 
+/// The column of holds that may have ints of more than 64 bits, and those whose ints count as digits.
+const AMOUNT: &[&str] = &["weight"];
+const IDS: [Field; 2] = [Field::HolderId, Field::TokenId];
+
+/// A table of holds of another library, as [`carried`].
+pub(crate) fn carried_holds<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    carried(data, AMOUNT, &IDS)
+}
+
 /// A table of another library, with what it can't hand over as Arrow in another form: pandas has
 /// ints of more than 64 bits as objects, of which it makes no column of Arrow; polars has a type for
 /// columns without any value, which it hands over in a form that readers refuse.
-pub(crate) fn carried<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn carried<'py>(
+    data: &Bound<'py, PyAny>,
+    amounts: &[&str],
+    ids: &[Field],
+) -> PyResult<Bound<'py, PyAny>> {
     let py = data.py();
     let kind = data.get_type();
     let (module, name) = (kind.module()?.to_string(), kind.name()?.to_string());
@@ -64,7 +77,9 @@ pub(crate) fn carried<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
     }
     let mut data = data.clone();
     if module == "pandas" || module.starts_with("pandas.") {
-        for name in ["weight", "value", "token_id"] {
+        let amounts = amounts.iter().map(|&name| (name, None));
+        let ids = ids.iter().map(|&field| (field.name(), Some(field)));
+        for (name, id) in amounts.chain(ids) {
             if !data.getattr("columns")?.contains(name)? {
                 continue;
             }
@@ -79,7 +94,10 @@ pub(crate) fn carried<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
             if !values.iter().any(|value| value.is_instance_of::<PyInt>()) {
                 continue;
             }
-            let texts = values.iter().map(|value| as_text(&value));
+            let texts = values.iter().enumerate().map(|(row, value)| match id {
+                Some(field) => id_as_text(&value, Place::of(row, field)),
+                None => as_text(&value),
+            });
             let texts = texts.collect::<PyResult<Vec<_>>>()?;
             let changed = PyDict::new(py);
             changed.set_item(name, PyList::new(py, texts)?)?;
@@ -99,6 +117,16 @@ fn as_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         Ok(amount) => Ok(PyString::new(py, &amount.to_string()).into_any()),
         Err(_) => Ok(value.repr()?.into_any()),
     }
+}
+
+/// An id as text, nothing as nothing.
+fn id_as_text<'py>(value: &Bound<'py, PyAny>, place: Place) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    if is_nothing(value) {
+        return Ok(py.None().into_bound(py));
+    }
+    let text = id(value, place)?;
+    Ok(PyString::new(py, text.as_ref()).into_any())
 }
 
 /// The rows of `data`, or what to give in place of it.
@@ -151,6 +179,7 @@ fn push_columns(
     clock: &Clock,
 ) -> PyResult<()> {
     let py = columns.py();
+    let first_row = holds.len();
     let column = |field: Field| -> PyResult<Option<Column<'_>>> {
         match columns.get_item(field.to_string()) {
             Ok(values) if values.is_none() => Ok(None),
@@ -206,7 +235,10 @@ fn push_columns(
     let arrays: Option<Vec<_>> = first
         .into_iter()
         .chain(others)
-        .map(|(field, column)| Ok(column.to_arrow(field)?.map(|array| (field.name(), array))))
+        .map(|(field, column)| {
+            let array = column.to_arrow(field, first_row)?;
+            Ok(array.map(|array| (field.name(), array)))
+        })
         .collect::<PyResult<_>>()?;
     if let Some(arrays) = arrays {
         holds.read_naive(clock.naive(py)?);
@@ -217,7 +249,7 @@ fn push_columns(
         return pushed.map_err(|error| to_py(py, error));
     }
     for row in 0..holder.len() {
-        let place = |field| Place::of(row, field);
+        let place = |field| Place::of(first_row + row, field);
         let from = start.start(place(Field::Start), row, clock)?;
         let to = match &end {
             Some(end) => end.end(place(Field::End), row, clock)?,

@@ -12,7 +12,7 @@ use crate::boost::Boost;
 use crate::epochs::Epochs;
 use crate::errors::to_py;
 use crate::holds::{Holds, question};
-use crate::input::carried;
+use crate::input::carried_holds;
 use crate::interrupt::{detached, watched};
 use crate::options::{ByWord, Columns, Memory, OverlapWord, RoundingWord, Threads, digits};
 use crate::scores::Scores;
@@ -259,7 +259,7 @@ impl<'py> Asked<'py> {
             return Ok(Asked::Table(holds.clone()));
         }
         if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
-            return Ok(Asked::Stream(carried(data)?));
+            return Ok(Asked::Stream(carried_holds(data)?));
         }
         let is_row = data.is_instance_of::<PyList>() || data.is_instance_of::<PyTuple>();
         if is_row && data.len()? > 0 && is_path(&data.get_item(0)?)? {

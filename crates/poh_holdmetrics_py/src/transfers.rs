@@ -18,6 +18,9 @@ use crate::interrupt::{detached, watched};
 use crate::options::{self, LotsWord, OnNegativeWord, StandardWord};
 use crate::values::{Clock, id, weight};
 
+/// The columns of logs that may have ints of more than 64 bits.
+const AMOUNTS: [&str; 2] = ["value", "token_id"];
+
 /// Token transfer logs as holds.
 ///
 /// Logs may come in any order; they count in order of (block_number, log_index). A log that is given
@@ -77,7 +80,10 @@ pub(crate) fn from_transfers(
     let digits = options::digits(py, "decimals", decimals)?;
     let mut transfers = Transfers::new(standard.0);
     if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
-        for batch in carried(data)?.extract::<AnyRecordBatch>()?.into_reader()? {
+        for batch in carried(data, &AMOUNTS, &[])?
+            .extract::<AnyRecordBatch>()?
+            .into_reader()?
+        {
             let batch = batch.map_err(|error| to_py(py, HoldError::Argument(error.to_string())))?;
             py.detach(|| transfers.append(&batch))
                 .map_err(|error| to_py(py, error))?;
@@ -96,8 +102,8 @@ pub(crate) fn from_transfers(
             between_rows(py, transfers.len())?;
         }
     }
-    let ledger = detached(py, transfers.len(), |_stop| {
-        transfers.to_holds(lots.0, on_negative.0, digits)
+    let ledger = detached(py, transfers.len(), |stop| {
+        transfers.to_holds(lots.0, on_negative.0, digits, stop)
     })?;
     Ok(Holds::of_transfers(ledger))
 }
@@ -142,7 +148,7 @@ pub(crate) fn read_transfers(
         paths
             .iter()
             .try_for_each(|path| transfers.read_file(path, stop))?;
-        transfers.to_holds(lots.0, on_negative.0, digits)
+        transfers.to_holds(lots.0, on_negative.0, digits, stop)
     })?;
     Ok(Holds::of_transfers(ledger))
 }
@@ -191,7 +197,7 @@ fn push<'py>(
     let found = |name: &str| -> PyResult<Bound<'py, PyAny>> {
         value(name)?
             .filter(|value| !value.is_none())
-            .ok_or_else(|| wrong(row, name, "is missing"))
+            .ok_or_else(|| wrong(row, name, &Fault::Missing.of_a_log()))
     };
     let place = Place::of(row, Field::Weight);
     let number = |name: &str| -> PyResult<U256> {
@@ -205,7 +211,7 @@ fn push<'py>(
         })?;
         number
             .units_at(0, poh_holdmetrics::Rounding::Refuse)
-            .map_err(|fault| wrong(row, name, &fault.to_string()))
+            .map_err(|fault| wrong(row, name, &fault.of_a_log()))
     };
     let place_in_chain = |name: &str| -> PyResult<u64> {
         let number = number(name)?;

@@ -263,14 +263,24 @@ pub(crate) fn zone_name(tz: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
 const TIMES: &str = "an aware datetime, epoch seconds (int or float) or a numpy datetime64";
 
 /// `None`, `NaT` of numpy or pandas (the only instant that is not equal to itself), `NA` of pandas
-/// (which says neither that it is nor that it is not).
+/// (which says neither that it is nor that it is not). NaN is a number.
 pub(crate) fn is_nothing(value: &Bound<'_, PyAny>) -> bool {
-    value.is_none()
-        || !value.is_instance_of::<PyFloat>()
-            && !value.is_instance_of::<PyInt>()
-            && value
-                .ne(value)
-                .unwrap_or_else(|_| value.get_type().name().is_ok_and(|name| name == "NAType"))
+    if value.is_none() {
+        return true;
+    }
+    if value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>() {
+        return false;
+    }
+    match value.ne(value) {
+        Ok(differs) => differs && !is_number(value),
+        Err(_) => value.get_type().name().is_ok_and(|name| name == "NAType"),
+    }
+}
+
+/// A float of numpy, or a `Decimal`.
+fn is_number(value: &Bound<'_, PyAny>) -> bool {
+    matches!(numpy_kind(value).as_deref(), Some("f" | "c"))
+        || decimal_type(value.py()).is_ok_and(|kind| value.is_instance(kind).unwrap_or(false))
 }
 
 /// The letter for the kind of a numpy scalar.
@@ -507,7 +517,9 @@ pub(crate) fn duration(value: &Bound<'_, PyAny>, name: &str, unit: &str) -> PyRe
     let seconds: i64 = delta.getattr("seconds")?.extract()?;
     let micros: i64 = delta.getattr("microseconds")?.extract()?;
     let whole = (days * 86_400 + seconds).checked_mul(1_000_000);
-    Ok(whole.ok_or_else(wrong)? + micros)
+    whole
+        .and_then(|whole| whole.checked_add(micros))
+        .ok_or_else(wrong)
 }
 
 fn timedelta_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {

@@ -3,13 +3,15 @@
 import itertools
 import math
 from datetime import timedelta
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poh_holdmetrics import Boost, HoldEvent, HoldMetricsError, Holds, score
+from poh_holdmetrics import Boost, HoldEvent, HoldMetricsError, Holds, bundle, score
 
 DAY = 86_400
 AIRDROP = Boost(steps=[(0, 1), (30, "1.5"), (90, 2)])
@@ -52,6 +54,60 @@ def test_cap():
     boost = Boost(steps=[(0, 1), (10, 2)], cap=3)
     assert exact([hold(0, weight=2)], boost, 20) == 20 + 30
     assert exact([hold(0, weight=2**100)], boost, 20) == 60
+
+
+@pytest.mark.parametrize("overlap", ["sum", "union", "max"])
+def test_a_cap_is_exact_however_weights_are_counted(overlap, tmp_path):
+    """Whole numbers of numpy and Arrow are counted as such until a weight has digits."""
+    columns = {
+        "holder_id": np.array(["a", "b"]),
+        "token_id": np.array(["t", "t"]),
+        "start": np.array([0, 0]),
+        "end": np.array([10, 10]),
+        "weight": np.array([3, 1]),
+    }
+    rows = [{name: values[row].item() for name, values in columns.items()} for row in range(2)]
+    boost = Boost([(0, 2)], cap="2.500000000000000001")
+    heavy = "20" if overlap == "union" else "25.00000000000000001"
+    for data in (columns, rows, HoldEvent(**rows[0]), HoldEvent(**rows[1])):
+        data = [data] if isinstance(data, HoldEvent) else data
+        scores = score(data, at=100, boost=boost, overlap=overlap).to_pylist()
+        found = {row["holder_id"]: row["weighted_score_exact"] for row in scores}
+        assert found.items() <= {"a": heavy, "b": "20"}.items()
+        assert found
+    without = {name: values for name, values in columns.items() if name != "weight"}
+    half = Boost([(0, 1)], cap="0.5")
+    (row, _) = score(without, at=100, boost=half, overlap=overlap).to_pylist()
+    assert row["weighted_score_exact"] == "5"
+    # Files whose weights have other digits, in any order.
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    whole, digits = tmp_path / "whole.parquet", tmp_path / "digits.csv"
+    parquet.write_table(pa.table(columns), whole)
+    digits.write_text("holder_id,token_id,start,end,weight\nc,t,0,10,2.75\n", "utf-8")
+    for files in ([whole, digits], [digits, whole]):
+        scores = score(files, at=100, boost=boost, overlap=overlap).to_pylist()
+        found = {row["holder_id"]: row["weighted_score_exact"] for row in scores}
+        assert found == {"a": heavy, "b": "20", "c": heavy}
+
+
+def test_a_bundle_of_whole_numbers_with_a_cap_verifies(tmp_path):
+    holds = Holds(
+        {
+            "holder_id": np.array(["a"]),
+            "token_id": np.array(["t"]),
+            "start": np.array([0]),
+            "end": np.array([10]),
+            "weight": np.array([3]),
+        }
+    )
+    holds.score(at=10, boost=Boost([(0, 1)], cap="2.5")).proof_bundle(tmp_path / "b.json")
+    assert bundle.verify(tmp_path / "b.json") == []
+
+
+def test_a_boost_shows_what_it_was_made_of():
+    steps = [(30, "1.5"), (90, 2)]
+    assert repr(Boost(step for step in steps)) == repr(Boost(steps))
 
 
 @settings(max_examples=200)
@@ -108,12 +164,39 @@ def test_half_life():
         assert float(exact([hold(0)], boost, at)) == pytest.approx(curve, rel=1e-12)
 
 
+@settings(max_examples=300)
+@given(half=st.integers(1, 10**15), low=st.integers(0, 10**17), length=st.integers(1, 10**17))
+def test_half_lives_are_exact_to_the_last_digit(half, low, length):
+    """Against the antiderivative in 90 digits, rounded down at both ends of the window."""
+    high = low + length
+    with localcontext(prec=90):
+        log = Decimal(2).ln()
+
+        def rest(age):
+            return int(half * 10**9 / log * (-Decimal(age) / half * log).exp())
+
+        expected = rest(low) - rest(high)
+        window = {"start": micros(low), "at": micros(high)}
+        event = {"holder_id": ["a"], "token_id": ["t"], "start": [0]}
+        boost = Boost.half_life(timedelta(microseconds=half))
+        (row,) = score(event, boost=boost, **window).to_pylist()
+        # A value that is next to a whole number may round to the other side of it.
+        assert abs(Decimal(row["weighted_score_exact"]) * 10**15 - expected) <= 1
+
+
+def micros(count):
+    return np.datetime64(count, "us")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Boost([]), "at least one step"),
         (lambda: Boost([(30, 2), (10, 1)]), "rise"),
         (lambda: Boost([(10, 2), (10, 1)]), "rise"),
+        (lambda: Boost([(0, 2), (0, 3)]), "rise"),
+        (lambda: Boost([(0, 2)], cap="1e-19"), "the cap has 19 digits"),
+        (lambda: Boost([(timedelta(seconds=9_223_372_036_854, microseconds=900_000), 2)]), "age="),
         (lambda: Boost([(-1, 2)]), "rise"),
         (lambda: Boost([(0, "1.0000000001")]), "digits"),
         (lambda: Boost([(0, 2**70)]), "multiplier"),

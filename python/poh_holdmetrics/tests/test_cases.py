@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poh_holdmetrics import HoldEvent, HoldMetricsError, Holds
+from poh_holdmetrics import Boost, HoldEvent, HoldMetricsError, Holds
 
 CASES = json.loads((Path(__file__).parent / "data" / "cases.json").read_text("utf-8"))["cases"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,10 +17,30 @@ def micros(seconds):
     return None if seconds is None else round(Decimal(str(seconds)) * 1_000_000)
 
 
-def ask(data, query):
-    query = dict(query)
+def boost_of(parts):
+    match parts:
+        case {"linear": days}:
+            return Boost.linear_decay(over=days)
+        case {"half_life": days}:
+            return Boost.half_life(days)
+        case {"steps": steps}:
+            return Boost(steps, cap=parts.get("cap"))
+    return None
+
+
+def ask(data, query, corrections=()):
+    query = query | {"boost": boost_of(query.get("boost"))}
     options = {key: query.pop(key) for key in ("scale", "rounding") if key in query}
-    return Holds(data, **options).score(**query)
+    holds = Holds(data, **options)
+    for correction in corrections:
+        match correction:
+            case {"retract": event}:
+                holds.retract(HoldEvent(**event))
+            case {"amend": [event, corrected]}:
+                holds.amend(HoldEvent(**event), HoldEvent(**corrected))
+            case {"close": pair}:
+                holds.close(**pair)
+    return holds.score(**query)
 
 
 def columns(events):
@@ -41,7 +61,7 @@ def test_case(case, shape):
         assert caught.value.field == case["error"]["field"]
         assert f"row {caught.value.row}, {caught.value.field} " in str(caught.value)
         return
-    scores = ask(data, case["query"])
+    scores = ask(data, case["query"], case.get("then", ()))
     assert len(scores) == len(case["expect"])
     for row, record in enumerate(scores.to_pylist()):
         expected = case["expect"][row]
@@ -63,7 +83,7 @@ def test_case_as_events(case):
         assert caught.value.field == case["error"]["field"]
         return
     events = [HoldEvent(**event) for event in case["events"]]
-    scores = ask(events, case["query"])
+    scores = ask(events, case["query"], case.get("then", ()))
     exact = [record["weighted_score_exact"] for record in scores.to_pylist()]
     assert exact == [expected["weighted_score_exact"] for expected in case["expect"]]
 

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ events = st.builds(
 
 def answers(holds):
     return [
-        {tuple(row.items()) for row in holds.score(at=60, by=by, overlap=overlap).to_pylist()}
+        holds.score(at=60, by=by, overlap=overlap).to_pylist()
         for by in ("holder", "token", "both")
         for overlap in ("sum", "union", "max")
     ]
@@ -60,6 +61,28 @@ def test_corrections_equal_a_rebuild(start, data):
             assert 1 <= closed <= before
     assert len(holds) == len(final)
     assert answers(holds) == answers(Holds(final))
+
+
+def test_corrections_of_columns_that_were_borrowed():
+    """Of whole numbers, all with an end: a correction may have digits, and may have no end."""
+    columns = {
+        "holder_id": np.array(["a", "b"]),
+        "token_id": np.array(["t", "t"]),
+        "start": np.array([0, 0]),
+        "end": np.array([10, 20]),
+    }
+    for weights in ({}, {"weight": np.array([1, 1])}):
+        holds = Holds(columns | weights)
+        holds.amend(HoldEvent("t", "a", 0, 10), HoldEvent("t", "a", 0, None, "1.5"))
+        exact = [row["weighted_score_exact"] for row in holds.score(at=60).to_pylist()]
+        assert exact == ["90", "20"]
+        assert holds.close(holder_id="a", token_id="t", at=20) == 1
+        holds.extend([HoldEvent("t", "c", 0, 1)])
+        exact = [row["weighted_score_exact"] for row in holds.score(at=60).to_pylist()]
+        assert exact == ["30", "20", "1"]
+        rounding = Holds(columns | weights, rounding="half-even")
+        with pytest.raises(HoldMetricsError, match=r"no hold .* with weight 1\.4"):
+            rounding.retract(HoldEvent("t", "a", 0, 10, "1.4"))
 
 
 def test_corrections_of_what_is_not_there():

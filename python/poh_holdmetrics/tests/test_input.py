@@ -552,3 +552,79 @@ def test_at_is_read_once_and_said():
     again = score([row(end=None)], at=scores.at)
     assert again.at_us == scores.at_us
     assert again.to_pylist() == scores.to_pylist()
+
+
+@pytest.mark.parametrize("number", [np.float16, np.float32, np.float64, np.longdouble, Decimal])
+def test_nan_of_every_type_is_an_error(number):
+    nan = number("nan")
+    for field in ("start", "end", "weight"):
+        with pytest.raises(HoldMetricsError, match=f"row 0, {field} ") as caught:
+            Holds([row(**{field: nan})])
+        assert "missing" not in str(caught.value)
+        if number is not Decimal:
+            column = {name: [value] for name, value in row(weight=1).items()}
+            with pytest.raises(HoldMetricsError, match=f"row 0, {field} "):
+                Holds(column | {field: np.array([nan], number)})
+    with pytest.raises(HoldMetricsError, match="end"):
+        HoldEvent("t", "a", 0, nan)
+
+
+def test_ids_of_pandas_are_as_those_of_rows():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    ids = ["007", 7, "1e3", "punk-7", 2**70]
+    rows = [row(token_id=token, holder_id=token) for token in ids]
+    found = Holds(pd.DataFrame(rows)).score(at=10, by="both").to_pylist()
+    assert found == Holds(rows).score(at=10, by="both").to_pylist()
+    assert [row["token_id"] for row in found] == ["007", "7", "1e3", "punk-7", str(2**70)]
+    with pytest.raises(HoldMetricsError, match="row 1, token_id"):
+        Holds(pd.DataFrame([row(token_id=7), row(token_id=True)]))
+
+
+def test_arrays_of_pandas_in_columns():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    data = {
+        "holder_id": pd.array(["a", "b"]),
+        "token_id": pd.Categorical(["t", "t"]),
+        "start": pd.array([0, 5], dtype="Int64"),
+        "end": pd.array([10, None], dtype="Int64"),
+    }
+    assert exact(data) == {"a": "10", "b": "95"}
+
+
+def test_float32_seconds_are_what_they_are():
+    seconds = np.array([1_700_000_128], np.float32)
+    columns = {"holder_id": ["a"], "token_id": ["t"], "start": seconds}
+    assert [event["start"].timestamp() for event in Holds(columns).to_table().to_pylist()] == [
+        1_700_000_128
+    ]
+
+
+@pytest.mark.parametrize("change", [{"token_id": 1.5}, {"weight": -1}, {"end": -1}])
+def test_rows_of_columns_that_extend_a_table_count_on(change):
+    holds = Holds([row(), row()])
+    columns = {name: [value, value] for name, value in row(weight=1).items()}
+    ((field, value),) = change.items()
+    columns[field] = [columns[field][0], value]
+    with pytest.raises(HoldMetricsError, match=f"row 3, {field}"):
+        holds.extend(columns)
+
+
+def test_an_event_in_a_zone():
+    naive = datetime(1970, 1, 1, 1)
+    event = HoldEvent("t", "a", naive, tz=timezone(timedelta(hours=1)))
+    assert event.start_us == 0
+    with pytest.raises(HoldMetricsError, match="time zone"):
+        HoldEvent("t", "a", naive, strict=True)
+
+
+def test_the_usual_end_of_time(tmp_path):
+    """9999-12-31 stands for "for ever" in many tables."""
+    path = tmp_path / "holds.csv"
+    path.write_text("holder_id,token_id,start,end\na,t,0,9999-12-31\n", "utf-8")
+    in_file = Holds.read(path).to_table()[0]["end"]
+    assert in_file == Holds([row(end=datetime(9999, 12, 31, tzinfo=UTC))]).to_table()[0]["end"]
+    columns = {"holder_id": ["a"], "token_id": ["t"], "start": [0]}
+    columns["end"] = np.array(["9999-12-31"], "M8[D]")
+    for tz in (None, "UTC"):
+        assert Holds(columns, tz=tz).to_table()[0]["end"] == in_file

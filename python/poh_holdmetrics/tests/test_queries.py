@@ -131,6 +131,13 @@ def test_epochs_of_fixed_length():
     )
 
 
+def test_an_epoch_that_goes_on_is_not_final():
+    """What comes after the instant of the answer is not in it yet."""
+    rows = HOLDS.epochs(every=10, start=0, at=25, finalized_before=100).to_pylist()
+    final = {row["epoch"]: row["final"] for row in rows}
+    assert final == {0: True, 1: True, 2: False}
+
+
 def test_epochs_of_the_calendar():
     holds = Holds([HoldEvent("t", "a", datetime(2024, 1, 1, tzinfo=UTC))])
     start = datetime(2024, 2, 29, 23, tzinfo=UTC)

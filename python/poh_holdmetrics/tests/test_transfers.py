@@ -135,7 +135,7 @@ def test_a_balance_below_zero():
     [
         ({"value": -1}, "value"),
         ({"value": 1.5}, "value"),
-        ({"value": None}, "value is missing"),
+        ({"value": None}, "value is missing; every log has one"),
         ({"value": 2**256}, "value"),
         ({"from_address": ""}, "from_address is empty"),
         ({"to_address": None}, "to_address is missing"),
@@ -165,6 +165,14 @@ def test_columns_and_arrow():
         assert holds_of(from_transfers(table)) == holds_of(from_transfers(logs))
     with pytest.raises(HoldMetricsError, match="transfer 1: value"):
         from_transfers(pa.table(columns | {"value": [1, -4]}))
+    for name in ("block_number", "log_index"):
+        beyond = pa.array([1, 2**64], pa.decimal128(38, 0))
+        with pytest.raises(HoldMetricsError, match=f"transfer 1: {name} is 18446744073709551616"):
+            from_transfers(pa.table(columns | {name: beyond}))
+    for ids in ([None, -5], [3, -5]):
+        table = pa.table(columns | {"token_id": pa.array(ids, pa.int64())})
+        with pytest.raises(HoldMetricsError, match="transfer 1: token_id is -5"):
+            from_transfers(table)
 
 
 def written(folder, name, logs):
@@ -248,7 +256,7 @@ def test_times_as_ethereum_etl_and_bigquery_write_them(tmp_path):
     ("change", "message"),
     [
         ({"value": -1}, "transfer 1: value is -1"),
-        ({"value": "1.5"}, "transfer 1: value has 1 digits"),
+        ({"value": "1.5"}, "value has 1 digits after the decimal point; it is a whole number"),
         ({"value": "0xff"}, 'transfer 1: value "0xff" is not a decimal number'),
         ({"value": ""}, "transfer 1: value is missing"),
         ({"value": str(2**256)}, "transfer 1: value is"),

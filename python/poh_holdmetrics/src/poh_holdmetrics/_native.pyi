@@ -170,12 +170,16 @@ class HoldEvent:
     token_id, holder_id
         What is held and by whom: a str, or an int, which counts as its digits.
     start, end
-        An aware datetime, epoch seconds (int or float) or a numpy datetime64. A naive datetime is
-        read as UTC, with a warning. No end: the hold is open and accrues until the instant asked
-        about.
+        An aware datetime, epoch seconds (int or float) or a numpy datetime64. No end: the hold is
+        open and accrues until the instant asked about.
     weight
         How much is held, zero or more: an int, float, Decimal, decimal str or 32 bytes
-        (big-endian). A float counts as its shortest decimal form.
+        (big-endian). A float counts as its shortest decimal form. None is 1.
+    tz
+        The time zone of datetimes and numpy datetime64 that name none. None: they are read as UTC,
+        datetimes with a warning.
+    strict
+        Refuse them.
 
     Raises
     ------
@@ -195,7 +199,7 @@ class HoldEvent:
         What pydantic needs to take events as fields of models; asks for pydantic only then.
         """
     def __hash__(self, /) -> int: ...
-    def __new__(cls, /, token_id: Id, holder_id: Id, start: Instant, end: Instant | None = None, weight: Weight | None = None) -> HoldEvent: ...
+    def __new__(cls, /, token_id: Id, holder_id: Id, start: Instant, end: Instant | None = None, weight: Weight | None = None, *, tz: Zone | None = None, strict: bool = False) -> HoldEvent: ...
     def __reduce__(self, /) -> "tuple[object, ...]": ...
     def __repr__(self, /) -> str: ...
     @staticmethod
@@ -362,8 +366,8 @@ class Holds:
             The instant of the answer; None reads the clock once. The last epoch may reach past it
             and has no later time yet.
         finalized_before
-            An instant before which no event can change any more: epochs that end at or before it
-            are `final`. None: no epoch is.
+            An instant before which no event can change any more: epochs that end at or before it,
+            and at or before `at`, are `final`. None: no epoch is.
 
         Returns
         -------
