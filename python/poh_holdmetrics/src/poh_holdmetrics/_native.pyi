@@ -94,7 +94,8 @@ class HoldAggregator:
     scale
         Digits after the decimal point that weights keep, 0 to 18; a weight fits in 63 bits of them.
     ttl
-        Seconds (or a timedelta) that a closed hold is kept for before `collect` takes it.
+        Seconds (or a timedelta) that a closed hold is kept for before `collect` takes it; a saved
+        state has it too.
 
     Examples
     --------
@@ -119,7 +120,7 @@ class HoldAggregator:
     @staticmethod
     def from_state(state: str, *, ttl: Seconds | None = None) -> HoldAggregator:
         """
-        A tracker from what `to_state` gave.
+        A tracker from what `to_state` gave, with the ttl that it had, or with another.
 
         Raises
         ------
@@ -136,7 +137,8 @@ class HoldAggregator:
         """
     def record_stop(self, /, token_id: Id, holder_id: Id, *, at: Instant | None = None) -> None:
         """
-        Record that the oldest open hold of one token by one holder ends at `at` (now).
+        Record that the oldest open hold of one token by one holder ends at `at` (now): the one with the
+        earliest start, of equal ones the first recorded.
 
         Raises
         ------
