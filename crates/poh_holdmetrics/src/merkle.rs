@@ -49,33 +49,51 @@ impl FromStr for Address {
     }
 }
 
+impl Address {
+    /// The 40 digits in ASCII, with the checksum of EIP-55.
+    fn digits(&self) -> [u8; 40] {
+        let mut digits = [0; 40];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&hex_pair(byte));
+        }
+        let hash = keccak(&digits);
+        for (place, digit) in digits.iter_mut().enumerate() {
+            let nibble = hash[place / 2] >> (4 * (1 - place % 2)) & 15;
+            if nibble >= 8 {
+                digit.make_ascii_uppercase();
+            }
+        }
+        digits
+    }
+}
+
 impl std::fmt::Display for Address {
     /// With the checksum of EIP-55.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let digits = to_hex(&self.0);
-        let hash = keccak(&digits.as_bytes()[2..]);
-        f.write_str("0x")?;
-        for (place, digit) in digits[2..].chars().enumerate() {
-            let nibble = hash[place / 2] >> (4 * (1 - place % 2)) & 15;
-            let digit = if nibble >= 8 {
-                digit.to_ascii_uppercase()
-            } else {
-                digit
-            };
-            write!(f, "{digit}")?;
-        }
-        Ok(())
+        let digits: String = self.digits().into_iter().map(char::from).collect();
+        write!(f, "0x{digits}")
     }
 }
 
 /// `0x` and lower-case digits.
 pub fn to_hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|&byte| hex_pair(byte));
+    "0x".chars().chain(digits.map(char::from)).collect()
+}
+
+fn hex_pair(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
-    let digits = bytes
-        .iter()
-        .flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)]);
-    "0x".chars().chain(digits).collect()
+    [byte >> 4, byte & 15].map(|value| DIGITS[usize::from(value)])
+}
+
+/// An amount from digits of `radix`, 10 or 16, and nothing else; `None` above 256 bits too.
+pub fn amount_from_digits(digits: &str, radix: u32) -> Option<U256> {
+    // ruint skips "_", and takes no digits for 0.
+    let digits = Some(digits).filter(|digits| !digits.is_empty())?;
+    if !digits.chars().all(|digit| digit.is_digit(radix)) {
+        return None;
+    }
+    U256::from_str_radix(digits, u64::from(radix)).ok()
 }
 
 /// A hash from `0x` and 64 digits.
@@ -327,19 +345,20 @@ impl StandardTree {
         Ok(siblings)
     }
 
-    /// A proof of several claims at once.
+    /// A proof of several claims at once, and these claims in the order of its leaves.
     ///
     /// # Errors
     /// [`HoldError::Proof`] for a number that is none of a claim, or twice the same.
-    pub fn multi_proof(&self, claims: &[usize]) -> Result<MultiProof, HoldError> {
-        let mut places = claims
+    pub fn multi_proof(&self, claims: &[usize]) -> Result<(MultiProof, Vec<usize>), HoldError> {
+        let mut placed = claims
             .iter()
-            .map(|&claim| self.place(claim))
-            .collect::<Result<Vec<_>, _>>()?;
-        places.sort_unstable_by(|left, right| right.cmp(left));
-        if places.windows(2).any(|pair| pair[0] == pair[1]) {
+            .map(|&claim| Ok((self.place(claim)?, claim)))
+            .collect::<Result<Vec<_>, HoldError>>()?;
+        placed.sort_unstable_by(|left, right| right.cmp(left));
+        if placed.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return Err(HoldError::Proof("a claim is named twice".to_owned()));
         }
+        let (mut places, in_order): (Vec<usize>, Vec<usize>) = placed.into_iter().unzip();
         let leaves = places.iter().map(|&place| self.nodes[place]).collect();
         let (mut proof, mut flags) = (Vec::new(), Vec::new());
         if places.is_empty() {
@@ -358,11 +377,12 @@ impl StandardTree {
             }
             places.push((place - 1) / 2);
         }
-        Ok(MultiProof {
+        let multi = MultiProof {
             leaves,
             proof,
             flags,
-        })
+        };
+        Ok((multi, in_order))
     }
 
     fn place(&self, claim: usize) -> Result<usize, HoldError> {
@@ -377,7 +397,7 @@ fn sibling(place: usize) -> usize {
     if place % 2 == 1 { place + 1 } else { place - 1 }
 }
 
-/// Uniswap's merkle-distributor: claims with an index, in order of address.
+/// Uniswap's merkle-distributor: each claim has an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DistributorTree {
     claims: Vec<Claim>,
@@ -387,19 +407,59 @@ pub struct DistributorTree {
 }
 
 impl DistributorTree {
-    /// A tree of claims, which are put in order of address.
+    /// A tree of claims, which get their indexes as Uniswap's script numbers them: in order of the
+    /// addresses' text with its checksum, where "B" is before "a".
     ///
     /// # Errors
     /// [`HoldError::Proof`] without any claim, or for an address that claims twice.
     pub fn of(mut claims: Vec<Claim>) -> Result<Self, HoldError> {
+        claims.sort_by_cached_key(|(address, _)| address.digits());
+        DistributorTree::numbered(claims)
+    }
+
+    /// A tree of claims that have their indexes.
+    ///
+    /// # Errors
+    /// [`HoldError::Proof`] as [`of`](Self::of), and where the indexes are not 0, 1, 2 and so on, each
+    /// once.
+    pub fn indexed(claims: Vec<(u64, Claim)>) -> Result<Self, HoldError> {
+        let count = claims.len();
+        let mut by_index: Vec<Option<Claim>> = vec![None; count];
+        for (index, claim) in claims {
+            let place = usize::try_from(index)
+                .ok()
+                .and_then(|index| by_index.get_mut(index));
+            let why = match place {
+                Some(place @ None) => {
+                    *place = Some(claim);
+                    continue;
+                }
+                Some(Some((other, _))) => format!("is that of {other} too"),
+                None => format!("is too high for {count} claims"),
+            };
+            return Err(HoldError::Proof(format!(
+                "the index of {}, {index}, {why}; number the claims from 0, without a gap",
+                claim.0
+            )));
+        }
+        // There are as many places as claims, so each has one.
+        DistributorTree::numbered(by_index.into_iter().flatten().collect())
+    }
+
+    /// A tree of claims that are in order of index.
+    fn numbered(claims: Vec<Claim>) -> Result<Self, HoldError> {
         if claims.is_empty() {
             return Err(HoldError::Proof(
                 "a tree needs at least one claim".to_owned(),
             ));
         }
-        claims.sort_unstable();
-        if let Some(pair) = claims.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(HoldError::Proof(format!("{} claims twice", pair[0].0)));
+        let mut addresses: Vec<Address> = claims.iter().map(|&(address, _)| address).collect();
+        addresses.sort_unstable();
+        if let Some(pair) = addresses.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(HoldError::Proof(format!(
+                "{} claims twice; give it one claim of the sum",
+                pair[0]
+            )));
         }
         let indexed: Vec<(u64, Claim)> = (0..).zip(claims.iter().copied()).collect();
         let hashes = in_parallel(&indexed, |(index, claim)| distributor_leaf(*index, claim));
@@ -439,7 +499,7 @@ impl DistributorTree {
         self.levels[self.levels.len() - 1][0]
     }
 
-    /// The claims in order of address; a claim's place is its index.
+    /// The claims in order of index.
     pub fn claims(&self) -> &[Claim] {
         &self.claims
     }

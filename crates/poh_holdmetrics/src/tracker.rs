@@ -27,6 +27,8 @@ const FORMAT: &str = "poh_holdmetrics-tracker-v1";
 #[derive(Debug)]
 pub struct Tracker {
     scale: u8,
+    /// Microseconds that a closed hold is kept for.
+    ttl: i64,
     hasher: RandomState,
     shards: Vec<Mutex<Shard>>,
 }
@@ -89,9 +91,23 @@ impl Tracker {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Ok(Tracker {
             scale,
+            ttl: 0,
             hasher: RandomState::default(),
             shards,
         })
+    }
+
+    /// The same tracker, whose closed holds are kept for `ttl` microseconds (0 for a new one).
+    ///
+    /// # Errors
+    /// [`HoldError::Argument`] below zero.
+    pub fn with_ttl(self, ttl: i64) -> Result<Self, HoldError> {
+        if ttl < 0 {
+            return Err(HoldError::Argument(
+                "ttl is below zero; a hold is kept for no time or some".to_owned(),
+            ));
+        }
+        Ok(Tracker { ttl, ..self })
     }
 
     /// Digits after the decimal point of a score.
@@ -220,7 +236,8 @@ impl Tracker {
         self.scale
     }
 
-    /// Ends the oldest open hold of one token by one holder.
+    /// Ends the oldest open hold of one token by one holder: the one with the earliest start, of equal
+    /// ones the first recorded.
     ///
     /// # Errors
     /// [`HoldError::NoSuchHold`] when none is open, [`HoldError::Value`] when `at` is out of range
@@ -237,10 +254,10 @@ impl Tracker {
         let mut shard = self.lock(key);
         let account = self.find(&mut shard, key, holder_id);
         let account = account.ok_or_else(missing)?;
-        let mut open = account.open.iter();
-        let place = open.position(|(token, _)| **token == *token_id);
-        let place = place.ok_or_else(missing)?;
-        let start = account.open[place].1.start;
+        let open = account.open.iter().enumerate();
+        let of_token = open.filter(|(_, (token, _))| **token == *token_id);
+        let starts = of_token.map(|(place, (_, hold))| (hold.start, place));
+        let (start, place) = starts.min().ok_or_else(missing)?;
         check_times(start, at).map_err(|(field, fault)| HoldError::Value { field, fault })?;
         let (_, hold) = account.open.remove(place);
         account.closed.push(Hold { end: at, ..hold });
@@ -278,11 +295,13 @@ impl Tracker {
         Ok(all)
     }
 
-    /// Turns holds that ended at or before `before` into sums; says how many. The sums stay.
+    /// Turns holds that ended the tracker's ttl or longer before `now` into sums; says how many. The
+    /// sums stay.
     ///
     /// # Errors
     /// [`HoldError::Overflow`] when a sum does not fit in 128 bits; its holds are then kept.
-    pub fn collect(&self, before: i64) -> Result<u64, HoldError> {
+    pub fn collect(&self, now: i64) -> Result<u64, HoldError> {
+        let before = now.saturating_sub(self.ttl);
         let mut collected = 0;
         for shard in &self.shards {
             for (_, account) in locked(shard).iter_mut() {
@@ -333,6 +352,7 @@ impl Tracker {
         accounts.sort_unstable_by(|left, right| left.holder_id.cmp(&right.holder_id));
         let body = serde_json::to_string(&Saved {
             scale: self.scale,
+            ttl: self.ttl,
             accounts,
         })
         .map_err(|error| HoldError::File(error.to_string()))?;
@@ -363,7 +383,7 @@ impl Tracker {
         }
         let saved: Saved =
             serde_json::from_str(body).map_err(|error| HoldError::File(error.to_string()))?;
-        let tracker = Tracker::new(saved.scale)?;
+        let tracker = Tracker::new(saved.scale)?.with_ttl(saved.ttl)?;
         for account in saved.accounts {
             let account = account.into_account()?;
             let holder = account.holder.clone();
@@ -403,6 +423,7 @@ fn checksum(body: &str) -> String {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     scale: u8,
+    ttl: i64,
     accounts: Vec<SavedAccount>,
 }
 

@@ -20,7 +20,8 @@ use crate::values::{Clock, duration, id, weight};
 /// scale
 ///     Digits after the decimal point that weights keep, 0 to 18; a weight fits in 63 bits of them.
 /// ttl
-///     Seconds (or a timedelta) that a closed hold is kept for before `collect` takes it.
+///     Seconds (or a timedelta) that a closed hold is kept for before `collect` takes it; a saved
+///     state has it too.
 ///
 /// Examples
 /// --------
@@ -34,7 +35,6 @@ use crate::values::{Clock, duration, id, weight};
 #[pyclass(frozen, module = "poh_holdmetrics")]
 pub(crate) struct HoldAggregator {
     tracker: Tracker,
-    ttl: i64,
 }
 
 #[pymethods]
@@ -42,10 +42,11 @@ impl HoldAggregator {
     #[new]
     #[pyo3(signature = (*, scale=9, ttl=None))]
     fn new(py: Python<'_>, scale: i64, ttl: Option<Seconds<'_>>) -> PyResult<Self> {
-        let tracker =
-            Tracker::new(digits(py, "scale", scale)?).map_err(|error| to_py(py, error))?;
-        let ttl = length(py, ttl)?;
-        Ok(HoldAggregator { tracker, ttl })
+        let ttl = length(ttl)?.unwrap_or(0);
+        let tracker = Tracker::new(digits(py, "scale", scale)?)
+            .and_then(|tracker| tracker.with_ttl(ttl))
+            .map_err(|error| to_py(py, error))?;
+        Ok(HoldAggregator { tracker })
     }
 
     /// Record one hold, closed or open.
@@ -99,7 +100,8 @@ impl HoldAggregator {
             .map_err(|error| to_py(py, error))
     }
 
-    /// Record that the oldest open hold of one token by one holder ends at `at` (now).
+    /// Record that the oldest open hold of one token by one holder ends at `at` (now): the one with the
+    /// earliest start, of equal ones the first recorded.
     ///
     /// Raises
     /// ------
@@ -185,8 +187,8 @@ impl HoldAggregator {
     /// many.
     #[pyo3(signature = (*, now=None))]
     fn collect(&self, py: Python<'_>, now: Option<Instant<'_>>) -> PyResult<u64> {
-        let before = instant(now, Field::End)?.saturating_sub(self.ttl);
-        py.detach(|| self.tracker.collect(before))
+        let now = instant(now, Field::End)?;
+        py.detach(|| self.tracker.collect(now))
             .map_err(|error| to_py(py, error))
     }
 
@@ -201,7 +203,7 @@ impl HoldAggregator {
             .map_err(|error| to_py(py, error))
     }
 
-    /// A tracker from what `to_state` gave.
+    /// A tracker from what `to_state` gave, with the ttl that it had, or with another.
     ///
     /// Raises
     /// ------
@@ -210,22 +212,24 @@ impl HoldAggregator {
     #[staticmethod]
     #[pyo3(signature = (state, *, ttl=None))]
     fn from_state(py: Python<'_>, state: &str, ttl: Option<Seconds<'_>>) -> PyResult<Self> {
+        let ttl = length(ttl)?;
         let tracker = py
-            .detach(|| Tracker::from_state(state))
+            .detach(|| {
+                let tracker = Tracker::from_state(state)?;
+                match ttl {
+                    Some(ttl) => tracker.with_ttl(ttl),
+                    None => Ok(tracker),
+                }
+            })
             .map_err(|error| to_py(py, error))?;
-        let ttl = length(py, ttl)?;
-        Ok(HoldAggregator { tracker, ttl })
+        Ok(HoldAggregator { tracker })
     }
 }
 
-/// The time that a closed hold is kept for.
-fn length(py: Python<'_>, ttl: Option<Seconds<'_>>) -> PyResult<i64> {
-    let micros = ttl.map_or(Ok(0), |ttl| duration(&ttl.0, "ttl", "seconds"))?;
-    if micros < 0 {
-        let what = "ttl is below zero; a hold is kept for no time or some";
-        return Err(to_py(py, HoldError::Argument(what.to_owned())));
-    }
-    Ok(micros)
+/// The microseconds that a closed hold is kept for, if they are said.
+fn length(ttl: Option<Seconds<'_>>) -> PyResult<Option<i64>> {
+    ttl.map(|ttl| duration(&ttl.0, "ttl", "seconds"))
+        .transpose()
 }
 
 fn instant(value: Option<Instant<'_>>, field: Field) -> PyResult<i64> {

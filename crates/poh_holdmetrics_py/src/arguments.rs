@@ -46,6 +46,11 @@ argument!(Length, "Every", "The length of an epoch.");
 argument!(Steps, "Steps", "Ages and multipliers.");
 argument!(Leaf, "Leaf", "One claim.");
 argument!(Leaves, "Leaves", "Claims.");
+argument!(
+    LeafEncoding,
+    "LeafEncoding",
+    "The types of a claim's values."
+);
 argument!(Capsule, "Capsule", "A PyCapsule of the Arrow interface.");
 argument!(Dump, "Json", "A JSON object.");
 argument!(Frame, "Frame", "A data frame of another library.");

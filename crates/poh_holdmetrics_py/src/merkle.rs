@@ -1,15 +1,15 @@
 //! Merkle trees of claims.
 
 use poh_holdmetrics::merkle::{
-    Address, Claim, DistributorTree, Hash, MultiProof, StandardTree, distributor_leaf,
-    hash_from_hex, standard_leaf, to_hex, verify, verify_multi,
+    Address, Claim, DistributorTree, Hash, MultiProof, StandardTree, amount_from_digits,
+    distributor_leaf, hash_from_hex, standard_leaf, to_hex, verify, verify_multi,
 };
 use poh_holdmetrics::{HoldError, U256, excerpt};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyList, PyMapping, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyMapping, PyTuple};
 
-use crate::arguments::{Dump, Leaf, Leaves};
+use crate::arguments::{Dump, Leaf, LeafEncoding, Leaves};
 use crate::errors::to_py;
 use crate::values::{WideInt, wide_int};
 
@@ -25,6 +25,14 @@ use crate::values::{WideInt, wide_int};
 /// '0xd4dee0beab2d53f2cc83e567171bd2820e49898130a22622b10ead383e90bd77'
 /// >>> tree.verify(claims[0], tree.get_proof(0))
 /// True
+///
+/// Who has the root and no tree can check a proof too:
+///
+/// >>> root, proof = tree.root, tree.get_proof(0)
+/// >>> StandardMerkleTree.verify_by_root(root, ["address", "uint256"], claims[0], proof)
+/// True
+/// >>> StandardMerkleTree.verify_by_root(root, ["address", "uint256"], claims[1], proof)
+/// False
 #[pyclass(frozen, module = "poh_holdmetrics")]
 pub(crate) struct StandardMerkleTree {
     tree: StandardTree,
@@ -33,9 +41,18 @@ pub(crate) struct StandardMerkleTree {
 #[pymethods]
 impl StandardMerkleTree {
     /// A tree of claims: pairs of an address (0x and 40 digits) and a whole amount.
+    ///
+    /// Parameters
+    /// ----------
+    /// values
+    ///     The claims; the tree keeps their order.
+    /// leaf_encoding
+    ///     ["address", "uint256"], as OpenZeppelin's `of` asks for; it is the only one.
     #[staticmethod]
-    fn of(values: Leaves<'_>) -> PyResult<Self> {
+    #[pyo3(signature = (values, leaf_encoding=None))]
+    fn of(values: Leaves<'_>, leaf_encoding: Option<LeafEncoding<'_>>) -> PyResult<Self> {
         let py = values.0.py();
+        leaf_encoding.map_or(Ok(()), |encoding| check_encoding(&encoding))?;
         let claims = claims(&values.0)?;
         let tree = py
             .detach(|| StandardTree::of(claims))
@@ -68,7 +85,7 @@ impl StandardMerkleTree {
             )));
         }
         let encoding: Vec<String> = part("leafEncoding")?.extract().unwrap_or_default();
-        if encoding != ["address", "uint256"] {
+        if encoding != ENCODING {
             return Err(wrong(format!(
                 "the leafEncoding is {encoding:?}; this reads address, uint256"
             )));
@@ -111,7 +128,7 @@ impl StandardMerkleTree {
         }
         let dump = PyDict::new(py);
         dump.set_item("format", "standard-v1")?;
-        dump.set_item("leafEncoding", ["address", "uint256"])?;
+        dump.set_item("leafEncoding", ENCODING)?;
         let nodes: Vec<String> = self.tree.nodes().iter().map(|node| to_hex(node)).collect();
         dump.set_item("tree", nodes)?;
         dump.set_item("values", values)?;
@@ -145,19 +162,13 @@ impl StandardMerkleTree {
         for leaf in leaves.0.try_iter()? {
             numbers.push(self.number(&leaf?)?);
         }
-        let multi = self
-            .tree
-            .multi_proof(&numbers)
+        let (multi, numbers) = py
+            .detach(|| self.tree.multi_proof(&numbers))
             .map_err(|error| to_py(py, error))?;
         let in_order = PyList::empty(py);
-        for hash in &multi.leaves {
-            if let Some(at) = numbers
-                .iter()
-                .position(|&number| self.leaf(number) == Some(hash))
-            {
-                let (address, amount) = &self.tree.claims()[numbers.remove(at)];
-                in_order.append((address.to_string(), wide_int(py, amount)?))?;
-            }
+        for number in numbers {
+            let (address, amount) = &self.tree.claims()[number];
+            in_order.append((address.to_string(), wide_int(py, amount)?))?;
         }
         let answer = PyDict::new(py);
         answer.set_item("leaves", in_order)?;
@@ -185,36 +196,54 @@ impl StandardMerkleTree {
 
     /// Whether a proof of several claims, as `get_multi_proof` gives it, leads to this root.
     fn verify_multi_proof(&self, multi_proof: Dump<'_>) -> PyResult<bool> {
-        let py = multi_proof.0.py();
-        let wrong = |_| {
-            let what =
-                "a multi-proof has leaves, proof and proofFlags, as get_multi_proof gives it";
-            to_py(py, HoldError::Proof(what.into()))
-        };
-        let part = |name: &str| multi_proof.0.get_item(name).map_err(wrong);
-        let mut leaves = Vec::new();
-        for leaf in list(&part("leaves")?, "leaves")? {
-            leaves.push(standard_leaf(&claim(&leaf)?));
-        }
-        let proof = part("proof")?.extract::<Vec<String>>().map_err(wrong)?;
-        let proof = hashes(py, &proof)?;
-        let flags = part("proofFlags")?.extract().map_err(wrong)?;
         Ok(verify_multi(
             &self.tree.root(),
-            &MultiProof {
-                leaves,
-                proof,
-                flags,
-            },
+            &self::multi_proof(&multi_proof.0)?,
         ))
+    }
+
+    /// Whether a proof leads from a claim to a root, for who has no tree: OpenZeppelin's static
+    /// `verify(root, leafEncoding, leaf, proof)`.
+    ///
+    /// Parameters
+    /// ----------
+    /// root
+    ///     The hash that the contract keeps.
+    /// leaf_encoding
+    ///     ["address", "uint256"]; it is the only one.
+    /// leaf
+    ///     The claim: its address and amount.
+    /// proof
+    ///     The hashes, as `get_proof` gives them.
+    #[staticmethod]
+    fn verify_by_root(
+        root: &str,
+        leaf_encoding: LeafEncoding<'_>,
+        leaf: Leaf<'_>,
+        proof: Vec<String>,
+    ) -> PyResult<bool> {
+        let py = leaf.0.py();
+        check_encoding(&leaf_encoding)?;
+        let root = hash_from_hex(root).map_err(|error| to_py(py, error))?;
+        let leaf_hash = standard_leaf(&claim(&leaf.0)?);
+        Ok(verify(&root, leaf_hash, &hashes(py, &proof)?))
+    }
+
+    /// Whether a proof of several claims, as `get_multi_proof` gives it, leads to a root, for who has no
+    /// tree: OpenZeppelin's static `verifyMultiProof(root, leafEncoding, multiProof)`.
+    #[staticmethod]
+    fn verify_multi_proof_by_root(
+        root: &str,
+        leaf_encoding: LeafEncoding<'_>,
+        multi_proof: Dump<'_>,
+    ) -> PyResult<bool> {
+        check_encoding(&leaf_encoding)?;
+        let root = hash_from_hex(root).map_err(|error| to_py(multi_proof.0.py(), error))?;
+        Ok(verify_multi(&root, &self::multi_proof(&multi_proof.0)?))
     }
 }
 
 impl StandardMerkleTree {
-    fn leaf(&self, claim: usize) -> Option<&Hash> {
-        self.tree.nodes().get(*self.tree.places().get(claim)?)
-    }
-
     fn number(&self, leaf: &Bound<'_, PyAny>) -> PyResult<usize> {
         if leaf.is_instance_of::<PyInt>() {
             let count = self.tree.claims().len();
@@ -232,8 +261,8 @@ impl StandardMerkleTree {
     }
 }
 
-/// A Merkle tree of claims in the format of Uniswap's merkle-distributor: claims in order of
-/// address, each with an index.
+/// A Merkle tree of claims in the format of Uniswap's merkle-distributor, where each has an index:
+/// its place in the order of the addresses' text with its checksum, as Uniswap's script numbers them.
 ///
 /// Examples
 /// --------
@@ -283,7 +312,8 @@ impl MerkleDistributor {
         Ok(verify(&self.tree.root(), leaf_hash, &proof))
     }
 
-    /// A tree from what `dump` gave, checked in full.
+    /// A tree from what `dump` or another script gave, checked in full. Claims keep their indexes,
+    /// whatever the order of their addresses.
     ///
     /// Raises
     /// ------
@@ -296,51 +326,71 @@ impl MerkleDistributor {
         let claims_by_address = claims_by_address
             .cast::<PyMapping>()
             .map_err(|_| wrong("\"claims\" is not an object".into()))?;
-        let mut claims = Vec::new();
+        let (mut claims, mut proofs) = (Vec::new(), Vec::new());
         for pair in claims_by_address.items()? {
             let (address, claim): (String, Bound<'_, PyAny>) = pair
                 .extract()
                 .map_err(|_| wrong("an address of \"claims\" is not text".into()))?;
+            let address: Address = address.parse().map_err(|error| to_py(py, error))?;
             let amount: String = part(&claim, "amount")?.extract().unwrap_or_default();
             let units = amount
                 .strip_prefix("0x")
-                .filter(|digits| !digits.is_empty())
-                .and_then(|digits| U256::from_str_radix(digits, 16).ok())
+                .and_then(|digits| amount_from_digits(digits, 16))
                 .ok_or_else(|| {
                     let shown = excerpt(&amount);
                     wrong(format!(
-                        "{shown:?} is no amount; give 0x and hexadecimal digits"
+                        "{shown:?} is no amount; give 0x and hexadecimal digits, up to 256 bits"
                     ))
                 })?;
-            let address: Address = address.parse().map_err(|error| to_py(py, error))?;
-            claims.push((address, units));
+            let index = Some(part(&claim, "index")?)
+                .filter(|index| !index.is_instance_of::<PyBool>())
+                .and_then(|index| index.extract::<u64>().ok())
+                .ok_or_else(|| {
+                    wrong(format!(
+                        "the index of {address} is no number; number the claims from 0"
+                    ))
+                })?;
+            let proof: Vec<String> = part(&claim, "proof")?.extract().map_err(|_| {
+                wrong(format!(
+                    "the proof of {address} is no list of hashes; give what the script gave"
+                ))
+            })?;
+            claims.push((index, (address, units)));
+            proofs.push((index, hashes(py, &proof)?));
         }
         let tree = py
-            .detach(|| DistributorTree::of(claims))
+            .detach(|| DistributorTree::indexed(claims))
             .map_err(|error| to_py(py, error))?;
         let tree = MerkleDistributor { tree };
-        let rebuilt = tree.dump(py)?.0;
-        for name in ["merkleRoot", "tokenTotal"] {
-            let (found, made) = (part(&data.0, name)?, rebuilt.get_item(name)?);
-            if !found.eq(&made)? {
-                return Err(wrong(format!(
-                    "{name} is not {made}, which the claims make"
-                )));
-            }
+        let root = part(&data.0, "merkleRoot")?.extract::<String>();
+        let root = root.ok().and_then(|text| hash_from_hex(&text).ok());
+        if root != Some(tree.tree.root()) {
+            let made = tree.root();
+            return Err(wrong(format!(
+                "merkleRoot is not {made}, which the claims make"
+            )));
         }
-        for (address, _) in tree.tree.claims() {
-            let address = address.to_string();
-            let made = rebuilt.get_item("claims")?.get_item(&address)?;
-            // Addresses may be written without their checksum.
-            let found = claims_by_address
-                .get_item(&address)
-                .or_else(|_| claims_by_address.get_item(address.to_lowercase()))?;
-            for name in ["index", "proof"] {
-                if !part(&found, name)?.eq(made.get_item(name)?)? {
-                    return Err(wrong(format!(
-                        "the {name} of {address} is not that which the claims make"
-                    )));
-                }
+        // Others write other numbers of zeros in front.
+        let written = part(&data.0, "tokenTotal")?.extract::<String>();
+        let written = written.unwrap_or_default().to_lowercase();
+        let made = tree.total(py)?;
+        let digits = |text: &str| {
+            let digits = text.strip_prefix("0x").filter(|digits| !digits.is_empty());
+            digits.map(|digits| digits.trim_start_matches('0').to_owned())
+        };
+        if digits(&written) != digits(&made) {
+            return Err(wrong(format!(
+                "tokenTotal is not {made}, which the claims make"
+            )));
+        }
+        for (index, proof) in proofs {
+            // It is that of a claim, so it fits.
+            let index = index as usize;
+            if tree.tree.proof(index).map_err(|error| to_py(py, error))? != proof {
+                let (address, _) = tree.tree.claims()[index];
+                return Err(wrong(format!(
+                    "the proof of {address} is not that which the claims make"
+                )));
             }
         }
         Ok(tree)
@@ -350,24 +400,31 @@ impl MerkleDistributor {
     /// reads them.
     fn dump<'py>(&self, py: Python<'py>) -> PyResult<Dump<'py>> {
         let claims = PyDict::new(py);
-        let mut total = PyInt::new(py, 0).into_any();
         for (index, (address, amount)) in self.tree.claims().iter().enumerate() {
             let claim = PyDict::new(py);
             claim.set_item("index", index)?;
             claim.set_item("amount", even_hex(amount))?;
             claim.set_item("proof", self.get_proof(py, index)?)?;
             claims.set_item(address.to_string(), claim)?;
+        }
+        let dump = PyDict::new(py);
+        dump.set_item("merkleRoot", self.root())?;
+        dump.set_item("tokenTotal", self.total(py)?)?;
+        dump.set_item("claims", claims)?;
+        Ok(Dump(dump.into_any()))
+    }
+}
+
+impl MerkleDistributor {
+    /// The sum of all claims, which may pass 256 bits, in hexadecimal with an even number of digits.
+    fn total(&self, py: Python<'_>) -> PyResult<String> {
+        let mut total = PyInt::new(py, 0).into_any();
+        for (_, amount) in self.tree.claims() {
             total = total.add(wide_int(py, amount)?)?;
         }
         let digits = total.call_method1("__format__", ("x",))?.to_string();
-        let dump = PyDict::new(py);
-        dump.set_item("merkleRoot", self.root())?;
-        dump.set_item(
-            "tokenTotal",
-            format!("0x{}{digits}", if digits.len() % 2 == 1 { "0" } else { "" }),
-        )?;
-        dump.set_item("claims", claims)?;
-        Ok(Dump(dump.into_any()))
+        let zero = if digits.len() % 2 == 1 { "0" } else { "" };
+        Ok(format!("0x{zero}{digits}"))
     }
 }
 
@@ -383,6 +440,41 @@ fn part<'py>(of: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> 
     of.get_item(name).map_err(|_| {
         let what = format!("the dump has no \"{name}\"");
         to_py(of.py(), HoldError::Proof(what))
+    })
+}
+
+/// The types of a leaf's values, in the words of Solidity's ABI.
+const ENCODING: [&str; 2] = ["address", "uint256"];
+
+fn check_encoding(encoding: &LeafEncoding<'_>) -> PyResult<()> {
+    let types: Vec<String> = encoding.0.extract().unwrap_or_default();
+    if types == ENCODING {
+        return Ok(());
+    }
+    let shown = excerpt(&encoding.0.repr()?.to_string());
+    let what = format!("leaf_encoding={shown} can't be; give {ENCODING:?}, the only one there is");
+    Err(to_py(encoding.0.py(), HoldError::Argument(what)))
+}
+
+/// What `get_multi_proof` gave.
+fn multi_proof(value: &Bound<'_, PyAny>) -> PyResult<MultiProof> {
+    let py = value.py();
+    let wrong = |_| {
+        let what = "a multi-proof has leaves, proof and proofFlags, as get_multi_proof gives it";
+        to_py(py, HoldError::Proof(what.into()))
+    };
+    let part = |name: &str| value.get_item(name).map_err(wrong);
+    let mut leaves = Vec::new();
+    for leaf in list(&part("leaves")?, "leaves")? {
+        leaves.push(standard_leaf(&claim(&leaf)?));
+    }
+    let proof = part("proof")?.extract::<Vec<String>>().map_err(wrong)?;
+    let proof = hashes(py, &proof)?;
+    let flags = part("proofFlags")?.extract().map_err(wrong)?;
+    Ok(MultiProof {
+        leaves,
+        proof,
+        flags,
     })
 }
 
@@ -430,7 +522,11 @@ fn claim(value: &Bound<'_, PyAny>) -> PyResult<Claim> {
     let address: String = address.extract().map_err(|_| wrong())?;
     let address: Address = address.parse().map_err(|error| to_py(py, error))?;
     let amount = match amount.extract::<String>() {
-        Ok(digits) => U256::from_str_radix(&digits, 10).map_err(|_| wrong())?,
+        Ok(digits) => amount_from_digits(&digits, 10).ok_or_else(|| {
+            let shown = excerpt(&digits);
+            let what = "is no amount; give an int or decimal digits, up to 256 bits";
+            to_py(py, HoldError::Proof(format!("{shown:?} {what}")))
+        })?,
         Err(_) => match amount.extract::<WideInt>() {
             Ok(units) => units.0,
             Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(wrong()),

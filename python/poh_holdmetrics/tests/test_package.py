@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import poh_holdmetrics
+import poh_holdmetrics_rust
 
 
 def test_version_is_said_once():
@@ -31,8 +32,11 @@ def test_a_panic_would_be_an_exception():
 
 
 def modules():
-    found = pkgutil.walk_packages(poh_holdmetrics.__path__, "poh_holdmetrics.")
-    return ["poh_holdmetrics", *(module.name for module in found)]
+    names = []
+    for package in (poh_holdmetrics, poh_holdmetrics_rust):
+        found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        names += [package.__name__, *(module.name for module in found)]
+    return names
 
 
 @pytest.mark.parametrize("name", modules())
@@ -41,3 +45,5 @@ def test_examples_in_docstrings(name):
     assert results.failed == 0
     if name == "poh_holdmetrics":
         assert results.attempted > 5
+    if name == "poh_holdmetrics_rust":
+        assert results.attempted > 0

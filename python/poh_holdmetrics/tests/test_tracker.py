@@ -1,8 +1,10 @@
 """The live tracker, and the names of the ancestors."""
 
 import asyncio
+import datetime as dt
 import threading
 import time
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -10,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import poh_holdmetrics_rust
-from poh_holdmetrics import HoldAggregator, HoldEvent, HoldMetricsError, calculator, score
+from poh_holdmetrics import (
+    HoldAggregator,
+    HoldEvent,
+    HoldMetricsError,
+    calculator,
+    data_models,
+    score,
+)
 from poh_holdmetrics.data_models import HoldStat
 from poh_holdmetrics.tracker import AsyncTracker, Scheduler, load, save
 
@@ -34,6 +43,24 @@ def test_a_stop_before_the_start_leaves_the_hold_open():
     with pytest.raises(HoldMetricsError, match="before start"):
         tracker.record_stop("t", "a", at=5)
     assert tracker.snapshot(at=20) == [("a", 10.0)]
+
+
+def test_a_stop_ends_the_hold_with_the_earliest_start():
+    """Though it was recorded late; of equal starts the first recorded."""
+    tracker = HoldAggregator()
+    tracker.record_start("t", "a", at=100)
+    tracker.record_start("u", "a", at=0)
+    tracker.record_start("t", "a", 2, at=50)
+    tracker.record_start("t", "a", 30, at=50)
+    tracker.record_stop("u", "a", at=0)
+    tracker.record_stop("t", "a", at=60)
+    assert tracker.snapshot(at=100) == [("a", 2 * 10 + 30 * 50.0)]
+    tracker.record_stop("t", "a", at=60)
+    assert tracker.snapshot(at=101) == [("a", 2 * 10 + 30 * 10 + 1.0)]
+    with pytest.raises(HoldMetricsError, match="before start"):
+        tracker.record_stop("t", "a", at=60)
+    tracker.record_stop("t", "a", at=100)
+    assert tracker.snapshot(at=200) == [("a", 2 * 10 + 30 * 10.0)]
 
 
 def test_bad_records_change_nothing():
@@ -106,6 +133,22 @@ def test_collection_keeps_the_sums_and_the_young():
     assert tracker.collect(now=25) == 1
 
 
+@pytest.mark.parametrize("ttl", [3600, dt.timedelta(hours=1), 3600.0])
+def test_a_state_has_the_ttl(tmp_path, ttl):
+    tracker = HoldAggregator(ttl=ttl)
+    tracker.record(HoldEvent("t", "a", 0, 10))
+    save(tracker, tmp_path / "state")
+    again = load(tmp_path / "state")
+    assert again.to_state() == tracker.to_state()
+    assert again.collect(now=3609) == 0
+    assert again.collect(now=3610) == 1
+    assert load(tmp_path / "state", ttl=5).collect(now=14) == 0
+    assert load(tmp_path / "state", ttl=5).collect(now=15) == 1
+    assert load(tmp_path / "state", ttl=0).collect(now=10) == 1
+    with pytest.raises(HoldMetricsError, match="ttl is below zero"):
+        load(tmp_path / "state", ttl=-1)
+
+
 def test_many_threads_lose_nothing():
     tracker = HoldAggregator()
     event = HoldEvent("t", "a", 0, 1)
@@ -125,15 +168,33 @@ def test_many_threads_lose_nothing():
     assert dict(tracker.snapshot(at=10)) == {"a": 8000.0, **{f"h{n}": 2000.0 for n in range(4)}}
 
 
-def test_the_scheduler_collects():
+@pytest.mark.parametrize("wrap", [lambda aggregator: aggregator, AsyncTracker])
+def test_the_scheduler_collects(wrap):
     tracker = HoldAggregator()
     tracker.record(HoldEvent("t", "a", 0, 5))
-    with Scheduler(tracker, every=0.001) as scheduler:
+    with Scheduler(wrap(tracker), every=0.001) as scheduler:
         deadline = time.monotonic() + 30
         while len(tracker) and time.monotonic() < deadline:
             threading.Event().wait(0.001)
     assert (len(tracker), scheduler.collected) == (0, 1)
     assert tracker.snapshot(at=10) == [("a", 5.0)]
+
+
+def test_the_scheduler_beside_a_loop():
+    """An AsyncTracker goes on recording while a thread collects."""
+
+    async def main():
+        tracker = AsyncTracker()
+        with Scheduler(tracker, every=0.001) as scheduler:
+            for start in range(500):
+                await tracker.record(HoldEvent("t", "a", start, start + 1))
+                await asyncio.sleep(0)
+            deadline = time.monotonic() + 30
+            while len(tracker.aggregator) and time.monotonic() < deadline:
+                await asyncio.sleep(0.001)
+        return scheduler.collected, await tracker.snapshot(at=600)
+
+    assert asyncio.run(main()) == (500, [("a", 500.0)])
 
 
 def test_the_scheduler_tells_what_failed():
@@ -159,11 +220,12 @@ def test_the_scheduler_tells_what_failed():
         Scheduler(tracker, every=float("inf"))  # no thread waits so long
 
 
-def test_state_in_a_file(tmp_path):
+@pytest.mark.parametrize("wrap", [lambda aggregator: aggregator, AsyncTracker])
+def test_state_in_a_file(tmp_path, wrap):
     tracker = HoldAggregator()
     tracker.record(HoldEvent("t", "\U0001f40b\n\x00", 0, 5, "1.5"))
     tracker.record_start("t", "a", at=0)
-    save(tracker, tmp_path / "state")
+    save(wrap(tracker), tmp_path / "state")
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
     again = load(tmp_path / "state")
     assert again.snapshot_exact(at=9) == tracker.snapshot_exact(at=9)
@@ -203,6 +265,44 @@ def test_async_tracker():
     assert top == [("a", 20.0)]
 
 
+def test_async_tracker_takes_the_weight_by_place():
+    """As the ancestors' callers give it."""
+
+    async def main():
+        tracker = AsyncTracker()
+        before = time.time()
+        await tracker.record_start("t", "a", 2.5)
+        after = time.time()
+        return (await tracker.snapshot(at=before + 1000)), after - before
+
+    ((holder, score),), late = asyncio.run(main())
+    assert holder == "a"
+    assert 2.5 * (1000 - late) - 1 < score < 2.5 * 1000 + 1
+
+
+def test_async_tracker_collects_and_has_a_file(tmp_path):
+    async def main():
+        tracker = AsyncTracker(ttl=10)
+        await tracker.record(HoldEvent("t", "a", 0, 5))
+        assert await tracker.collect(now=14) == 0
+        await tracker.save(tmp_path / "state")
+        assert await tracker.collect(now=15) == 1
+        again = await AsyncTracker.load(tmp_path / "state")
+        assert isinstance(again, AsyncTracker)
+        assert await again.collect(now=14) == 0
+        assert await again.collect(now=15) == 1
+        assert await again.snapshot() == await tracker.snapshot() == [("a", 5.0)]
+        sooner = await AsyncTracker.load(tmp_path / "state", ttl=9)
+        assert await sooner.collect(now=14) == 1
+        (tmp_path / "state").write_bytes((tmp_path / "state").read_bytes()[:-1])
+        with pytest.raises(HoldMetricsError, match="cut short"):
+            await AsyncTracker.load(tmp_path / "state")
+
+    asyncio.run(main())
+    with pytest.raises(ValueError, match="give ttl to HoldAggregator, or ttl alone"):
+        AsyncTracker(HoldAggregator(), ttl=5)
+
+
 def test_calculate_score():
     rows = [HoldEvent("t", "a", 0, 10, 0.1), HoldEvent("u", "b", 0, 20, 0.2)]
     assert calculator.calculate_score(rows) == 5.0
@@ -232,6 +332,37 @@ def test_the_names_of_the_ancestors():
     assert HoldStat("a") == HoldStat(
         holder_id="a", total_seconds=0, weighted_score=0, updated_at=None
     )
+
+
+def test_a_pydantic_model_of_the_data_models():
+    pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed")
+
+    class Request(pydantic.BaseModel):
+        first: data_models.HoldEvent
+        more: tuple[data_models.HoldEvent, ...]
+        last: data_models.HoldEvent | None = None
+
+    text = """{
+        "first": {"token_id": "t", "holder_id": "alice", "start": "2024-01-01T00:00:00Z",
+                  "end": "2024-01-01T00:00:10Z", "weight": "0.1"},
+        "more": [{"token_id": 7, "holder_id": "bob", "start": 0, "end": 1.5, "weight": 2},
+                 {"token_id": "t", "holder_id": "bob", "start": 0, "end": null}]
+    }"""
+    request = Request.model_validate_json(text)
+    assert all(type(event) is data_models.HoldEvent for event in (request.first, *request.more))
+    assert request.first.weight_exact == Decimal("0.1")
+    assert request.first.end == dt.datetime(2024, 1, 1, 0, 0, 10, tzinfo=dt.UTC)
+    assert (request.more[0].token_id, request.more[0].weight) == ("7", 2.0)
+    assert (request.more[1].end, request.last) == (None, None)
+    assert Request.model_validate(request.model_dump()) == request
+    assert Request.model_validate_json(request.model_dump_json()) == request
+    scores = score([request.first, *request.more], at=2_000_000_000)
+    assert scores[0]["weighted_score_exact"] == "1"
+    with pytest.raises(pydantic.ValidationError, match=r"more\.1\n.*end is .*, before start"):
+        Request(first=request.first, more=[request.first, HOLD | {"end": -1}])
+
+
+HOLD = {"token_id": "t", "holder_id": "a", "start": 0}
 
 
 def test_fields_of_pydantic_models():

@@ -2,7 +2,7 @@ from _typeshed import Incomplete, SupportsGetItem
 from datetime import datetime
 from decimal import Decimal
 from os import PathLike
-from poh_holdmetrics.typing import By, Capsule, Columns, Data, Days, Every, Frame, Id, Instant, Json, Leaf, Leaves, Lots, OnNegative, Overlap, Progress, Record, Rounding, Seconds, Shares, Source, Standard, State, Steps, Weight, Zone
+from poh_holdmetrics.typing import By, Capsule, Columns, Data, Days, Every, Frame, Id, Instant, Json, Leaf, LeafEncoding, Leaves, Lots, OnNegative, Overlap, Progress, Record, Rounding, Seconds, Shares, Source, Standard, State, Steps, Weight, Zone
 from typing import SupportsIndex, final
 
 @final
@@ -94,7 +94,8 @@ class HoldAggregator:
     scale
         Digits after the decimal point that weights keep, 0 to 18; a weight fits in 63 bits of them.
     ttl
-        Seconds (or a timedelta) that a closed hold is kept for before `collect` takes it.
+        Seconds (or a timedelta) that a closed hold is kept for before `collect` takes it; a saved
+        state has it too.
 
     Examples
     --------
@@ -119,7 +120,7 @@ class HoldAggregator:
     @staticmethod
     def from_state(state: str, *, ttl: Seconds | None = None) -> HoldAggregator:
         """
-        A tracker from what `to_state` gave.
+        A tracker from what `to_state` gave, with the ttl that it had, or with another.
 
         Raises
         ------
@@ -136,7 +137,8 @@ class HoldAggregator:
         """
     def record_stop(self, /, token_id: Id, holder_id: Id, *, at: Instant | None = None) -> None:
         """
-        Record that the oldest open hold of one token by one holder ends at `at` (now).
+        Record that the oldest open hold of one token by one holder ends at `at` (now): the one with the
+        earliest start, of equal ones the first recorded.
 
         Raises
         ------
@@ -509,8 +511,8 @@ class Holds:
 @final
 class MerkleDistributor:
     """
-    A Merkle tree of claims in the format of Uniswap's merkle-distributor: claims in order of
-    address, each with an index.
+    A Merkle tree of claims in the format of Uniswap's merkle-distributor, where each has an index:
+    its place in the order of the addresses' text with its checksum, as Uniswap's script numbers them.
 
     Examples
     --------
@@ -533,7 +535,8 @@ class MerkleDistributor:
     @staticmethod
     def load(data: Json) -> MerkleDistributor:
         """
-        A tree from what `dump` gave, checked in full.
+        A tree from what `dump` or another script gave, checked in full. Claims keep their indexes,
+        whatever the order of their addresses.
 
         Raises
         ------
@@ -706,6 +709,14 @@ class StandardMerkleTree:
     '0xd4dee0beab2d53f2cc83e567171bd2820e49898130a22622b10ead383e90bd77'
     >>> tree.verify(claims[0], tree.get_proof(0))
     True
+
+    Who has the root and no tree can check a proof too:
+
+    >>> root, proof = tree.root, tree.get_proof(0)
+    >>> StandardMerkleTree.verify_by_root(root, ["address", "uint256"], claims[0], proof)
+    True
+    >>> StandardMerkleTree.verify_by_root(root, ["address", "uint256"], claims[1], proof)
+    False
     """
     def __len__(self, /) -> int: ...
     def dump(self, /) -> Json:
@@ -732,9 +743,16 @@ class StandardMerkleTree:
             Where the dump is of another format, or a node is not the hash of what is under it.
         """
     @staticmethod
-    def of(values: Leaves) -> StandardMerkleTree:
+    def of(values: Leaves, leaf_encoding: LeafEncoding | None = None) -> StandardMerkleTree:
         """
         A tree of claims: pairs of an address (0x and 40 digits) and a whole amount.
+
+        Parameters
+        ----------
+        values
+            The claims; the tree keeps their order.
+        leaf_encoding
+            ["address", "uint256"], as OpenZeppelin's `of` asks for; it is the only one.
         """
     @property
     def root(self, /) -> str:
@@ -745,9 +763,32 @@ class StandardMerkleTree:
         """
         Whether a proof leads from a claim to this root.
         """
+    @staticmethod
+    def verify_by_root(root: str, leaf_encoding: LeafEncoding, leaf: Leaf, proof: SupportsGetItem[int, str]) -> bool:
+        """
+        Whether a proof leads from a claim to a root, for who has no tree: OpenZeppelin's static
+        `verify(root, leafEncoding, leaf, proof)`.
+
+        Parameters
+        ----------
+        root
+            The hash that the contract keeps.
+        leaf_encoding
+            ["address", "uint256"]; it is the only one.
+        leaf
+            The claim: its address and amount.
+        proof
+            The hashes, as `get_proof` gives them.
+        """
     def verify_multi_proof(self, /, multi_proof: Json) -> bool:
         """
         Whether a proof of several claims, as `get_multi_proof` gives it, leads to this root.
+        """
+    @staticmethod
+    def verify_multi_proof_by_root(root: str, leaf_encoding: LeafEncoding, multi_proof: Json) -> bool:
+        """
+        Whether a proof of several claims, as `get_multi_proof` gives it, leads to a root, for who has no
+        tree: OpenZeppelin's static `verifyMultiProof(root, leafEncoding, multiProof)`.
         """
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -20,7 +21,15 @@ __all__ = ["AsyncTracker", "Scheduler", "load", "save"]
 class AsyncTracker:
     """A `HoldAggregator` whose methods are awaited.
 
-    They never wait: recording takes less than a microsecond, so it is done at once.
+    Recording takes less than a microsecond, so it is done at once. Collecting and the file are left
+    to a thread, and the loop goes on meanwhile.
+
+    Parameters
+    ----------
+    aggregator
+        What is wrapped; without it, a new one.
+    ttl
+        Seconds (or a timedelta) that a new one keeps a closed hold for before `collect` takes it.
 
     Examples
     --------
@@ -36,8 +45,13 @@ class AsyncTracker:
     [('alice', 20.0)]
     """
 
-    def __init__(self, aggregator: HoldAggregator | None = None) -> None:
-        self.aggregator = HoldAggregator() if aggregator is None else aggregator
+    def __init__(
+        self, aggregator: HoldAggregator | None = None, *, ttl: Seconds | None = None
+    ) -> None:
+        if aggregator is not None and ttl is not None:
+            message = "an aggregator has a ttl already; give ttl to HoldAggregator, or ttl alone"
+            raise ValueError(message)
+        self.aggregator = HoldAggregator(ttl=ttl) if aggregator is None else aggregator
 
     async def record(self, event: HoldEvent) -> None:
         """Record one hold, closed or open."""
@@ -58,6 +72,19 @@ class AsyncTracker:
     async def top_n(self, n: int, *, at: Instant | None = None) -> list[tuple[str, float]]:
         """Read the `n` highest scores by `at` (now), the highest first."""
         return self.aggregator.top_n(n, at=at)
+
+    async def collect(self, *, now: Instant | None = None) -> int:
+        """Turn closed holds that ended `ttl` or longer before `now` into sums; returns how many."""
+        return await asyncio.to_thread(self.aggregator.collect, now=now)
+
+    async def save(self, path: str | Path) -> None:
+        """Save the whole state to one file, which is there whole or not at all."""
+        await asyncio.to_thread(save, self, path)
+
+    @classmethod
+    async def load(cls, path: str | Path, *, ttl: Seconds | None = None) -> Self:
+        """Restore what `save` wrote, as the function `load` does."""
+        return cls(await asyncio.to_thread(load, path, ttl=ttl))
 
 
 class Scheduler:
@@ -118,7 +145,7 @@ def save(tracker: HoldAggregator | AsyncTracker, path: str | Path) -> None:
 
 
 def load(path: str | Path, *, ttl: Seconds | None = None) -> HoldAggregator:
-    """Restore what `save` wrote.
+    """Restore what `save` wrote, with the ttl that it had, or with another.
 
     Raises
     ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,6 +91,9 @@ type Leaf = int | tuple[str, int]
 
 type Leaves = Iterable[Any]
 """Claims: pairs of an address and an amount; or their numbers."""
+
+type LeafEncoding = Sequence[str]
+"""The types of a claim's values: ["address", "uint256"]."""
 
 type Json = dict[str, Any]
 """A JSON object."""
