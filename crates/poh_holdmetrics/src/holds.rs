@@ -115,6 +115,13 @@ impl Chunk {
         self.start.len()
     }
 
+    /// Whether a row is the first one of its holder or its token.
+    fn is_first(&self, row: usize) -> bool {
+        [&self.holder, &self.token]
+            .iter()
+            .any(|codes| !codes[..row].contains(&codes[row]))
+    }
+
     /// The codes of holders or of tokens.
     fn codes(&self, field: Field) -> &Column<u32> {
         match field {
@@ -390,12 +397,15 @@ impl Holds {
     pub fn retract(&mut self, event: &HoldEvent) -> Result<(), HoldError> {
         let row = self.find(event)?;
         let chunk = self.flat()?;
+        let moves = chunk.is_first(row);
         chunk.holder.to_mut().remove(row);
         chunk.token.to_mut().remove(row);
         chunk.start.to_mut().remove(row);
         chunk.end.to_mut().remove(row);
         chunk.weights.remove(row);
-        self.renumber_ids();
+        if moves {
+            self.renumber_ids();
+        }
         Ok(())
     }
 
@@ -417,12 +427,16 @@ impl Holds {
         let token = Arc::make_mut(&mut self.tokens).intern(&corrected.token_id);
         let chunk = self.flat()?;
         let rows = chunk.len();
+        let mut moves = chunk.is_first(row);
         chunk.holder.to_mut()[row] = holder;
         chunk.token.to_mut()[row] = token;
         chunk.start.to_mut()[row] = corrected.start;
         chunk.end.to_mut()[row] = end;
         chunk.weights.set(row, rows, units, one);
-        self.renumber_ids();
+        moves |= chunk.is_first(row);
+        if moves {
+            self.renumber_ids();
+        }
         Ok(())
     }
 

@@ -13,7 +13,8 @@ use crate::holds::clock;
 /// Digits after the point of a sum: microseconds, and weights of nine digits.
 const DIGITS: u32 = 6 + Compact::NANO as u32;
 
-/// Seconds times weight of all events together; overlaps add up, open holds accrue until now.
+/// Seconds times weight of all events together; overlaps add up, open holds accrue until now, closed
+/// ones count in full, also where they end later.
 ///
 /// The sum is exact and rounded once. Weights keep nine digits after the point.
 ///
