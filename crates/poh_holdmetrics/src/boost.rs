@@ -65,6 +65,9 @@ struct Step {
 }
 
 impl Boost {
+    /// The most digits that a boost adds to a total: those of a cap.
+    pub(crate) const MOST_DIGITS: u32 = MAX_SCALE as u32;
+
     /// Piecewise constant multipliers `(days, multiplier)`: each holds from its age on. Before the
     /// first age the multiplier is 1. With a cap, weight times multiplier is never more than it.
     ///
@@ -81,9 +84,13 @@ impl Boost {
                 "a boost needs at least one step".to_owned(),
             ));
         }
-        if let Some(cap) = &cap {
-            cap.units_at(MAX_SCALE, Rounding::Refuse)
-                .map_err(|fault| HoldError::Argument(format!("the cap {fault}")))?;
+        if let Some(digits) = cap.map(|cap| cap.digits())
+            && digits > Self::MOST_DIGITS
+        {
+            return Err(HoldError::Argument(format!(
+                "the cap has {digits} digits after the decimal point; give at most {}",
+                Self::MOST_DIGITS
+            )));
         }
         let digits = steps
             .iter()

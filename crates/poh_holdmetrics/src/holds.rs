@@ -224,6 +224,15 @@ pub struct Holds {
     pub(crate) dictionaries: [Option<Dictionary>; 2],
 }
 
+fn check_ids(holder_id: &str, token_id: &str) -> Result<(), (Field, Fault)> {
+    for (field, id) in [(Field::HolderId, holder_id), (Field::TokenId, token_id)] {
+        if id.is_empty() {
+            return Err((field, Fault::EmptyId));
+        }
+    }
+    Ok(())
+}
+
 /// Which columns are kept, of those that not every question asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Columns {
@@ -355,11 +364,7 @@ impl Holds {
     ) -> Result<(), HoldError> {
         let row = self.len();
         let wrong = |(field, fault)| HoldError::row(row, field, fault);
-        for (field, id) in [(Field::HolderId, holder_id), (Field::TokenId, token_id)] {
-            if id.is_empty() {
-                return Err(wrong((field, Fault::EmptyId)));
-            }
-        }
+        check_ids(holder_id, token_id).map_err(wrong)?;
         check_times(start, end).map_err(wrong)?;
         self.use_digits(self.scale)?;
         let units = self
@@ -418,6 +423,7 @@ impl Holds {
         let row = self.find(event)?;
         let wrong = |(field, fault)| HoldError::row(row, field, fault);
         let end = corrected.end.unwrap_or(OPEN);
+        check_ids(&corrected.holder_id, &corrected.token_id).map_err(wrong)?;
         check_times(corrected.start, end).map_err(wrong)?;
         let units = self
             .units(&corrected.weight)

@@ -15,6 +15,7 @@ use arrow_schema::{DataType, Field, Schema};
 use hashbrown::HashMap;
 use ruint::aliases::U256;
 
+use crate::boost::Boost;
 use crate::error::HoldError;
 use crate::exact::U512;
 use crate::holds::Holds;
@@ -26,7 +27,7 @@ use crate::time::Shown;
 use crate::weight::MAX_SCALE;
 
 /// The digits of a weight, of a microsecond and of a boost.
-const MOST_DIGITS: u32 = MAX_SCALE as u32 + 6 + 9;
+const MOST_DIGITS: u32 = MAX_SCALE as u32 + 6 + Boost::MOST_DIGITS;
 
 /// The columns of a state: the ids, microseconds (16 bytes) and weighted sums (64 bytes) as
 /// little-endian integers, the last boundary, the digits of the sums, and the instant of the answer.

@@ -115,16 +115,19 @@ pub fn micros_from_text_in(text: &str, naive: &Naive) -> Result<i64, Fault> {
 /// Epoch seconds in decimal digits, every one of which counts.
 fn micros_from_decimal(text: &str) -> Result<i64, Fault> {
     let (before_1970, digits) = match text.strip_prefix('-') {
-        Some(digits) if !digits.starts_with('+') => (true, digits),
+        Some(digits) if !digits.starts_with(['+', '-']) => (true, digits),
         _ => (false, text),
     };
-    let seconds: Weight = digits.parse().map_err(|fault| match fault {
-        Fault::NotFinite(_) => Fault::NotFinite(text.to_owned()),
-        Fault::TooLarge(_) => Fault::TimeOutOfRange,
-        _ => Fault::NotAnInstant(excerpt(text)),
-    })?;
-    let micros = seconds.whole().checked_mul(U256::from(1_000_000u64));
-    let micros = micros.ok_or(Fault::TimeOutOfRange)?;
+    let seconds: Weight = match digits.parse() {
+        Ok(seconds) => seconds,
+        // More than 77 digits: those that a float has are enough.
+        Err(Fault::TooLarge(_)) => return micros_from_many_digits(text),
+        Err(Fault::NotFinite(_)) => return Err(Fault::NotFinite(text.to_owned())),
+        Err(_) => return Err(Fault::NotAnInstant(excerpt(text))),
+    };
+    let Some(micros) = seconds.whole().checked_mul(U256::from(1_000_000u64)) else {
+        return micros_from_many_digits(text);
+    };
     // Past 77 digits a power of ten has more than 256 bits: nothing is left but what is below one.
     let one = U256::from(10u64).checked_pow(U256::from(seconds.digits()));
     let (whole, rest) = one.map_or((U256::ZERO, micros), |one| micros.div_rem(one));
@@ -133,6 +136,13 @@ fn micros_from_decimal(text: &str) -> Result<i64, Fault> {
         true => -whole - i64::from(rest > U256::ZERO),
         false => whole,
     })
+}
+
+fn micros_from_many_digits(text: &str) -> Result<i64, Fault> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() => micros_from_seconds(seconds),
+        _ => Err(Fault::TimeOutOfRange),
+    }
 }
 
 /// A length in whole microseconds, what is below cut off towards the past.
@@ -220,7 +230,8 @@ impl Naive {
             true => Timestamp::MIN,
             false => Timestamp::MAX,
         };
-        in_range(as_utc - i64::from(zone.to_offset(nearest).seconds()) * 1_000_000)
+        let ahead = i64::from(zone.to_offset(nearest).seconds()) * 1_000_000;
+        in_range(as_utc.saturating_sub(ahead))
     }
 }
 
@@ -251,10 +262,12 @@ mod tests {
             ("-1.9999999", -2_000_000),
             ("-0.0000001", -1),
             ("1e-90", 0),
+            (&format!("1.{}1", "0".repeat(90)), 1_000_000),
+            (&format!("1.{}1", "0".repeat(72)), 1_000_000),
         ] {
             assert_eq!(micros_from_text(text), Ok(micros), "{text}");
         }
-        for text in ["", "-", "-+5", "--5", "1_000", "0x10", " 1"] {
+        for text in ["", "-", "-+5", "--5", "--0", "1_000", "0x10", " 1"] {
             let found = micros_from_text(text);
             assert!(
                 matches!(found, Err(Fault::NotAnInstant(_))),
@@ -281,6 +294,9 @@ mod tests {
         assert_eq!(utc.instant(2 * LAST), Ok(2 * LAST));
         let tokyo = Naive::zone("Asia/Tokyo")?;
         assert_eq!(tokyo.instant(LAST), Ok(LAST - 9 * 3_600_000_000));
+        for beyond in [i64::MIN, i64::MAX] {
+            assert_eq!(tokyo.instant(beyond), Err(Fault::TimeOutOfRange));
+        }
         Ok(())
     }
 

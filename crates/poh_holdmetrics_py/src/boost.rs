@@ -51,10 +51,8 @@ impl Boost {
             to_py(py, HoldError::Argument(what.to_owned()))
         };
         // As a list, since an iterator can be read once and is shown below.
-        let steps = py
-            .get_type::<PyList>()
-            .call1((&steps.0,))
-            .map_err(no_pairs)?;
+        let steps = steps.0.try_iter().map_err(no_pairs)?;
+        let steps = py.get_type::<PyList>().call1((steps,))?;
         for step in steps.try_iter()? {
             let step = py.get_type::<PyTuple>().call1((step?,)).map_err(no_pairs)?;
             let (age, multiplier): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
@@ -107,7 +105,7 @@ impl Boost {
     /// The multiplier halves every `half_life`: 2^(-age / half_life).
     ///
     /// Computed in integers, so that every machine has the same bits: the exponent in steps of
-    /// 2^-64, boosted time rounded down to 10^-15 s at each end of a stretch, so that windows that
+    /// 2^-128, boosted time rounded down to 10^-15 s at each end of a stretch, so that windows that
     /// touch add up exactly.
     ///
     /// Examples

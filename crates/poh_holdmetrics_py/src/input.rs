@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use poh_holdmetrics::{Fault, Field, HoldError, OPEN, Weight, batch};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyIterator, PyList, PyMapping, PyString};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyIterator, PyList, PyMapping, PyString};
 use pyo3_arrow::input::AnyRecordBatch;
 
 use crate::columns::Column;
@@ -22,7 +22,7 @@ pub(crate) fn push_all(
     let py = data.py();
     if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
         holds.read_naive(clock.naive(py)?);
-        let batches: AnyRecordBatch = carried_holds(data)?.extract()?;
+        let batches: AnyRecordBatch = carried_holds(data, holds.len())?.extract()?;
         let reader = batches.into_reader()?;
         // The reader may call back into Python, so the GIL stays with it.
         for batch in reader {
@@ -46,9 +46,12 @@ pub(crate) fn push_all(
 const AMOUNT: &[&str] = &["weight"];
 const IDS: [Field; 2] = [Field::HolderId, Field::TokenId];
 
-/// A table of holds of another library, as [`carried`].
-pub(crate) fn carried_holds<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    carried(data, AMOUNT, &IDS)
+/// A table of holds of another library, as [`carried`]; `first` is the number of its first row.
+pub(crate) fn carried_holds<'py>(
+    data: &Bound<'py, PyAny>,
+    first: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    carried(data, AMOUNT, &IDS, first)
 }
 
 /// A table of another library, with what it can't hand over as Arrow in another form: pandas has
@@ -58,6 +61,7 @@ pub(crate) fn carried<'py>(
     data: &Bound<'py, PyAny>,
     amounts: &[&str],
     ids: &[Field],
+    first: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = data.py();
     let kind = data.get_type();
@@ -95,7 +99,7 @@ pub(crate) fn carried<'py>(
                 continue;
             }
             let texts = values.iter().enumerate().map(|(row, value)| match id {
-                Some(field) => id_as_text(&value, Place::of(row, field)),
+                Some(field) => id_as_text(&value, Place::of(first + row, field)),
                 None => as_text(&value),
             });
             let texts = texts.collect::<PyResult<Vec<_>>>()?;
@@ -107,10 +111,16 @@ pub(crate) fn carried<'py>(
     Ok(data)
 }
 
+/// Whether a cell of pandas is a null: NaN is one there.
+fn is_null(value: &Bound<'_, PyAny>) -> bool {
+    let nan = value.cast::<PyFloat>().map(|float| float.value().is_nan());
+    nan.unwrap_or_else(|_| is_nothing(value))
+}
+
 /// An amount as text, nothing as nothing; what is no amount stays as it is, to be refused.
 fn as_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
-    if is_nothing(value) {
+    if is_null(value) {
         return Ok(py.None().into_bound(py));
     }
     match weight(value, Place::alone(Field::Weight)) {
@@ -122,7 +132,7 @@ fn as_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// An id as text, nothing as nothing.
 fn id_as_text<'py>(value: &Bound<'py, PyAny>, place: Place) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
-    if is_nothing(value) {
+    if is_null(value) {
         return Ok(py.None().into_bound(py));
     }
     let text = id(value, place)?;

@@ -259,7 +259,7 @@ impl<'py> Asked<'py> {
             return Ok(Asked::Table(holds.clone()));
         }
         if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
-            return Ok(Asked::Stream(carried_holds(data)?));
+            return Ok(Asked::Stream(carried_holds(data, 0)?));
         }
         let is_row = data.is_instance_of::<PyList>() || data.is_instance_of::<PyTuple>();
         if is_row && data.len()? > 0 && is_path(&data.get_item(0)?)? {

@@ -80,7 +80,7 @@ pub(crate) fn from_transfers(
     let digits = options::digits(py, "decimals", decimals)?;
     let mut transfers = Transfers::new(standard.0);
     if data.hasattr("__arrow_c_stream__")? || data.hasattr("__arrow_c_array__")? {
-        for batch in carried(data, &AMOUNTS, &[])?
+        for batch in carried(data, &AMOUNTS, &[], 0)?
             .extract::<AnyRecordBatch>()?
             .into_reader()?
         {

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poh_holdmetrics import Boost, HoldEvent, HoldMetricsError, Holds, bundle, score
+from poh_holdmetrics import (
+    Boost,
+    HoldEvent,
+    HoldMetricsError,
+    Holds,
+    bundle,
+    finish,
+    merge,
+    partial,
+    score,
+)
 
 DAY = 86_400
 AIRDROP = Boost(steps=[(0, 1), (30, "1.5"), (90, 2)])
@@ -103,6 +113,20 @@ def test_a_bundle_of_whole_numbers_with_a_cap_verifies(tmp_path):
     )
     holds.score(at=10, boost=Boost([(0, 1)], cap="2.5")).proof_bundle(tmp_path / "b.json")
     assert bundle.verify(tmp_path / "b.json") == []
+
+
+def test_a_cap_of_many_digits_has_states():
+    """Weights and caps of up to 18 digits each, and a cap of up to 256 bits."""
+    event = {"holder_id": "a", "token_id": "t", "start": 0, "end": 10, "weight": 2}
+    boost = Boost([(0, 1)], cap="1.000000000000000001")
+    state = partial([event], at=20, scale=18, boost=boost)
+    assert finish(merge([state, state]))[0]["weighted_score_exact"] == "20.00000000000000002"
+    assert exact([event], Boost([(0, 2)], cap=2**250), 1) * DAY == 40
+
+
+def test_what_is_wrong_in_an_iterator_of_steps_is_said():
+    with pytest.raises(ZeroDivisionError):
+        Boost((days, 1 / (days - 30)) for days in [30])
 
 
 def test_a_boost_shows_what_it_was_made_of():

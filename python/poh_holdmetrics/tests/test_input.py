@@ -579,6 +579,8 @@ def test_ids_of_pandas_are_as_those_of_rows():
     assert [row["token_id"] for row in found] == ["007", "7", "1e3", "punk-7", str(2**70)]
     with pytest.raises(HoldMetricsError, match="row 1, token_id"):
         Holds(pd.DataFrame([row(token_id=7), row(token_id=True)]))
+    with pytest.raises(HoldMetricsError, match="row 3, token_id"):
+        Holds(rows[:2]).extend(pd.DataFrame([row(token_id=7), row(token_id=True)]))
 
 
 def test_arrays_of_pandas_in_columns():

@@ -443,5 +443,8 @@ def test_logs_in_data_frames():
     pd = pytest.importorskip("pandas", reason="pandas is not installed")
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     frame = pd.DataFrame([log(ZERO, "a", 10**30, 1), log("a", "b", 1, 2)])
+    # As pd.concat leaves it where one table has ids and the other has none.
+    sparse = frame.assign(token_id=pd.Series([2**70, float("nan")], dtype=object))
+    assert exact(from_transfers(sparse))["b"] == "80"
     frame = frame.astype(dict.fromkeys(["token_address", "from_address", "to_address"], "category"))
     assert exact(from_transfers(frame))["b"] == "80"

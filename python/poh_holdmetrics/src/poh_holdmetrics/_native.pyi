@@ -47,7 +47,7 @@ class Boost:
         The multiplier halves every `half_life`: 2^(-age / half_life).
 
         Computed in integers, so that every machine has the same bits: the exponent in steps of
-        2^-64, boosted time rounded down to 10^-15 s at each end of a stretch, so that windows that
+        2^-128, boosted time rounded down to 10^-15 s at each end of a stretch, so that windows that
         touch add up exactly.
 
         Examples
@@ -845,7 +845,8 @@ def build_info() -> dict[str, str]:
 
 def calculate_score(events: Data) -> float:
     """
-    Seconds times weight of all events together; overlaps add up, open holds accrue until now.
+    Seconds times weight of all events together; overlaps add up, open holds accrue until now, closed
+    ones count in full, also where they end later.
 
     The sum is exact and rounded once. Weights keep nine digits after the point.
 
