@@ -1,11 +1,13 @@
 """The command, as a person runs it."""
 
 import contextlib
+import csv
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,30 @@ def test_ids_that_would_move_the_cursor(folder):
     )
     table = run("score", "evil.csv", "--at", "1", cwd=folder).stdout
     assert "\\x1b[2J[red]\\u202ex" in table
+
+
+def test_ids_that_would_be_emojis(folder):
+    line = "holder_id,token_id,start,end\nnft:100:7 :smile:,t,0,1\n"
+    (folder / "codes.csv").write_text(line, "utf-8")
+    assert "nft:100:7 :smile:" in run("score", "codes.csv", "--at", "1", cwd=folder).stdout
+
+
+def test_a_file_has_no_colour(folder):
+    run("score", "holds.csv", "--at", "20", "-o", "out.txt", cwd=folder, FORCE_COLOR="1")
+    text = (folder / "out.txt").read_text("utf-8")
+    assert ALICE in text
+    assert "\x1b" not in text
+
+
+def test_ids_that_would_end_a_line(folder):
+    ids = ["a\rb", "c\nd", 'e"f,g', "\r\n"]
+    lines = [{"holder_id": name, "token_id": "t", "start": 0, "end": 1} for name in ids]
+    (folder / "ends.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    run("score", "ends.jsonl", "--at", "1", "-o", "out.csv", cwd=folder)
+    with (folder / "out.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["holder_id"] for row in csv.DictReader(file)] == ids
+    assert (folder / "out.csv").read_bytes().startswith(b"holder_id,total_seconds")
+    assert (folder / "out.csv").read_bytes().endswith(b"+00:00\n")
 
 
 def test_doctor_and_help(folder):
@@ -397,6 +423,40 @@ def test_an_answer_into_a_pipe_or_through_a_link(folder):
         assert (folder / name).is_symlink()
         assert (folder / "kept" / name).is_file()
     assert (folder / "kept" / "a.csv").read_text("utf-8") == shown
+
+
+@POSIX
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no /dev/shm")
+def test_no_room_in_memory_that_looks_like_a_device(folder):
+    lines = "".join(f"h{n},t,0,1,1\n" for n in range(3000))
+    (folder / "many.csv").write_text("holder_id,token_id,start,end,weight\n" + lines, "utf-8")
+
+    def limit():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, 8_192))
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as shared:
+        out = Path(shared) / "out.csv"
+        out.write_text("as it was", "utf-8")
+        asked = ("score", "many.csv", "--at", "1", "-o", out)
+        with start(*asked, cwd=folder, stderr=subprocess.PIPE, preexec_fn=limit) as process:
+            assert "can't be written" in process.stderr.read().decode()
+        assert process.returncode == 1
+        assert out.read_text("utf-8") == "as it was"
+        assert list(Path(shared).iterdir()) == [out]
+        assert run("score", "many.csv", "--at", "1", "-o", out, cwd=folder).returncode == 0
+        assert len(out.read_text("utf-8").splitlines()) == 3001
+
+
+@POSIX
+def test_a_screen_that_is_a_file_is_written_where_it_is(folder):
+    asked = ("score", "holds.csv", "--at", "20", "--format", "csv")
+    with (folder / "screen.csv").open("w+b") as screen:
+        with start(*asked, "-o", "/dev/stdout", cwd=folder, stdout=screen) as process:
+            pass
+        assert process.returncode == 0
+        assert screen.read().decode() == run(*asked, cwd=folder).stdout
 
 
 # Wine shows this machine's /dev to programs for Windows.

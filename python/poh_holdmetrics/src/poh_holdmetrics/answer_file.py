@@ -109,8 +109,9 @@ def _table(answer: Scores | Table, file: TextIO, most: int | None) -> str | None
         row = answer[place]
         # Ids come from outside: what would be markup or move the cursor is shown as text.
         table.add_row(*(printable(_cell(row[name])) for name in names))
-    width = None if most is not None else 10_000
-    Console(file=file, markup=False, highlight=False, width=width).print(table)
+    # Nor is it an emoji's code. A file has no colour and no width, whatever the environment asks.
+    to_file: dict[str, Any] = {} if most is not None else {"width": 10_000, "force_terminal": False}
+    Console(file=file, markup=False, highlight=False, emoji=False, **to_file).print(table)
     if shown == len(answer):
         return None
     return (
@@ -130,9 +131,21 @@ def _json(answer: Scores | Table, file: TextIO) -> None:
 
 
 def _csv(answer: Scores | Table, file: TextIO) -> None:
-    writer = csv.DictWriter(file, answer.columns, lineterminator="\n")
+    # Python 3.12 quotes those letters that end a line; unquoted, "\r" would end one for a reader.
+    writer = csv.DictWriter(_Lines(file), answer.columns, lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(_rows(answer))
+
+
+class _Lines:
+    """A file whose lines end in a line feed alone, whatever csv ends them with."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> int:
+        """Write what csv makes of one row."""
+        return self._file.write(f"{line.removesuffix('\r\n')}\n")
 
 
 def _rows(answer: Scores | Table) -> Iterator[Record]:
