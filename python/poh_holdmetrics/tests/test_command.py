@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,21 +117,19 @@ def test_merkle_and_verify(folder):
     assert uniswap.stdout.startswith("0x")
 
 
+def one_sentence(done, code, says):
+    assert done.returncode == code
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("score", "nowhere.csv"), "nowhere.csv"),
-        (("score", "holds.csv", "--at", "soon"), '"soon" is not an instant'),
-        (("score", "holds.csv", "--every", "1d"), "--every needs --from"),
         (("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "-o", "."), ".: can't be written"),
-        (("score", "holds.csv", "--boost", "30"), "--boost 30: "),
-        (("score", "holds.csv", "--boost", "x:2"), "'x' is no number of days"),
-        (("score", "holds.csv", "--every", "1e99", "--from", "0"), "every=1e+99 is no length"),
-        (("score", "holds.csv", "--boost", "x"), "--boost x"),
-        (("score", "holds.csv", "--format", "parquet"), "give a file"),
-        (("score", "holds.csv", "-o", "scores.xyz"), "give --format"),
-        (("score", "holds.csv", "--every", "1d", "--from", "0", "--top", "1"), "--top is for one"),
-        (("score", "holds.csv", "--finalized-before", "0"), "give --every"),
         (("score", "holds.csv", "-o", "no/folder.csv"), "folder.csv: can't be written"),
         (("report", "holds.csv", "-o", "no/folder.html"), "folder.html: can't be written"),
         (("transfers", "holds.csv"), 'no column "token_address" of transfers'),
@@ -138,12 +137,56 @@ def test_merkle_and_verify(folder):
     ],
 )
 def test_errors_are_one_sentence(folder, arguments, says):
-    done = run(*arguments, cwd=folder)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
+    one_sentence(run(*arguments, cwd=folder), 1, says)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--at soon", '"soon" is not an instant'),
+        ("--from soon", '"soon" is not an instant'),
+        ("--to soon", '"soon" is not an instant'),
+        ("--tz Mars/Olympus", 'no time zone named "Mars/Olympus"'),
+        ("--every 1d", "--every needs --from"),
+        ("--every 1e99 --from 0", "every=1e+99 is no length"),
+        ("--every 1d --from 0 --top 1", "--top is for one"),
+        ("--finalized-before 0", "give --every"),
+        ("--from 20 --to 10", "before it starts"),
+        ("--boost 30", "--boost 30: "),
+        ("--boost x:2", "'x' is no number of days"),
+        ("--boost x", "--boost x"),
+        ("--boost linear:9 --overlap union", 'goes with overlap="sum"'),
+        ("--boost half-life:9 --cap 3", "give steps"),
+        ("--cap much", 'the cap "much" is not a decimal number'),
+        ("--format parquet", "give a file"),
+        ("-o scores.xyz", "give --format"),
+    ],
+)
+@pytest.mark.parametrize("command", ["score", "transfers"])
+def test_what_the_options_ask_wrongly_is_2(folder, command, words, says):
+    """Before any work: there is no such file, and it is not looked for."""
+    one_sentence(run(command, "nowhere.csv", *words.split(), cwd=folder), 2, says)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("score nowhere.csv --data-tz Mars/Olympus", 'no time zone named "Mars/Olympus"'),
+        ("score nowhere.csv --scale 19", "scale is 19"),
+        ("transfers nowhere.csv --decimals 19", "decimals is 19"),
+        ("merkle nowhere.csv --at soon --unit 1", '"soon" is not an instant'),
+        ("merkle nowhere.csv --at 20 --unit one", 'the unit "one" is not'),
+        ("report nowhere.csv -o page.html --from 20 --to 10", "before it starts"),
+    ],
+)
+def test_what_other_options_ask_wrongly_is_2(folder, words, says):
+    one_sentence(run(*words.split(), cwd=folder), 2, says)
+
+
+@pytest.mark.parametrize("name", ["kept.json", "kept.txt", "kept.xyz", "kept"])
+def test_holds_go_only_where_they_can_be_read(folder, name):
+    done = run("transfers", "nowhere.csv", "--holds", name, cwd=folder)
+    one_sentence(done, 2, f"--holds {name}: no holds are read from a file of such a name; let it")
 
 
 def test_ids_that_would_move_the_cursor(folder):
@@ -253,6 +296,89 @@ def test_options_of_score(folder):
     assert json.loads(rounded.stdout)["rows"][0]["weighted_score"] == 0
 
 
+def test_epochs_end_now_whatever_to_says(folder):
+    asked = ("score", "holds.csv", "--from", "2020-01-01", "--every", "365d", "--json")
+    now = json.loads(run(*asked, cwd=folder).stdout)
+    later = json.loads(run(*asked, "--to", "2099-01-01", cwd=folder).stdout)
+    assert 0 <= later["at_us"] - now["at_us"] < 3600 * 10**6
+    assert [row["epoch"] for row in later["rows"]] == [row["epoch"] for row in now["rows"]]
+    assert later["rows"][-1]["total_seconds"] < 365 * 86_400
+    past = json.loads(run(*asked, "--to", "2020-01-02", cwd=folder).stdout)
+    assert past["at_us"] == 1_577_923_200_000_000
+    assert [row["total_seconds"] for row in past["rows"]] == [86_400]
+
+
+@pytest.mark.parametrize("words", ["", "--every 1000000000 --from 0", "--to 5", "--top 1"])
+@pytest.mark.parametrize("out", ["--format table", "--format csv", "-o out.csv", "-o out.jsonl"])
+def test_an_answer_of_now_can_be_had_again(folder, words, out):
+    asked = ("score", "holds.csv", *words.split(), *out.split())
+
+    def answer(*more):
+        done = run(*asked, *more, cwd=folder)
+        assert done.returncode == 0
+        files = [path for path in folder.iterdir() if path.stem == "out"]
+        return done.stderr, [done.stdout, *(path.read_text("utf-8") for path in files)]
+
+    said, first = answer()
+    found = re.fullmatch(
+        r"as of (\S+Z); (--at) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) gives .* again\n", said
+    )
+    assert found is not None
+    assert found[1] == found[3]
+    assert answer(found[2], found[3]) == ("", first)
+
+
+def test_every_command_says_the_instant_of_now(folder):
+    for words in ("score holds.csv -o out.parquet", "report holds.csv -o page.html"):
+        said = run(*words.split(), cwd=folder).stderr
+        assert re.search(r"^as of \S+\.\d{6}Z; --at ", said, re.MULTILINE)
+        assert "as of" not in run(*words.split(), "--at", "20", cwd=folder).stderr
+    micros = re.search(r"\(([\d,]+) µs since 1970", (folder / "page.html").read_text("utf-8"))
+    assert micros is not None
+    epochs = ("score", "holds.csv", "--every", "10", "--from", "0", "--json")
+    asked = run(*epochs, "--at", "15.000001", cwd=folder)
+    assert (json.loads(asked.stdout)["at_us"], asked.stderr) == (15_000_001, "")
+
+
+def test_a_cap(folder):
+    def exact(*words):
+        done = run(*words, "--at", "20", "--json", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return [row["weighted_score_exact"] for row in json.loads(done.stdout)["rows"]]
+
+    assert exact("score", "holds.csv", "--boost", "0:2") == ["20", "50"]
+    assert exact("score", "holds.csv", "--boost", "0:2", "--cap", "3.5") == ["20", "35"]
+    assert exact("score", "holds.csv", "--cap", "2") == ["10", "20"]
+    capped = ("--at", "20", "--boost", "0:2", "--cap", "3.5")
+    made = run("merkle", "holds.csv", *capped, "--unit", "1", "-o", "tree.json", cwd=folder)
+    tree = json.loads((folder / "tree.json").read_text("utf-8"))
+    assert sorted(leaf["value"][1] for leaf in tree["values"]) == ["20", "35"], made.stderr
+    run("report", "holds.csv", *capped, "-o", "page.html", cwd=folder)
+    assert "cap=3.5" in (folder / "page.html").read_text("utf-8")
+
+
+def test_options_of_transfers(folder):
+    zero = "0x" + "0" * 40
+    (folder / "logs.csv").write_text(
+        "token_address,from_address,to_address,value,block_timestamp,block_number,log_index\n"
+        f"0xt,{zero},a,10,0,1,0\n0xt,{zero},a,4,10,2,0\n",
+        "utf-8",
+    )
+
+    def exact(*words):
+        asked = ("transfers", "logs.csv", "--lots", "fifo", "--at", "20", *words, "--json")
+        done = run(*asked, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return [row["weighted_score_exact"] for row in json.loads(done.stdout)["rows"]]
+
+    assert exact() == exact("--threads", "1") == ["240"]
+    assert exact("--overlap", "union") == ["20"]
+    assert exact("--overlap", "max", "--threads", "2") == ["200"]
+    assert exact("--boost", "0:2", "--cap", "12") == ["320"]
+    epochs = ("--every", "10", "--from", "0", "--overlap", "max", "--threads", "1")
+    assert exact(*epochs) == ["100", "100"]
+
+
 def test_zones_of_the_command(folder):
     def rows(*words):
         done = run(*words, "--json", cwd=folder)
@@ -301,7 +427,7 @@ def test_holds_of_transfers_go_on_to_the_other_commands(folder):
         f"0xt,{zero},{ALICE},10,1970-01-01 00:00:00 UTC,1,0\n0xt,{ALICE},{BOB},4,10,2,0\n",
         "utf-8",
     )
-    for name in ("kept.csv", "kept.parquet"):
+    for name in ("kept.csv", "kept.parquet", "kept.pq", "kept.jsonl", "kept.ndjson"):
         scored = run("transfers", "logs.csv", "--at", "20", "--holds", name, "--json", cwd=folder)
         again = run("score", name, "--at", "20", "--json", cwd=folder)
         rows = json.loads(scored.stdout)["rows"]
