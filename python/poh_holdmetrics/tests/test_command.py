@@ -177,6 +177,7 @@ def test_what_the_options_ask_wrongly_is_2(folder, command, words, says):
         ("merkle nowhere.csv --at soon --unit 1", '"soon" is not an instant'),
         ("merkle nowhere.csv --at 20 --unit one", 'the unit "one" is not'),
         ("report nowhere.csv -o page.html --from 20 --to 10", "before it starts"),
+        ("report nowhere.csv -o page.html --from 20 --at 10", "give a start that is not after"),
     ],
 )
 def test_what_other_options_ask_wrongly_is_2(folder, words, says):
