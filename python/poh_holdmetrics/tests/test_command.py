@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from poh_holdmetrics import self_check
+from poh_holdmetrics import __version__, self_check
 
 ALICE, BOB = "0x" + "aa" * 20, "0x" + "bb" * 20
 CSV = f"""holder_id,token_id,start,end,weight
@@ -111,10 +111,32 @@ def test_merkle_and_verify(folder):
     cut = run("verify", "bundle.json", cwd=folder)
     assert cut.returncode == 1
     assert "cut short" in cut.stderr
-    uniswap = run(
-        *("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "--tree", "uniswap"), cwd=folder
-    )
-    assert uniswap.stdout.startswith("0x")
+
+
+def test_a_bundle_has_the_root_of_the_tree_that_was_asked(folder):
+    asked = ("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "--bundle", "bundle.json")
+    roots = set()
+    for tree in ("openzeppelin", "uniswap"):
+        made = run(*asked, "--tree", tree, cwd=folder)
+        content = json.loads((folder / "bundle.json").read_text("utf-8"))
+        assert made.stdout == f"{content['root']}\n"
+        assert run("verify", "bundle.json", cwd=folder).returncode == 0
+        roots.add(content["root"])
+    assert len(roots) == 2
+
+
+def test_verify_tells_which_version_made_a_bundle(folder):
+    run("merkle", "holds.csv", "--at", "20", "--unit", "1", "--bundle", "b.json", cwd=folder)
+    assert run("verify", "b.json", cwd=folder).stderr == ""
+    content = json.loads((folder / "b.json").read_text("utf-8"))
+    version = content["version"]
+    (folder / "b.json").write_text(json.dumps(content | {"version": "0.0.7\x1b[2J"}), "utf-8")
+    other = run("verify", "b.json", cwd=folder)
+    assert (other.returncode, other.stdout) == (0, "the bundle is as its events say\n")
+    assert other.stderr == f"made by version 0.0.7\\x1b[2J; this is {version}\n"
+    del content["version"]
+    (folder / "b.json").write_text(json.dumps(content), "utf-8")
+    one_sentence(run("verify", "b.json", cwd=folder), 1, "b.json: the bundle has no version")
 
 
 def one_sentence(done, code, says):
@@ -262,7 +284,7 @@ def test_machines_read_json(folder):
     assert json.loads(made.stdout)["claims"] == 2
     run("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "--bundle", "b.json", cwd=folder)
     good = run("verify", "b.json", "--json", cwd=folder)
-    assert json.loads(good.stdout) == {"ok": True, "differences": []}
+    assert json.loads(good.stdout) == {"ok": True, "differences": [], "made_by": __version__}
     text = (folder / "b.json").read_text("utf-8")
     (folder / "b.json").write_text(text.replace('"25"', '"26"'), "utf-8")
     bad = run("verify", "b.json", "--json", cwd=folder)

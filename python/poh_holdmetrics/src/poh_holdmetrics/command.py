@@ -40,7 +40,7 @@ from poh_holdmetrics import report as report_page
 from poh_holdmetrics import score as score_holds
 from poh_holdmetrics._native import parse_instant
 from poh_holdmetrics.answer_file import Form
-from poh_holdmetrics.printable import printable
+from poh_holdmetrics.printable import printable, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -309,7 +309,7 @@ def merkle(
             else MerkleDistributor.of(claims)
         )
         if proof_bundle is not None:
-            scores.proof_bundle(proof_bundle, unit=unit)
+            bundle.write(scores, proof_bundle, unit, tree.value)
         if output is not None:
             with whole_file.writing(output) as file:
                 json.dump(made.dump(), file, indent=1)
@@ -331,10 +331,15 @@ def verify(
 ) -> None:
     """Compute everything in a bundle anew and say what differs; exit code 1 when anything does."""
     with progress.working("verifying"):
-        differences = bundle.verify(path)
+        verdict = bundle.examine(path)
+    differences = verdict.differences
     if as_json:
-        answer_file.print_json({"ok": not differences, "differences": differences})
+        answer_file.print_json(
+            {"ok": not differences, "differences": differences, "made_by": verdict.made_by}
+        )
     else:
+        if verdict.made_by != __version__:
+            _say(f"made by version {short(verdict.made_by)}; this is {__version__}")
         for difference in differences:
             typer.echo(printable(difference))
         if not differences:
