@@ -461,14 +461,24 @@ def test_holds_of_transfers_go_on_to_the_other_commands(folder):
     assert "2 rows gave a log once more and count once" in twice.stderr
 
 
-def test_shell_completion(folder):
-    offered = run(
-        cwd=folder,
-        _POH_HOLDMETRICS_COMPLETE="complete_bash",
-        COMP_WORDS="poh_holdmetrics re",
-        COMP_CWORD="1",
-    )
-    assert offered.stdout.split() == ["report"]
+BEGUN = {
+    "bash": {"COMP_WORDS": "poh_holdmetrics re", "COMP_CWORD": "1"},
+    "zsh": {"_TYPER_COMPLETE_ARGS": "poh_holdmetrics re"},
+    "fish": {
+        "_TYPER_COMPLETE_ARGS": "poh_holdmetrics re",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    },
+}
+
+
+@pytest.mark.parametrize("shell", BEGUN)
+def test_shell_completion(folder, shell):
+    asked = {"_POH_HOLDMETRICS_COMPLETE": f"complete_{shell}", **BEGUN[shell]}
+    offered = run(cwd=folder, **asked).stdout
+    assert re.search(r"\breport\b", offered)
+    assert not re.search(r"\b(score|transfers|merkle|verify|doctor|bench)\b", offered)
+    script = run(cwd=folder, _POH_HOLDMETRICS_COMPLETE=f"source_{shell}").stdout
+    assert f"_POH_HOLDMETRICS_COMPLETE=complete_{shell}" in script
 
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals, pipes and limits of POSIX")
