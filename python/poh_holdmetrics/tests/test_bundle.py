@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from poh_holdmetrics import Boost, HoldEvent, HoldMetricsError, Holds, bundle
+from poh_holdmetrics import (
+    Boost,
+    HoldEvent,
+    HoldMetricsError,
+    Holds,
+    MerkleDistributor,
+    build_info,
+    bundle,
+)
 
 ALICE, BOB = "0x" + "aa" * 20, "0x" + "bb" * 20
 HOLDS = Holds(
@@ -71,6 +79,47 @@ def test_files_that_are_no_bundles(tmp_path, text):
     path.write_text(text, "utf-8")
     with pytest.raises(HoldMetricsError, match=r"bundle\.json: "):
         bundle.verify(path)
+
+
+@pytest.mark.parametrize("version", [None, 1, "", ["0.1.0"]])
+def test_a_bundle_says_which_version_made_it(tmp_path, version):
+    path = tmp_path / "bundle.json"
+    HOLDS.snapshot(at=20).proof_bundle(path)
+    assert bundle.examine(path) == bundle.Verdict([], build_info()["version"])
+    content = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(content | {"version": "0.0.7"}), "utf-8")
+    assert bundle.examine(path) == bundle.Verdict([], "0.0.7")
+    del content["version"]
+    path.write_text(json.dumps(content if version is None else content | {"version": version}))
+    with pytest.raises(HoldMetricsError, match=r"bundle\.json: the bundle has .*version"):
+        bundle.verify(path)
+
+
+def test_a_bundle_of_the_other_tree(tmp_path):
+    path = tmp_path / "bundle.json"
+    scores = HOLDS.snapshot(at=20)
+    claims = scores.amounts(unit="1e-9")
+    bundle.write(scores, path, "1e-9", "uniswap")
+    content = json.loads(path.read_text("utf-8"))
+    assert content["tree"] == "uniswap"
+    assert content["root"] == MerkleDistributor.of(claims.items()).root
+    assert bundle.verify(path) == []
+    for change in ({"root": "0x00"}, {"tree": "openzeppelin"}):
+        path.write_text(json.dumps(content | change), "utf-8")
+        assert [said.partition(": ")[0] for said in bundle.verify(path)] == ["root"]
+    for tree in ("other", 7, ["uniswap"]):
+        path.write_text(json.dumps(content | {"tree": tree}), "utf-8")
+        with pytest.raises(HoldMetricsError, match="wrong form"):
+            bundle.verify(path)
+
+
+def test_a_bundle_is_of_holders_or_tokens(tmp_path):
+    path = tmp_path / "bundle.json"
+    with pytest.raises(HoldMetricsError, match=r'by pairs of them; ask with by="holder" or'):
+        HOLDS.snapshot(at=20, by="both").proof_bundle(path)
+    assert list(tmp_path.iterdir()) == []
+    HOLDS.snapshot(at=20, by="token").proof_bundle(path)
+    assert bundle.verify(path) == []
 
 
 def test_a_bundle_needs_the_whole_answer(tmp_path):

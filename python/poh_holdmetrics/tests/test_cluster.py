@@ -143,6 +143,90 @@ def test_parts_and_states_may_lie_anywhere_in_memory():
     assert question.merged([moved(state), state]).equals(question.merged([state, state]))
 
 
+WIDE = {
+    "holder_id": ["a", "b", "a", "b"],
+    "token_id": [7, 2**80, 7, 8],
+    "start": [0, 1, 2, 3],
+    "end": [5, 6, 7, None],
+    "weight": [2**70, "1.5", 10**40, 1e-7],
+}
+
+
+def wide_frame(pandas):
+    return pandas.DataFrame(
+        {
+            name: pandas.Series(cells, dtype=object if name in {"token_id", "weight"} else None)
+            for name, cells in WIDE.items()
+        }
+    )
+
+
+@pytest.mark.parametrize("by", ["holder", "token", "both"])
+def test_numbers_of_more_than_64_bits_in_frames_of_pandas(by):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    from poh_holdmetrics.cluster import Question
+    from poh_holdmetrics.dask import _state
+
+    whole = wide_frame(pandas)
+    question = Question(by, "sum", 9, None, None, None, 9)
+    states = [_state(question, whole[place : place + 1]) for place in range(4)]
+    assert keyed(finish(question.merged(states))) == keyed(Holds(whole).score(at=9, by=by))
+    missing = whole.assign(weight=pandas.Series([2**70, None, float("nan"), 1], dtype=object))
+    for place in (1, 2):
+        with pytest.raises(HoldMetricsError, match="weight is missing"):
+            _state(question, missing[place - 1 : place + 1])
+
+
+class Rows:
+    """What the adapters ask of Dask and of Spark, done at once: parts of a table of pyarrow."""
+
+    def __init__(self, parts):
+        self.parts = parts
+        self.columns = parts[0].column_names
+
+    def select(self, *_names):
+        return self
+
+    repartition = select
+
+    def mapInArrow(self, work, _state):
+        pa = pytest.importorskip("pyarrow")
+        found = [list(work(iter(part.to_batches()))) for part in self.parts]
+        return Rows([pa.Table.from_batches(batches) for batches in found])
+
+    def toArrow(self):
+        return pytest.importorskip("pyarrow").concat_tables(self.parts)
+
+
+def test_rounding_zone_and_strictness_go_to_the_parts():
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    import poh_holdmetrics.spark
+
+    parts = [
+        pa.table(
+            {
+                "holder_id": ["a"],
+                "token_id": ["t"],
+                "start": pa.array([start], pa.timestamp("us")),
+                "weight": ["0.25000000005"],
+            }
+        )
+        for start in (datetime(2024, 7, 1), datetime(2024, 7, 2))
+    ]
+    whole = pa.concat_tables(parts)
+    at, start = datetime(2024, 7, 3, 1), datetime(2024, 7, 1, 6)
+    asked = {"at": at, "start": start, "rounding": "half-even", "tz": "Europe/Paris"}
+    found = poh_holdmetrics.spark.score(Rows(parts), **asked, strict=True)
+    assert found.at == datetime(2024, 7, 2, 23, tzinfo=UTC)
+    assert found.to_pylist() == score(whole, **asked, strict=True).to_pylist()
+    asked = {"at": 1_720_000_000, "tz": None}
+    with pytest.raises(HoldMetricsError, match="start names no time zone"):
+        poh_holdmetrics.spark.score(Rows(parts), **asked, rounding="half-even", strict=True)
+    with pytest.raises(HoldMetricsError, match="weight has 11 digits"):
+        poh_holdmetrics.spark.score(Rows(parts), **asked)
+
+
 def test_a_part_may_be_a_file(tmp_path):
     path = tmp_path / "part.csv"
     path.write_text("holder_id,token_id,start,end\na,t,0,5\nb,t,2,\n", "utf-8")
@@ -187,6 +271,7 @@ def die_once(marker):
 def test_dask_also_when_a_worker_is_killed(tmp_path):
     distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
     dask_frames = pytest.importorskip("dask.dataframe", reason="dask is not installed")
+    dask = pytest.importorskip("dask", reason="dask is not installed")
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     import poh_holdmetrics.dask
 
@@ -205,6 +290,21 @@ def test_dask_also_when_a_worker_is_killed(tmp_path):
         for query in QUERIES:
             found = poh_holdmetrics.dask.score(frame, at=2 * 10**6, **query)
             assert keyed(found) == keyed(Holds(whole).score(at=2 * 10**6, **query))
+        wide = wide_frame(pandas)
+        for convert in (True, False):
+            # As objects they come from partitions that Dask did not make itself.
+            with dask.config.set({"dataframe.convert-string": convert}):
+                wide_parts = dask_frames.from_pandas(wide, npartitions=4)
+                for query in QUERIES:
+                    found = poh_holdmetrics.dask.score(wide_parts, at=100, **query)
+                    assert keyed(found) == keyed(Holds(wide).score(at=100, **query))
+        naive = whole.assign(
+            start=whole["start"].dt.tz_localize(None), end=whole["end"].dt.tz_localize(None)
+        )
+        local = {"at": datetime(1970, 1, 20), "tz": "Europe/Paris", "strict": True}
+        local |= {"scale": 1, "rounding": "half-even"}
+        found = poh_holdmetrics.dask.score(dask_frames.from_pandas(naive, npartitions=4), **local)
+        assert keyed(found) == keyed(score(naive, **local))
         for query in QUERIES[::2]:
             marker = tmp_path / f"{query['by']} {query['overlap']}"
             hurt_frame = frame.map_partitions(hurt, str(marker), meta=whole)

@@ -1,16 +1,19 @@
 """The command, as a person runs it."""
 
 import contextlib
+import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from poh_holdmetrics import self_check
+from poh_holdmetrics import __version__, self_check
 
 ALICE, BOB = "0x" + "aa" * 20, "0x" + "bb" * 20
 CSV = f"""holder_id,token_id,start,end,weight
@@ -108,27 +111,47 @@ def test_merkle_and_verify(folder):
     cut = run("verify", "bundle.json", cwd=folder)
     assert cut.returncode == 1
     assert "cut short" in cut.stderr
-    uniswap = run(
-        *("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "--tree", "uniswap"), cwd=folder
-    )
-    assert uniswap.stdout.startswith("0x")
+
+
+def test_a_bundle_has_the_root_of_the_tree_that_was_asked(folder):
+    asked = ("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "--bundle", "bundle.json")
+    roots = set()
+    for tree in ("openzeppelin", "uniswap"):
+        made = run(*asked, "--tree", tree, cwd=folder)
+        content = json.loads((folder / "bundle.json").read_text("utf-8"))
+        assert made.stdout == f"{content['root']}\n"
+        assert run("verify", "bundle.json", cwd=folder).returncode == 0
+        roots.add(content["root"])
+    assert len(roots) == 2
+
+
+def test_verify_tells_which_version_made_a_bundle(folder):
+    run("merkle", "holds.csv", "--at", "20", "--unit", "1", "--bundle", "b.json", cwd=folder)
+    assert run("verify", "b.json", cwd=folder).stderr == ""
+    content = json.loads((folder / "b.json").read_text("utf-8"))
+    version = content["version"]
+    (folder / "b.json").write_text(json.dumps(content | {"version": "0.0.7\x1b[2J"}), "utf-8")
+    other = run("verify", "b.json", cwd=folder)
+    assert (other.returncode, other.stdout) == (0, "the bundle is as its events say\n")
+    assert other.stderr == f"made by version 0.0.7\\x1b[2J; this is {version}\n"
+    del content["version"]
+    (folder / "b.json").write_text(json.dumps(content), "utf-8")
+    one_sentence(run("verify", "b.json", cwd=folder), 1, "b.json: the bundle has no version")
+
+
+def one_sentence(done, code, says):
+    assert done.returncode == code
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("score", "nowhere.csv"), "nowhere.csv"),
-        (("score", "holds.csv", "--at", "soon"), '"soon" is not an instant'),
-        (("score", "holds.csv", "--every", "1d"), "--every needs --from"),
         (("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "-o", "."), ".: can't be written"),
-        (("score", "holds.csv", "--boost", "30"), "--boost 30: "),
-        (("score", "holds.csv", "--boost", "x:2"), "'x' is no number of days"),
-        (("score", "holds.csv", "--every", "1e99", "--from", "0"), "every=1e+99 is no length"),
-        (("score", "holds.csv", "--boost", "x"), "--boost x"),
-        (("score", "holds.csv", "--format", "parquet"), "give a file"),
-        (("score", "holds.csv", "-o", "scores.xyz"), "give --format"),
-        (("score", "holds.csv", "--every", "1d", "--from", "0", "--top", "1"), "--top is for one"),
-        (("score", "holds.csv", "--finalized-before", "0"), "give --every"),
         (("score", "holds.csv", "-o", "no/folder.csv"), "folder.csv: can't be written"),
         (("report", "holds.csv", "-o", "no/folder.html"), "folder.html: can't be written"),
         (("transfers", "holds.csv"), 'no column "token_address" of transfers'),
@@ -136,12 +159,57 @@ def test_merkle_and_verify(folder):
     ],
 )
 def test_errors_are_one_sentence(folder, arguments, says):
-    done = run(*arguments, cwd=folder)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
+    one_sentence(run(*arguments, cwd=folder), 1, says)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--at soon", '"soon" is not an instant'),
+        ("--from soon", '"soon" is not an instant'),
+        ("--to soon", '"soon" is not an instant'),
+        ("--tz Mars/Olympus", 'no time zone named "Mars/Olympus"'),
+        ("--every 1d", "--every needs --from"),
+        ("--every 1e99 --from 0", "every=1e+99 is no length"),
+        ("--every 1d --from 0 --top 1", "--top is for one"),
+        ("--finalized-before 0", "give --every"),
+        ("--from 20 --to 10", "before it starts"),
+        ("--boost 30", "--boost 30: "),
+        ("--boost x:2", "'x' is no number of days"),
+        ("--boost x", "--boost x"),
+        ("--boost linear:9 --overlap union", 'goes with overlap="sum"'),
+        ("--boost half-life:9 --cap 3", "give steps"),
+        ("--cap much", 'the cap "much" is not a decimal number'),
+        ("--format parquet", "give a file"),
+        ("-o scores.xyz", "give --format"),
+    ],
+)
+@pytest.mark.parametrize("command", ["score", "transfers"])
+def test_what_the_options_ask_wrongly_is_2(folder, command, words, says):
+    """Before any work: there is no such file, and it is not looked for."""
+    one_sentence(run(command, "nowhere.csv", *words.split(), cwd=folder), 2, says)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("score nowhere.csv --data-tz Mars/Olympus", 'no time zone named "Mars/Olympus"'),
+        ("score nowhere.csv --scale 19", "scale is 19"),
+        ("transfers nowhere.csv --decimals 19", "decimals is 19"),
+        ("merkle nowhere.csv --at soon --unit 1", '"soon" is not an instant'),
+        ("merkle nowhere.csv --at 20 --unit one", 'the unit "one" is not'),
+        ("report nowhere.csv -o page.html --from 20 --to 10", "before it starts"),
+        ("report nowhere.csv -o page.html --from 20 --at 10", "give a start that is not after"),
+    ],
+)
+def test_what_other_options_ask_wrongly_is_2(folder, words, says):
+    one_sentence(run(*words.split(), cwd=folder), 2, says)
+
+
+@pytest.mark.parametrize("name", ["kept.json", "kept.txt", "kept.xyz", "kept"])
+def test_holds_go_only_where_they_can_be_read(folder, name):
+    done = run("transfers", "nowhere.csv", "--holds", name, cwd=folder)
+    one_sentence(done, 2, f"--holds {name}: no holds are read from a file of such a name; let it")
 
 
 def test_ids_that_would_move_the_cursor(folder):
@@ -150,6 +218,30 @@ def test_ids_that_would_move_the_cursor(folder):
     )
     table = run("score", "evil.csv", "--at", "1", cwd=folder).stdout
     assert "\\x1b[2J[red]\\u202ex" in table
+
+
+def test_ids_that_would_be_emojis(folder):
+    line = "holder_id,token_id,start,end\nnft:100:7 :smile:,t,0,1\n"
+    (folder / "codes.csv").write_text(line, "utf-8")
+    assert "nft:100:7 :smile:" in run("score", "codes.csv", "--at", "1", cwd=folder).stdout
+
+
+def test_a_file_has_no_colour(folder):
+    run("score", "holds.csv", "--at", "20", "-o", "out.txt", cwd=folder, FORCE_COLOR="1")
+    text = (folder / "out.txt").read_text("utf-8")
+    assert ALICE in text
+    assert "\x1b" not in text
+
+
+def test_ids_that_would_end_a_line(folder):
+    ids = ["a\rb", "c\nd", 'e"f,g', "\r\n"]
+    lines = [{"holder_id": name, "token_id": "t", "start": 0, "end": 1} for name in ids]
+    (folder / "ends.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    run("score", "ends.jsonl", "--at", "1", "-o", "out.csv", cwd=folder)
+    with (folder / "out.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["holder_id"] for row in csv.DictReader(file)] == ids
+    assert (folder / "out.csv").read_bytes().startswith(b"holder_id,total_seconds")
+    assert (folder / "out.csv").read_bytes().endswith(b"+00:00\n")
 
 
 def test_doctor_and_help(folder):
@@ -192,7 +284,7 @@ def test_machines_read_json(folder):
     assert json.loads(made.stdout)["claims"] == 2
     run("merkle", "holds.csv", "--at", "20", "--unit", "1e-9", "--bundle", "b.json", cwd=folder)
     good = run("verify", "b.json", "--json", cwd=folder)
-    assert json.loads(good.stdout) == {"ok": True, "differences": []}
+    assert json.loads(good.stdout) == {"ok": True, "differences": [], "made_by": __version__}
     text = (folder / "b.json").read_text("utf-8")
     (folder / "b.json").write_text(text.replace('"25"', '"26"'), "utf-8")
     bad = run("verify", "b.json", "--json", cwd=folder)
@@ -225,6 +317,89 @@ def test_options_of_score(folder):
         *("score", "fine.csv", "--at", "20", "--rounding", "half-even", "--json"), cwd=folder
     )
     assert json.loads(rounded.stdout)["rows"][0]["weighted_score"] == 0
+
+
+def test_epochs_end_now_whatever_to_says(folder):
+    asked = ("score", "holds.csv", "--from", "2020-01-01", "--every", "365d", "--json")
+    now = json.loads(run(*asked, cwd=folder).stdout)
+    later = json.loads(run(*asked, "--to", "2099-01-01", cwd=folder).stdout)
+    assert 0 <= later["at_us"] - now["at_us"] < 3600 * 10**6
+    assert [row["epoch"] for row in later["rows"]] == [row["epoch"] for row in now["rows"]]
+    assert later["rows"][-1]["total_seconds"] < 365 * 86_400
+    past = json.loads(run(*asked, "--to", "2020-01-02", cwd=folder).stdout)
+    assert past["at_us"] == 1_577_923_200_000_000
+    assert [row["total_seconds"] for row in past["rows"]] == [86_400]
+
+
+@pytest.mark.parametrize("words", ["", "--every 1000000000 --from 0", "--to 5", "--top 1"])
+@pytest.mark.parametrize("out", ["--format table", "--format csv", "-o out.csv", "-o out.jsonl"])
+def test_an_answer_of_now_can_be_had_again(folder, words, out):
+    asked = ("score", "holds.csv", *words.split(), *out.split())
+
+    def answer(*more):
+        done = run(*asked, *more, cwd=folder)
+        assert done.returncode == 0
+        files = [path for path in folder.iterdir() if path.stem == "out"]
+        return done.stderr, [done.stdout, *(path.read_text("utf-8") for path in files)]
+
+    said, first = answer()
+    found = re.fullmatch(
+        r"as of (\S+Z); (--at) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) gives .* again\n", said
+    )
+    assert found is not None
+    assert found[1] == found[3]
+    assert answer(found[2], found[3]) == ("", first)
+
+
+def test_every_command_says_the_instant_of_now(folder):
+    for words in ("score holds.csv -o out.parquet", "report holds.csv -o page.html"):
+        said = run(*words.split(), cwd=folder).stderr
+        assert re.search(r"^as of \S+\.\d{6}Z; --at ", said, re.MULTILINE)
+        assert "as of" not in run(*words.split(), "--at", "20", cwd=folder).stderr
+    micros = re.search(r"\(([\d,]+) µs since 1970", (folder / "page.html").read_text("utf-8"))
+    assert micros is not None
+    epochs = ("score", "holds.csv", "--every", "10", "--from", "0", "--json")
+    asked = run(*epochs, "--at", "15.000001", cwd=folder)
+    assert (json.loads(asked.stdout)["at_us"], asked.stderr) == (15_000_001, "")
+
+
+def test_a_cap(folder):
+    def exact(*words):
+        done = run(*words, "--at", "20", "--json", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return [row["weighted_score_exact"] for row in json.loads(done.stdout)["rows"]]
+
+    assert exact("score", "holds.csv", "--boost", "0:2") == ["20", "50"]
+    assert exact("score", "holds.csv", "--boost", "0:2", "--cap", "3.5") == ["20", "35"]
+    assert exact("score", "holds.csv", "--cap", "2") == ["10", "20"]
+    capped = ("--at", "20", "--boost", "0:2", "--cap", "3.5")
+    made = run("merkle", "holds.csv", *capped, "--unit", "1", "-o", "tree.json", cwd=folder)
+    tree = json.loads((folder / "tree.json").read_text("utf-8"))
+    assert sorted(leaf["value"][1] for leaf in tree["values"]) == ["20", "35"], made.stderr
+    run("report", "holds.csv", *capped, "-o", "page.html", cwd=folder)
+    assert "cap=3.5" in (folder / "page.html").read_text("utf-8")
+
+
+def test_options_of_transfers(folder):
+    zero = "0x" + "0" * 40
+    (folder / "logs.csv").write_text(
+        "token_address,from_address,to_address,value,block_timestamp,block_number,log_index\n"
+        f"0xt,{zero},a,10,0,1,0\n0xt,{zero},a,4,10,2,0\n",
+        "utf-8",
+    )
+
+    def exact(*words):
+        asked = ("transfers", "logs.csv", "--lots", "fifo", "--at", "20", *words, "--json")
+        done = run(*asked, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return [row["weighted_score_exact"] for row in json.loads(done.stdout)["rows"]]
+
+    assert exact() == exact("--threads", "1") == ["240"]
+    assert exact("--overlap", "union") == ["20"]
+    assert exact("--overlap", "max", "--threads", "2") == ["200"]
+    assert exact("--boost", "0:2", "--cap", "12") == ["320"]
+    epochs = ("--every", "10", "--from", "0", "--overlap", "max", "--threads", "1")
+    assert exact(*epochs) == ["100", "100"]
 
 
 def test_zones_of_the_command(folder):
@@ -275,7 +450,7 @@ def test_holds_of_transfers_go_on_to_the_other_commands(folder):
         f"0xt,{zero},{ALICE},10,1970-01-01 00:00:00 UTC,1,0\n0xt,{ALICE},{BOB},4,10,2,0\n",
         "utf-8",
     )
-    for name in ("kept.csv", "kept.parquet"):
+    for name in ("kept.csv", "kept.parquet", "kept.pq", "kept.jsonl", "kept.ndjson"):
         scored = run("transfers", "logs.csv", "--at", "20", "--holds", name, "--json", cwd=folder)
         again = run("score", name, "--at", "20", "--json", cwd=folder)
         rows = json.loads(scored.stdout)["rows"]
@@ -286,14 +461,24 @@ def test_holds_of_transfers_go_on_to_the_other_commands(folder):
     assert "2 rows gave a log once more and count once" in twice.stderr
 
 
-def test_shell_completion(folder):
-    offered = run(
-        cwd=folder,
-        _POH_HOLDMETRICS_COMPLETE="complete_bash",
-        COMP_WORDS="poh_holdmetrics re",
-        COMP_CWORD="1",
-    )
-    assert offered.stdout.split() == ["report"]
+BEGUN = {
+    "bash": {"COMP_WORDS": "poh_holdmetrics re", "COMP_CWORD": "1"},
+    "zsh": {"_TYPER_COMPLETE_ARGS": "poh_holdmetrics re"},
+    "fish": {
+        "_TYPER_COMPLETE_ARGS": "poh_holdmetrics re",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    },
+}
+
+
+@pytest.mark.parametrize("shell", BEGUN)
+def test_shell_completion(folder, shell):
+    asked = {"_POH_HOLDMETRICS_COMPLETE": f"complete_{shell}", **BEGUN[shell]}
+    offered = run(cwd=folder, **asked).stdout
+    assert re.search(r"\breport\b", offered)
+    assert not re.search(r"\b(score|transfers|merkle|verify|doctor|bench)\b", offered)
+    script = run(cwd=folder, _POH_HOLDMETRICS_COMPLETE=f"source_{shell}").stdout
+    assert f"_POH_HOLDMETRICS_COMPLETE=complete_{shell}" in script
 
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals, pipes and limits of POSIX")
@@ -397,6 +582,40 @@ def test_an_answer_into_a_pipe_or_through_a_link(folder):
         assert (folder / name).is_symlink()
         assert (folder / "kept" / name).is_file()
     assert (folder / "kept" / "a.csv").read_text("utf-8") == shown
+
+
+@POSIX
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no /dev/shm")
+def test_no_room_in_memory_that_looks_like_a_device(folder):
+    lines = "".join(f"h{n},t,0,1,1\n" for n in range(3000))
+    (folder / "many.csv").write_text("holder_id,token_id,start,end,weight\n" + lines, "utf-8")
+
+    def limit():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, 8_192))
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as shared:
+        out = Path(shared) / "out.csv"
+        out.write_text("as it was", "utf-8")
+        asked = ("score", "many.csv", "--at", "1", "-o", out)
+        with start(*asked, cwd=folder, stderr=subprocess.PIPE, preexec_fn=limit) as process:
+            assert "can't be written" in process.stderr.read().decode()
+        assert process.returncode == 1
+        assert out.read_text("utf-8") == "as it was"
+        assert list(Path(shared).iterdir()) == [out]
+        assert run("score", "many.csv", "--at", "1", "-o", out, cwd=folder).returncode == 0
+        assert len(out.read_text("utf-8").splitlines()) == 3001
+
+
+@POSIX
+def test_a_screen_that_is_a_file_is_written_where_it_is(folder):
+    asked = ("score", "holds.csv", "--at", "20", "--format", "csv")
+    with (folder / "screen.csv").open("w+b") as screen:
+        with start(*asked, "-o", "/dev/stdout", cwd=folder, stdout=screen) as process:
+            pass
+        assert process.returncode == 0
+        assert screen.read().decode() == run(*asked, cwd=folder).stdout
 
 
 # Wine shows this machine's /dev to programs for Windows.

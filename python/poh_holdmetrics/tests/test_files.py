@@ -1,10 +1,12 @@
 """Holds from files, and answers to files."""
 
 import json
+import os
+import sys
 
 import pytest
 
-from poh_holdmetrics import HoldMetricsError, Holds
+from poh_holdmetrics import HoldEvent, HoldMetricsError, Holds, report, whole_file
 
 CSV = "holder_id,token_id,start,end,weight\na,t,0,10,1\nb,t,1970-01-01T00:00:10Z,,2.5\n"
 
@@ -88,3 +90,46 @@ def test_files_that_are_wrong(tmp_path, name, text, message):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(HoldMetricsError, match=r"nowhere\.csv: "):
         Holds.read(tmp_path / "nowhere.csv")
+
+
+# ---- Files that are replaced -------------------------------------------------------------------
+
+
+def test_two_that_write_one_path_at_once(tmp_path):
+    """As two threads may, or two containers that share a folder and both have process 1."""
+    path = tmp_path / "state"
+    with whole_file.writing(path) as first:
+        first.write("first")
+        with whole_file.writing(path) as second:
+            second.write("second, and longer")
+        assert path.read_text("utf-8") == "second, and longer"
+        first.write(" to last")
+    assert path.read_text("utf-8") == "first to last"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
+@pytest.mark.parametrize("name", ["scores.parquet", "page.html"])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path, name):
+    holds = Holds([HoldEvent("t", "a", 0)])
+
+    def write(path):
+        if name == "page.html":
+            report.write(holds, path, at=20)
+        else:
+            holds.score(at=20).write_parquet(path)
+
+    path = tmp_path / name
+    for mode in (0o600, 0o640, 0o400):
+        path.unlink(missing_ok=True)
+        path.write_text("as it was", "utf-8")
+        path.chmod(mode)
+        write(path)
+        assert path.stat().st_size > 9
+        assert path.stat().st_mode & 0o777 == mode
+    umask = os.umask(0o027)
+    try:
+        write(tmp_path / f"new-{name}")
+    finally:
+        os.umask(umask)
+    assert (tmp_path / f"new-{name}").stat().st_mode & 0o777 == 0o640

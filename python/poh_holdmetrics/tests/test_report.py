@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poh_holdmetrics import Boost, HoldEvent, Holds, report
+from poh_holdmetrics import Boost, HoldEvent, HoldMetricsError, Holds, report
 
 DAY = 86_400
 EVIL = [
@@ -176,6 +176,42 @@ def test_many_holds_make_a_page_of_bounded_size():
     assert len(page) < 400_000
     assert "30,000 holds of 150 tokens" in page
     assert "400 holds of the tokens held longest are shown" in page
+
+
+@pytest.mark.parametrize(("count", "rows"), [(40, 80), (50, 100), (60, 60), (499, 100)])
+def test_a_table_that_leaves_instants_out_says_so(count, rows):
+    """Each hold begins and ends: two instants, one of them the beginning of the drawing."""
+    holds = Holds([HoldEvent("t", "a", 10 * n, 10 * n + 5) for n in range(count)])
+    tags = Tags(report.html(holds, at=10 * count))
+    text = "".join(tags.text)
+    assert "At most 1 holders at once." in text
+    table = text[text.rindex("The same as a table") : text.index("How this was computed")]
+    assert table.count(" UTC") == rows
+    said = f"The table has {rows:,} of the {2 * count:,} instants drawn."
+    assert (said in text) == (rows < 2 * count)
+
+
+def test_a_drawing_that_leaves_changes_out_says_so():
+    holds = Holds([HoldEvent("t", "a", 10 * n, 10 * n + 5) for n in range(600)])
+    said = "Counted at 1,000 instants; there are more changes. The table has 100 of the 1,000"
+    assert said in report.html(holds, at=6_000)
+
+
+@pytest.mark.parametrize("asked", [{"start": 30}, {"start": 30, "end": 40}])
+def test_a_report_of_no_time(asked):
+    holds = Holds([HoldEvent("t", "a", 0, 5)])
+    with pytest.raises(HoldMetricsError, match=r"from 1970-01-01 00:00:30 UTC on can't be as of"):
+        report.html(holds, at=20, **asked)
+    Tags(report.html(holds, **asked | {"at": 30}))
+
+
+def test_a_report_that_ends_before_anything_begins():
+    holds = Holds([HoldEvent("t", "a", 1_000, 2_000)])
+    page = report.html(holds, at=3_000, end=100)
+    assert "from 1970-01-01 00:01:40 UTC to 1970-01-01 00:01:40 UTC: at most 0 holders" in page
+    numbers = re.findall(r"[MHV](-?[\d.]+)", page)
+    assert numbers
+    assert all(-10 < float(number) < 10_000 for number in numbers)
 
 
 def test_pictures_stand_alone(tmp_path):

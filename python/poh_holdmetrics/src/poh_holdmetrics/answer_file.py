@@ -1,4 +1,4 @@
-"""Answers on the screen and in files: a table, CSV, JSON or Parquet."""
+"""Answers on the screen and in files: a table, CSV, JSON, JSON lines or Parquet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from poh_holdmetrics import whole_file
-from poh_holdmetrics._native import Scores, Table
 from poh_holdmetrics.printable import printable
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import JustifyMethod
 
+    from poh_holdmetrics._native import Scores, Table
     from poh_holdmetrics.typing import Record
 
 ON_SCREEN = 200
@@ -36,12 +36,15 @@ class Form(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    JSONL = "jsonl"
     PARQUET = "parquet"
 
 
 _BY_NAME = {
     ".csv": Form.CSV,
     ".json": Form.JSON,
+    ".jsonl": Form.JSONL,
+    ".ndjson": Form.JSONL,
     ".parquet": Form.PARQUET,
     ".pq": Form.PARQUET,
     ".txt": Form.TABLE,
@@ -65,6 +68,24 @@ def form_of(form: Form | None, path: Path | None) -> Form:
         message = "Parquet is not for the screen; give a file with -o"
         raise ValueError(message)
     return form or Form.TABLE
+
+
+def form_of_holds(path: Path) -> Form:
+    """Choose how holds are written, by the file's name: as `Holds.read` reads them again.
+
+    Raises
+    ------
+    ValueError
+        When no file of holds has such a name.
+    """
+    form = _BY_NAME.get(path.suffix.lower())
+    if form is None or form in {Form.TABLE, Form.JSON}:
+        message = (
+            f"--holds {path}: no holds are read from a file of such a name; "
+            "let it end in .csv, .jsonl, .ndjson, .parquet or .pq"
+        )
+        raise ValueError(message)
+    return form
 
 
 def write(answer: Scores | Table, form: Form, path: Path | None) -> str | None:
@@ -91,6 +112,8 @@ def _text(answer: Scores | Table, form: Form, file: TextIO, rows: int | None) ->
         return _table(answer, file, rows)
     if form is Form.JSON:
         _json(answer, file)
+    elif form is Form.JSONL:
+        _json_lines(answer, file)
     else:
         _csv(answer, file)
     return None
@@ -109,8 +132,9 @@ def _table(answer: Scores | Table, file: TextIO, most: int | None) -> str | None
         row = answer[place]
         # Ids come from outside: what would be markup or move the cursor is shown as text.
         table.add_row(*(printable(_cell(row[name])) for name in names))
-    width = None if most is not None else 10_000
-    Console(file=file, markup=False, highlight=False, width=width).print(table)
+    # Nor is it an emoji's code. A file has no colour and no width, whatever the environment asks.
+    to_file: dict[str, Any] = {} if most is not None else {"width": 10_000, "force_terminal": False}
+    Console(file=file, markup=False, highlight=False, emoji=False, **to_file).print(table)
     if shown == len(answer):
         return None
     return (
@@ -121,7 +145,7 @@ def _table(answer: Scores | Table, file: TextIO, most: int | None) -> str | None
 def _json(answer: Scores | Table, file: TextIO) -> None:
     """One row a line, so that a large answer is never whole in memory."""
     file.write("{\n")
-    if isinstance(answer, Scores):
+    if answer.at_us is not None:
         file.write(f' "at_us": {answer.at_us},\n')
     file.write(' "rows": [')
     for place, row in enumerate(_rows(answer)):
@@ -129,10 +153,27 @@ def _json(answer: Scores | Table, file: TextIO) -> None:
     file.write("\n ]\n}\n")
 
 
+def _json_lines(answer: Scores | Table, file: TextIO) -> None:
+    for row in _rows(answer):
+        file.write(f"{json.dumps(row, ensure_ascii=False)}\n")
+
+
 def _csv(answer: Scores | Table, file: TextIO) -> None:
-    writer = csv.DictWriter(file, answer.columns, lineterminator="\n")
+    # Python 3.12 quotes those letters that end a line; unquoted, "\r" would end one for a reader.
+    writer = csv.DictWriter(_Lines(file), answer.columns, lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(_rows(answer))
+
+
+class _Lines:
+    """A file whose lines end in a line feed alone, whatever csv ends them with."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> int:
+        """Write what csv makes of one row."""
+        return self._file.write(f"{line.removesuffix('\r\n')}\n")
 
 
 def _rows(answer: Scores | Table) -> Iterator[Record]:

@@ -2,18 +2,20 @@
 
 A bundle is one JSON object: `format`, `version` (of this package), `parameters` (of the question),
 `unit`, `inputs_sha256`, `events`, `scores`, and for holders that are addresses `root`, the root of
-their claims' Merkle tree in OpenZeppelin's format.
+their claims' Merkle tree. `tree` is its format where that is not OpenZeppelin's: "uniswap".
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from poh_holdmetrics import whole_file
 from poh_holdmetrics._native import (
     HoldMetricsError,
+    MerkleDistributor,
     Scores,
     StandardMerkleTree,
     build_info,
@@ -23,15 +25,48 @@ from poh_holdmetrics._native import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from poh_holdmetrics.typing import Tree
+
 FORMAT = "poh_holdmetrics-bundle-v1"
 _LONGEST = 500
 """Characters of a value that a difference shows."""
 
 
-def write(scores: Scores, path: Path, unit: str) -> None:
-    """Write a bundle; `Scores.proof_bundle` is the short form."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a bundle is found to be."""
+
+    differences: list[str]
+    """What is not as its events say; empty for a bundle that is right."""
+    made_by: str
+    """The version of this package that the bundle says it was made by."""
+
+
+def write(scores: Scores, path: Path, unit: str, tree: Tree = "openzeppelin") -> None:
+    """Write a bundle; `Scores.proof_bundle` is the short form.
+
+    Parameters
+    ----------
+    scores
+        A whole answer, by holder or by token.
+    path
+        A file, which is there whole or not at all.
+    unit
+        The size of one unit of a claim.
+    tree
+        Whose contract takes the claims: "openzeppelin" or "uniswap".
+    """
+    parameters = scores._parameters()
+    if parameters["by"] == "both":
+        message = (
+            "a bundle has the claims of holders or of tokens, and this answer is by pairs of them; "
+            'ask with by="holder" or "token"'
+        )
+        raise HoldMetricsError(message)
     events = [list(event) for event in scores._events()]
-    content = _content(scores, events, scores._parameters(), unit)
+    # A bundle without `tree` is what the first readers know: it has OpenZeppelin's root.
+    named = None if tree == "openzeppelin" else tree
+    content = _content(scores, events, parameters, unit, named)
     whole_file.write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -43,18 +78,23 @@ def verify(path: Path) -> list[str]:
     HoldMetricsError
         When the file is not a bundle.
     """
-    try:
-        content = json.loads(path.read_text("utf-8"), object_pairs_hook=_each_once)
-    except (ValueError, RecursionError) as error:
-        raise HoldMetricsError(f"{path}: not a bundle, or cut short: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
-        raise HoldMetricsError(f"{path}: the format is {found!r}; this version reads {FORMAT!r}")
+    return examine(path).differences
+
+
+def examine(path: Path) -> Verdict:
+    """Verify a bundle, and say which version made it: its numbers hold whichever that was.
+
+    Raises
+    ------
+    HoldMetricsError
+        When the file is not a bundle.
+    """
+    content = _read(path)
     try:
         scores = recompute(content["events"], content["parameters"])
         # Those that were asked, and no others beside them; with lists, as JSON has them.
         parameters = json.loads(json.dumps(scores._parameters()))
-        anew = _content(scores, content["events"], parameters, content["unit"])
+        anew = _content(scores, content["events"], parameters, content["unit"], content.get("tree"))
     except HoldMetricsError as error:
         raise HoldMetricsError(f"{path}: {error}", error.row, error.field) from None
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -66,7 +106,24 @@ def verify(path: Path) -> list[str]:
         for name in names
         if (old := content.get(name)) != (new := anew.get(name))
     ]
-    return differences + _score_differences(content.get("scores"), anew["scores"])
+    differences += _score_differences(content.get("scores"), anew["scores"])
+    return Verdict(differences, content["version"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"), object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:
+        raise HoldMetricsError(f"{path}: not a bundle, or cut short: {error}") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise HoldMetricsError(f"{path}: the format is {found!r}; this version reads {FORMAT!r}")
+    version = content.get("version")
+    if not isinstance(version, str) or not version:
+        found = "no version" if version is None else f"the version {_shown(version)}"
+        message = f"{path}: the bundle has {found}; a bundle says as text which version made it"
+        raise HoldMetricsError(message)
+    return content
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -98,8 +155,18 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
+_TREES: dict[str, type[StandardMerkleTree | MerkleDistributor]] = {
+    "openzeppelin": StandardMerkleTree,
+    "uniswap": MerkleDistributor,
+}
+
+
 def _content(
-    scores: Scores, events: list[list[Any]], parameters: dict[str, Any], unit: str
+    scores: Scores,
+    events: list[list[Any]],
+    parameters: dict[str, Any],
+    unit: str,
+    tree: str | None,
 ) -> dict[str, Any]:
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -120,9 +187,12 @@ def _content(
             )
         ],
     }
+    kind = _TREES["openzeppelin" if tree is None else tree]
+    if tree is not None:
+        content["tree"] = tree
     amounts = scores.amounts(unit=unit)
     if amounts and all(holder.startswith("0x") and len(holder) == 42 for holder in amounts):
-        content["root"] = StandardMerkleTree.of(amounts.items()).root
+        content["root"] = kind.of(amounts.items()).root
     return content
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from importlib import import_module
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
-from poh_holdmetrics._native import Boost, Holds, merge, partial
+from poh_holdmetrics._native import Boost, Holds, merge, partial, score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from poh_holdmetrics.typing import By, Instant, Overlap
+    from poh_holdmetrics.typing import By, Instant, Overlap, Rounding, Zone
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Question:
     end: Instant | None
     boost: Boost | None
     scale: int
+    rounding: Rounding | None = None
+    tz: Zone | None = None
+    strict: bool = False
 
     @property
     def needs_whole_holders(self) -> bool:
@@ -46,7 +50,13 @@ class Question:
     def state(self, rows: Any) -> Any:  # noqa: ANN401 # tables of pyarrow, which has no types
         """Sum one part of the holds; runs on a worker, that has one thread for it."""
         state = partial(
-            Holds(aligned(rows), scale=self.scale),
+            Holds(
+                aligned(rows),
+                scale=self.scale,
+                rounding=self.rounding,
+                tz=self.tz,
+                strict=self.strict,
+            ),
             by=self.by,
             overlap=self.overlap,
             at=self.at,
@@ -54,6 +64,8 @@ class Question:
             end=self.end,
             boost=self.boost,
             threads=1,
+            tz=self.tz,
+            strict=self.strict,
         )
         return peer("pyarrow").table(state)
 
@@ -62,9 +74,35 @@ class Question:
         return peer("pyarrow").table(merge(map(aligned, states)))
 
 
-def instant(at: Instant | None) -> Instant:
-    """Read the clock once for all parts, where no instant is named."""
-    return dt.datetime.now(dt.UTC) if at is None else at
+def instant(at: Instant | None, tz: Zone | None = None, *, strict: bool = False) -> Instant:
+    """Name one instant for all parts: the clock is read once, and a zone that is not named too."""
+    if at is None:
+        return dt.datetime.now(dt.UTC)
+    if isinstance(at, int | float):
+        return at
+    # A state has an instant and no zone, so that `finish` could not read it as the parts did.
+    return score([], at=at, tz=tz, strict=strict).at
+
+
+def wide_as_text(frame: Any) -> Any:  # noqa: ANN401 # a frame of pandas, which has no types
+    """Give numbers that pandas has as objects as text, as `Holds` does of a data frame.
+
+    They may have more than 64 bits, of which Arrow has no type. Other numbers of such a column are
+    text too: another part of it may have the long ones.
+    """
+    for name, kind in {"weight": Number, "token_id": int}.items():
+        if name not in frame.columns or frame[name].dtype != object:
+            continue
+        values = frame[name].tolist()
+        if any(isinstance(value, kind) for value in values):
+            texts = [
+                None if none else str(value)
+                for value, none in zip(values, frame[name].isna(), strict=True)
+            ]
+            # Objects as before: this is what Dask has been told of the column.
+            column = peer("pandas").Series(texts, index=frame.index, dtype=object)
+            frame = frame.assign(**{name: column})
+    return frame
 
 
 def aligned(table: Any) -> Any:  # noqa: ANN401 # a table of pyarrow, which has no types

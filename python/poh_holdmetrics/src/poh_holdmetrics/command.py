@@ -6,12 +6,14 @@ by Ctrl-C, 141 the reader of the output went away.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import errno
 import json
 import os
 import signal
 import sys
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +30,7 @@ from poh_holdmetrics import (
     bench,
     bundle,
     epochs,
+    from_transfers,
     progress,
     read_transfers,
     self_check,
@@ -37,9 +40,11 @@ from poh_holdmetrics import report as report_page
 from poh_holdmetrics import score as score_holds
 from poh_holdmetrics._native import parse_instant
 from poh_holdmetrics.answer_file import Form
-from poh_holdmetrics.printable import printable
+from poh_holdmetrics.printable import printable, short
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from poh_holdmetrics import Scores
     from poh_holdmetrics import Table as Answer
 
@@ -49,6 +54,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+class WrongUseError(ValueError):
+    """What the options ask for can't be, whatever the files hold."""
 
 
 class ByOption(StrEnum):
@@ -129,6 +138,9 @@ Boosts = Annotated[
         help="Multipliers by age in days, as 0:1,30:1.5,90:2; or half-life:30 or linear:1460."
     ),
 ]
+Cap = Annotated[
+    str | None, typer.Option(help="Weight times the multiplier of --boost is never more.")
+]
 Top = Annotated[int | None, typer.Option(help="Only the rows with the highest scores.", min=0)]
 As = Annotated[
     Form | None, typer.Option("--format", help="Default: by OUTPUT's name, else a table.")
@@ -166,6 +178,7 @@ def score(
     by: ByChoice = ByOption.HOLDER,
     overlap: OverlapChoice = OverlapOption.SUM,
     boost: Boosts = None,
+    cap: Cap = None,
     top: Top = None,
     scale: Scale = 9,
     rounding: Rounding = None,
@@ -177,8 +190,6 @@ def score(
     output: Out = None,
 ) -> None:
     """Score the holds of files."""
-    chosen = answer_file.form_of(Form.JSON if as_json else form, output)
-    question = _question(at, start, end, every, tz, finalized_before, boost, top)
     options: dict[str, Any] = {
         "by": by.value,
         "overlap": overlap.value,
@@ -186,17 +197,16 @@ def score(
         "scale": scale,
         "rounding": None if rounding is None else rounding.value,
         "strict": strict,
+        "data_tz": data_tz,
     }
-    answer: Scores | Answer
+    with _of_options():
+        chosen = answer_file.form_of(Form.JSON if as_json else form, output)
+        question = _question(at, start, end, every, tz, finalized_before, boost, cap, top)
+        _answer([], question, **options)
     # In batches: files may be larger than memory.
     with progress.reading(files) as on_bytes:
-        options["progress"] = on_bytes
-        if "epochs" in question:
-            answer = epochs([*files], **question["epochs"], **options, data_tz=data_tz)
-        else:
-            scores = score_holds([*files], **question["score"], **options, tz=data_tz)
-            answer = scores if top is None else scores.top_n(top)
-    _write(answer, chosen, output)
+        answer = _answer([*files], question, **options, progress=on_bytes)
+    _write(answer, chosen, output, at)
 
 
 @app.command()
@@ -221,8 +231,11 @@ def transfers(
     tz: Zone = "UTC",
     finalized_before: FinalizedBefore = None,
     by: ByChoice = ByOption.HOLDER,
+    overlap: OverlapChoice = OverlapOption.SUM,
     boost: Boosts = None,
+    cap: Cap = None,
     top: Top = None,
+    threads: Threads = None,
     save_holds: Annotated[
         Path | None,
         typer.Option("--holds", help="Also write the holds, for `score`, `merkle` and `report`."),
@@ -232,12 +245,12 @@ def transfers(
     output: Out = None,
 ) -> None:
     """Score token transfer logs (the columns of ethereum-etl's token_transfers)."""
-    chosen = answer_file.form_of(Form.JSON if as_json else form, output)
-    holds_form = None if save_holds is None else answer_file.form_of(None, save_holds)
-    question = {
-        **_question(at, start, end, every, tz, finalized_before, boost, top),
-        "by": by.value,
-    }
+    options: dict[str, Any] = {"by": by.value, "overlap": overlap.value, "threads": threads}
+    with _of_options():
+        chosen = answer_file.form_of(Form.JSON if as_json else form, output)
+        holds_form = None if save_holds is None else answer_file.form_of_holds(save_holds)
+        question = _question(at, start, end, every, tz, finalized_before, boost, cap, top)
+        _answer(from_transfers([], decimals=decimals), question, **options)
     with progress.reading(files) as on_bytes:
         holds = read_transfers(
             *files,
@@ -254,8 +267,8 @@ def transfers(
     if holds_form is not None:
         answer_file.write(holds.to_table(), holds_form, save_holds)
     with progress.working("scoring"):
-        answer = _answer(holds, question)
-    _write(answer, chosen, output)
+        answer = _answer(holds, question, **options)
+    _write(answer, chosen, output, at)
 
 
 @app.command()
@@ -270,6 +283,7 @@ def merkle(
     ] = TreeFormat.OPENZEPPELIN,
     overlap: OverlapChoice = OverlapOption.SUM,
     boost: Boosts = None,
+    cap: Cap = None,
     scale: Scale = 9,
     rounding: Rounding = None,
     data_tz: DataZone = None,
@@ -281,10 +295,13 @@ def merkle(
     output: Out = None,
 ) -> None:
     """Make the Merkle tree of claims: holder ids are addresses, amounts are scores in units."""
-    question = _question(at, start, end, None, "UTC", None, boost, None)
+    with _of_options():
+        question = _question(at, start, end, None, "UTC", None, boost, cap, None)
+        asked = question["score"] | {"overlap": overlap.value}
+        Holds([], scale=scale, tz=data_tz).score(**asked).amounts(unit=unit)
     holds = _read(files, scale, rounding, data_tz, strict)
     with progress.working("scoring"):
-        scores = holds.score(**question["score"], overlap=overlap.value)
+        scores = holds.score(**asked)
         claims = scores.amounts(unit=unit).items()
         made = (
             StandardMerkleTree.of(claims)
@@ -292,7 +309,7 @@ def merkle(
             else MerkleDistributor.of(claims)
         )
         if proof_bundle is not None:
-            scores.proof_bundle(proof_bundle, unit=unit)
+            bundle.write(scores, proof_bundle, unit, tree.value)
         if output is not None:
             with whole_file.writing(output) as file:
                 json.dump(made.dump(), file, indent=1)
@@ -314,10 +331,15 @@ def verify(
 ) -> None:
     """Compute everything in a bundle anew and say what differs; exit code 1 when anything does."""
     with progress.working("verifying"):
-        differences = bundle.verify(path)
+        verdict = bundle.examine(path)
+    differences = verdict.differences
     if as_json:
-        answer_file.print_json({"ok": not differences, "differences": differences})
+        answer_file.print_json(
+            {"ok": not differences, "differences": differences, "made_by": verdict.made_by}
+        )
     else:
+        if verdict.made_by != __version__:
+            _say(f"made by version {short(verdict.made_by)}; this is {__version__}")
         for difference in differences:
             typer.echo(printable(difference))
         if not differences:
@@ -335,6 +357,7 @@ def report(
     end: To = None,
     overlap: OverlapChoice = OverlapOption.SUM,
     boost: Boosts = None,
+    cap: Cap = None,
     top: Annotated[int, typer.Option(help="Rows of the leaderboard.", min=0)] = 20,
     holder: Annotated[
         str | None, typer.Option(help="Whose timeline is shown (default: the first's).")
@@ -346,19 +369,17 @@ def report(
     strict: Strict = False,
 ) -> None:
     """Write a page with pictures that opens offline: leaderboard, timeline, holders over time."""
-    question = _question(at, start, end, None, "UTC", None, boost, None)
+    with _of_options():
+        question = _question(at, start, end, None, "UTC", None, boost, cap, None)
+        asked = question["score"] | {"overlap": overlap.value}
+        nothing = Holds([], scale=scale, tz=data_tz)
+        report_page.html(nothing, **asked)
     holds = _read(files, scale, rounding, data_tz, strict)
     with progress.working("drawing"):
-        report_page.write(
-            holds,
-            output,
-            **question["score"],
-            overlap=overlap.value,
-            top=top,
-            holder=holder,
-            title=title,
-        )
+        report_page.write(holds, output, **asked, top=top, holder=holder, title=title)
     _say(f"the report is in {output}")
+    if at is None:
+        _say(_as_of(nothing.score(**asked).at_us))
 
 
 @app.command()
@@ -395,7 +416,7 @@ def bench_here(
 
 
 def main() -> None:
-    """Run the command; an error is one sentence and exit code 1, Ctrl-C is 130."""
+    """Run the command; an error is one sentence and exit code 1 or 2, Ctrl-C is 130."""
     _open_streams()
     for stream in (sys.stdout, sys.stderr):
         # Ids are of any letters; where a terminal can't show one, its escape says what it is.
@@ -425,7 +446,7 @@ def main() -> None:
         sys.exit(1)
     except (ValueError, OverflowError) as error:
         _say(f"error: {error}")
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, WrongUseError) else 1)
 
 
 def _open_streams() -> None:
@@ -491,6 +512,19 @@ def _read(
         )
 
 
+@contextlib.contextmanager
+def _of_options() -> Iterator[None]:
+    """Take an error for a wrong use of the command.
+
+    In this block no file has been read: what is refused here, also of a question to no holds at
+    all, is refused because of the options alone, and before any work.
+    """
+    try:
+        yield
+    except (ValueError, OverflowError) as error:
+        raise WrongUseError(str(error)) from error
+
+
 def _question(
     at: str | None,
     start: str | None,
@@ -499,14 +533,18 @@ def _question(
     tz: str,
     finalized_before: str | None,
     boost: str | None,
+    cap: str | None,
     top: int | None,
 ) -> dict[str, Any]:
-    """What is asked, as the methods of `Holds` take it; what does not go together is refused."""
+    """What is asked, as `score` and `epochs` take it; what does not go together is refused."""
+    parse_instant("0", tz=tz)  # a zone that is not known is refused also where no instant needs it
     instants = [
         None if text is None else parse_instant(text, tz=tz)
         for text in (at, start, end, finalized_before)
     ]
-    asked = {"at": instants[0], "boost": _boost(boost)}
+    # The clock is read once, here: what is told of the instant is what was asked.
+    instant = dt.datetime.now(dt.UTC) if instants[0] is None else instants[0]
+    asked = {"at": instant, "boost": _boost(boost, cap)}
     if every is None:
         if finalized_before is not None:
             message = "--finalized-before is for epochs; give --every"
@@ -518,22 +556,26 @@ def _question(
     if top is not None:
         message = "--top is for one window; with --every give -o and choose from the file"
         raise ValueError(message)
-    ends = [instant for instant in (instants[0], instants[2]) if instant is not None]
     epochs = asked | {
         "every": _seconds_or_text(every),
         "start": instants[1],
         "tz": tz,
-        "at": min(ends, key=_seconds, default=None),
+        "at": instant if instants[2] is None else min(instant, instants[2], key=_seconds),
         "finalized_before": instants[3],
     }
     return {"top": None, "epochs": epochs}
 
 
-def _answer(holds: Holds, question: dict[str, Any]) -> Scores | Answer:
-    options = {name: question[name] for name in ("by", "overlap") if name in question}
+def _answer(
+    data: Holds | list[Any],
+    question: dict[str, Any],
+    *,
+    data_tz: str | None = None,
+    **options: Any,  # noqa: ANN401 # those that `score` and `epochs` share
+) -> Scores | Answer:
     if "epochs" in question:
-        return holds.epochs(**question["epochs"], **options)
-    scores = holds.score(**question["score"], **options)
+        return epochs(data, **question["epochs"], **options, data_tz=data_tz)
+    scores = score_holds(data, **question["score"], **options, tz=data_tz)
     return scores if question["top"] is None else scores.top_n(question["top"])
 
 
@@ -548,17 +590,20 @@ def _seconds(instant: dt.datetime | float) -> float:
     return instant.timestamp() if isinstance(instant, dt.datetime) else instant
 
 
-def _boost(text: str | None) -> Boost | None:
+def _boost(text: str | None, cap: str | None) -> Boost | None:
     if text is None:
-        return None
+        return None if cap is None else Boost([], cap=cap)
+    name, _, days = text.partition(":")
+    if cap is not None and name in {"half-life", "linear"}:
+        message = f"--cap goes with steps, and --boost {text} has none; give steps as 0:1,30:1.5"
+        raise ValueError(message)
     try:
-        name, _, days = text.partition(":")
         if name == "half-life":
             return Boost.half_life(_days(days))
         if name == "linear":
             return Boost.linear_decay(over=_days(days))
         steps = [step.partition(":") for step in text.split(",")]
-        return Boost([(_days(age), multiplier) for age, _, multiplier in steps])
+        return Boost([(_days(age), multiplier) for age, _, multiplier in steps], cap=cap)
     except ValueError as error:
         message = f"--boost {text}: {error}; give 0:1,30:1.5,90:2 or half-life:30 or linear:1460"
         raise ValueError(message) from None
@@ -572,9 +617,22 @@ def _days(text: str) -> float:
         raise ValueError(message) from None
 
 
-def _write(answer: Scores | Answer, form: Form, output: Path | None) -> None:
+def _write(answer: Scores | Answer, form: Form, output: Path | None, at: str | None) -> None:
     if told := answer_file.write(answer, form, output):
         _say(told)
+    # JSON has it in itself.
+    if at is None and form is not Form.JSON and answer.at_us is not None:
+        _say(_as_of(answer.at_us))
+
+
+def _as_of(micros: int) -> str:
+    """Tell the instant that the clock was read at, with every digit."""
+    try:
+        moment = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=micros)
+        shown = f"{moment.isoformat(timespec='microseconds')}Z"
+    except OverflowError:  # --to may be long before Python's calendar
+        shown = str(Decimal(micros).scaleb(-6))
+    return f"as of {shown}; --at {shown} gives the same answer again"
 
 
 def _say(text: str) -> None:

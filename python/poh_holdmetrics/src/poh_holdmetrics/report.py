@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from poh_holdmetrics import chart, whole_file
-from poh_holdmetrics._native import build_info
+from poh_holdmetrics._native import HoldMetricsError, build_info
 from poh_holdmetrics.chart import Bar, Span, Words, amount, duration, instant_text
 from poh_holdmetrics.printable import printable, short
 
@@ -58,6 +59,8 @@ _SPANS = 400
 """Holds that a timeline shows."""
 _POINTS = 1_000
 """Instants that a chart over time is drawn from, where there are more changes."""
+_ROWS = 100
+"""Rows that the table of a chart over time has."""
 
 
 def html(
@@ -91,6 +94,11 @@ def html(
     -------
     str
         A whole page, that loads nothing.
+
+    Raises
+    ------
+    HoldMetricsError
+        When `start` is after `end` or `at`: there is no time to draw.
 
     Examples
     --------
@@ -183,8 +191,7 @@ def timeline(holds: Holds, holder_id: Id, *, at: Instant) -> str:
 def holders_over_time(holds: Holds, *, at: Instant) -> str:
     """Draw how many holders hold anything, over time, as an SVG file."""
     window = _Window.of(holds.snapshot(at=at))
-    points, first, last = _changes(holds.holders_over_time(at=at), window)
-    return chart.standalone(_over_time(points, first, last))
+    return chart.standalone(_over_time(_changes(holds.holders_over_time(at=at), window)))
 
 
 class _Window:
@@ -198,8 +205,15 @@ class _Window:
     @classmethod
     def of(cls, scores: Scores) -> _Window:
         asked = scores._parameters()
-        end = asked["at_us"] if asked["end_us"] is None else min(asked["end_us"], asked["at_us"])
-        return cls(asked["start_us"], end, asked["at_us"])
+        start, at = asked["start_us"], asked["at_us"]
+        end = at if asked["end_us"] is None else min(asked["end_us"], at)
+        if start is not None and start > end:
+            message = (
+                f"a report from {instant_text(start)} on can't be as of {instant_text(at)}, "
+                "which is before; give a start that is not after the instant of the answer"
+            )
+            raise HoldMetricsError(message)
+        return cls(start, end, at)
 
 
 # ---- Leaderboard -------------------------------------------------------------------------------
@@ -314,9 +328,19 @@ def _until(span: Span) -> str:
 # ---- Holders over time -------------------------------------------------------------------------
 
 
-def _changes(table: Table, window: _Window) -> tuple[list[tuple[int, int]], int, int]:
-    """Pairs of instant and count within the window, and where the window starts and ends."""
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """How many holders there are within a window, from `start` to `end`."""
 
+    points: list[tuple[int, int]]
+    """Pairs of instant and count, which stays until the next one."""
+    start: int
+    end: int
+    left_out: bool
+    """There are more changes than are drawn."""
+
+
+def _changes(table: Table, window: _Window) -> _Changes:
     def instant(place: int) -> int:
         return _micros(table[place]["instant"])
 
@@ -324,10 +348,13 @@ def _changes(table: Table, window: _Window) -> tuple[list[tuple[int, int]], int,
         return int(table[place]["holders"]) if place >= 0 else 0
 
     rows = len(table)
-    first = window.start if window.start is not None else instant(0) if rows else window.end
+    first = window.start
+    if first is None:  # nothing may have begun by the window's end
+        first = min(instant(0), window.end) if rows else window.end
     before = bisect.bisect_right(range(rows), first, key=instant) - 1
     after = bisect.bisect_left(range(rows), window.end, key=instant)
-    if after - before <= _POINTS:
+    left_out = after - before > _POINTS
+    if not left_out:
         points = [(instant(place), count(place)) for place in range(before + 1, after)]
     else:
         # The state at so many instants, as the rule of windows says it.
@@ -337,26 +364,33 @@ def _changes(table: Table, window: _Window) -> tuple[list[tuple[int, int]], int,
             (micros, count(bisect.bisect_right(range(rows), micros, key=instant) - 1))
             for micros in at
         ]
-    return [(first, count(before)), *points] if rows else [], first, window.end
+    drawn = [(first, count(before)), *points] if rows else []
+    return _Changes(drawn, first, window.end, left_out)
 
 
-def _over_time(points: Sequence[tuple[int, int]], start: int, end: int) -> ET.Element:
-    most = max((count for _, count in points), default=0)
-    last = points[-1][1] if points else 0
+def _over_time(changes: _Changes) -> ET.Element:
+    most = max((count for _, count in changes.points), default=0)
+    last = changes.points[-1][1] if changes.points else 0
     words = Words(
         "Holders over time",
-        f"A line of steps from {instant_text(start)} to {instant_text(end)}: "
+        f"A line of steps from {instant_text(changes.start)} to {instant_text(changes.end)}: "
         f"at most {most:,} holders at once, {last:,} at the end.",
     )
-    return chart.steps(points, start, end, words)
+    return chart.steps(changes.points, changes.start, changes.end, words)
 
 
 def _over_time_section(main: ET.Element, table: Table, window: _Window) -> None:
-    points, start, end = _changes(table, window)
+    changes = _changes(table, window)
+    points = changes.points
     section = _section(main, "over-time", "Holders over time")
     most = max((count for _, count in points), default=0)
-    _figure(section, _over_time(points, start, end), f"At most {most:,} holders at once.")
-    thinned = points[:: max(len(points) // 50, 1)]
+    said = f"At most {most:,} holders at once."
+    if changes.left_out:
+        said += f" Counted at {len(points):,} instants; there are more changes."
+    thinned = points[:: -(-len(points) // _ROWS) or 1]
+    if len(thinned) < len(points):
+        said += f" The table has {len(thinned):,} of the {len(points):,} instants drawn."
+    _figure(section, _over_time(changes), said)
     cells = [(instant_text(micros), f"{count:,}") for micros, count in thinned]
     _table(section, "Holders over time", ("from", "holders"), cells, {1})
 

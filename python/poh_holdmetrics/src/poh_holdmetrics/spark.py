@@ -13,7 +13,7 @@ from poh_holdmetrics.cluster import Question, instant, peer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from poh_holdmetrics.typing import By, Instant, Overlap
+    from poh_holdmetrics.typing import By, Instant, Overlap, Rounding, Zone
 
 COLUMNS = ("holder_id", "token_id", "start", "end", "weight")
 STATE = (
@@ -32,15 +32,19 @@ def score(
     end: Instant | None = None,
     boost: Boost | None = None,
     scale: int = 9,
+    rounding: Rounding | None = None,
+    tz: Zone | None = None,
+    strict: bool = False,
 ) -> Scores:
-    """Score a Spark data frame with the columns of `Holds`; arguments as of `Holds.score`.
+    """Score a Spark data frame with the columns of `Holds`; arguments as of `score`.
 
     With overlap "union" and "max" the frame is repartitioned by holder first, so that all holds of
     a holder meet in one task. Sums of one row that are in several tasks are added up by the
     cluster too: the driver gets one row for each of the answer. The answer is in order of holder,
     then token id, and has the same bits as on one machine. A task that fails is run again by Spark.
     """
-    question = Question(by, overlap, instant(at), start, end, boost, scale)
+    at = instant(at, tz, strict=strict)
+    question = Question(by, overlap, at, start, end, boost, scale, rounding, tz, strict)
     frame = frame.select(*(name for name in COLUMNS if name in frame.columns))
     if question.needs_whole_holders:
         frame = frame.repartition("holder_id")

@@ -86,6 +86,9 @@ type Lots = Literal["balance", "fifo", "lifo"]
 type OnNegative = Literal["error", "clip"]
 """What to do when a holder sends more than it has."""
 
+type Tree = Literal["openzeppelin", "uniswap"]
+"""Whose contract takes the claims of a Merkle tree."""
+
 type Leaf = int | tuple[str, int]
 """A claim: its number, or its address and amount."""
 

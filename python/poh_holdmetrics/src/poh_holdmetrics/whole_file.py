@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,19 @@ def _placed(path: Path) -> Iterator[Path]:
         raise IsADirectoryError(errno.EISDIR, "can't be written: it is a folder", str(path))
     # A link stays one, and what it leads to is replaced.
     place = path.resolve() if path.is_symlink() else path
-    part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    # A name that no other thread, process or container takes, whatever it writes to this path.
+    part = place.with_name(f"{place.name}.{secrets.token_hex(8)}.part")
     with _named(part, path):
+        mode = _mode(place)
         try:
+            # What replaces a private file is private from its first byte on.
+            part.touch(0o666 if mode is None else 0o600, exist_ok=False)
             yield part
-            # On the disk before it has its name: a power cut leaves the old file or the new.
             with part.open("rb+") as file:
+                if mode is not None:
+                    with contextlib.suppress(OSError):  # a file system may have modes of its own
+                        part.chmod(mode)
+                # On the disk before it has its name: a power cut leaves the old file or the new.
                 os.fsync(file.fileno())
             part.replace(place)
         except BaseException:
@@ -57,9 +65,20 @@ def _placed(path: Path) -> Iterator[Path]:
             raise
 
 
+def _mode(place: Path) -> int | None:
+    """Who may read and write the file that is replaced; None where there is none, or no modes."""
+    if os.name != "posix" or not place.is_file():
+        return None
+    return place.stat().st_mode & 0o777
+
+
+_OPEN_ALREADY = tuple(map(Path, ("/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd")))
+"""What the process has open already: a file behind it is written where it is, never replaced."""
+
+
 def _is_stream(path: Path) -> bool:
     """Whether this is no file but a device or a pipe, as /dev/stdout, or NUL on Windows."""
-    if path.parts[:2] == ("/", "dev"):
+    if path in _OPEN_ALREADY or path.parent in _OPEN_ALREADY:
         return True
     return path.exists() and not path.is_file() and not path.is_dir()
 
