@@ -5,6 +5,7 @@ use crate::export::memory::Store;
 use crate::export::{self, Exporter, Run};
 use crate::redaction::KnownKeys;
 use crate::ring::Ring;
+use crate::settings::Batch;
 use crate::stats::{Counters, count};
 use crate::tail::TailBuffer;
 use crate::{Error, Settings, SpanRecord, Stats};
@@ -198,7 +199,8 @@ impl Pipeline {
         let (mut popped, mut lost) = (Vec::new(), Vec::new());
         let mut tail = self.settings.tail.clone().map(TailBuffer::new);
         let mut memory = (Sources::default(), KnownKeys::default());
-        let mut due = Instant::now() + self.settings.batch.delay;
+        let delay = self.settings.batch.delay.max(Batch::LEAST_DELAY);
+        let mut due = Instant::now() + delay;
         loop {
             let (wanted, closing) = {
                 let control = self.lock();
@@ -240,7 +242,7 @@ impl Pipeline {
                     self.ring.recycle(record.fields.into_buffer());
                 }
                 memory.0.forget();
-                due = Instant::now() + self.settings.batch.delay;
+                due = Instant::now() + delay;
                 let ends =
                     closing.is_some() && (self.ring.len() == 0 || closing <= Some(Instant::now()));
                 if ends {

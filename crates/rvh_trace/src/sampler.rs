@@ -1,7 +1,8 @@
 //! Which traces are recorded.
 
-use crate::{Error, SpanContext, SpanRecord, TraceId, Value, now_ns};
+use crate::{Error, SpanContext, SpanRecord, TraceId, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 use wildmatch::WildMatch;
 
 /// Decides, when a span starts, whether it is recorded.
@@ -75,7 +76,10 @@ impl Rule {
 pub struct RateLimit {
     per_second: f64,
     inner: Sampler,
-    /// When the next one may begin, in nanoseconds of `now_ns`.
+    /// Not `now_ns`: the wall clock can be set back, and there would be no trace until it had
+    /// caught up.
+    since: Instant,
+    /// When the next one may begin, in nanoseconds from one second before `since`.
     next: AtomicU64,
 }
 
@@ -85,6 +89,7 @@ impl RateLimit {
         Self {
             per_second,
             inner,
+            since: Instant::now(),
             next: AtomicU64::new(0),
         }
     }
@@ -95,7 +100,7 @@ impl RateLimit {
         if self.per_second <= 0.0 {
             return false;
         }
-        let now = now_ns();
+        let now = SECOND.saturating_add(self.since.elapsed().as_nanos() as u64);
         let step = (1e9 / self.per_second) as u64;
         let admit = |next: u64| {
             let from = next.max(now.saturating_sub(SECOND));
@@ -279,6 +284,25 @@ mod tests {
         };
         assert!(!sampler.samples(Some(&unsampled), &named("GET /x", 1)));
         assert!(Rule::new(None, &[], 1.5).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_no_trace() {
+        // So many that one is always admitted.
+        let sampler = Sampler::RateLimited(Box::new(RateLimit::new(1e9, Sampler::AlwaysOn)));
+        assert!(sampler.samples(None, &record(1)));
+        crate::span::SET_BACK_NS.set(3_600_000_000_000);
+        let sampled = sampler.samples(None, &record(2));
+        crate::span::SET_BACK_NS.set(0);
+        assert!(sampled);
+    }
+
+    #[test]
+    fn a_rate_holds_from_the_first_second_on() {
+        let daily = RateLimit::new(1.0 / 86_400.0, Sampler::AlwaysOn);
+        let admitted = (0..100).filter(|_| daily.admits()).count();
+        assert_eq!(admitted, 1);
+        assert!(!RateLimit::new(0.0, Sampler::AlwaysOn).admits());
     }
 
     #[test]

@@ -251,10 +251,15 @@ pub struct Batch {
     pub queue: usize,
     /// Spans of one request.
     pub size: usize,
-    /// The longest that a span waits for a batch to fill.
+    /// The longest that a span waits for a batch to fill; less than a millisecond is taken for one.
     pub delay: Duration,
     /// The longest that one export may take, with its retries.
     pub export_timeout: Duration,
+}
+
+impl Batch {
+    /// With none the export thread would never rest.
+    pub(crate) const LEAST_DELAY: Duration = Duration::from_millis(1);
 }
 
 impl Default for Batch {
@@ -569,7 +574,14 @@ impl Variables<'_> {
             "OTEL_EXPORTER_OTLP_TIMEOUT",
             "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
         ] {
-            if let Some(timeout) = self.milliseconds(name) {
+            let timeout = self.parsed(name, |text| match text.parse() {
+                Ok(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
+                _ => {
+                    let mend = "give a whole number of milliseconds, more than 0";
+                    Err(Error::setting(name, text, mend))
+                }
+            });
+            if let Some(timeout) = timeout {
                 otlp.timeout = timeout;
             }
         }
@@ -595,7 +607,12 @@ impl Variables<'_> {
         }
         batch.size = batch.size.min(batch.queue);
         if let Some(delay) = self.milliseconds("OTEL_BSP_SCHEDULE_DELAY") {
-            batch.delay = delay;
+            if delay < Batch::LEAST_DELAY {
+                let mend = "give a whole number of milliseconds, more than 0; it is taken for 1";
+                let name = "OTEL_BSP_SCHEDULE_DELAY";
+                self.warnings.push(Error::setting(name, "0", mend));
+            }
+            batch.delay = delay.max(Batch::LEAST_DELAY);
         }
         if let Some(timeout) = self.milliseconds("OTEL_BSP_EXPORT_TIMEOUT") {
             batch.export_timeout = timeout;
@@ -645,7 +662,10 @@ fn percent_decoded(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escape = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        // Digits are asked for, because a number may begin with a sign.
+        let escape = text
+            .get(at + 1..at + 3)
+            .filter(|hex| bytes[at] == b'%' && hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
         match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) => {
                 decoded.push(byte);
@@ -873,6 +893,43 @@ mod tests {
                 .all(|w| !w.to_string().contains("secret"))
         );
         assert_eq!(from_env.settings, Settings::default());
+    }
+
+    #[test]
+    fn times_of_zero_are_not_taken() {
+        let from_env = read(&[
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "250"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+        ]);
+        let warnings: Vec<_> = from_env.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        for name in [
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+            "OTEL_BSP_SCHEDULE_DELAY",
+        ] {
+            let said = |warning: &String| warning.starts_with(&format!("{name} = \"0\""));
+            assert!(warnings.iter().any(said), "{warnings:?}");
+        }
+        // One who asks for no delay wants a short one.
+        assert_eq!(from_env.settings.batch.delay, Duration::from_millis(1));
+        assert_eq!(collector(from_env).timeout, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn an_escape_has_two_hexadecimal_digits() {
+        let from_env = read(&[(
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "a=%41%e2%82%AC,b=100%+1,c=%-1%4%g0%,d=%\u{20ac}",
+        )]);
+        let expected = [
+            ("a", "A\u{20ac}"),
+            ("b", "100%+1"),
+            ("c", "%-1%4%g0%"),
+            ("d", "%\u{20ac}"),
+        ];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(collector(from_env).headers, expected);
     }
 
     #[test]

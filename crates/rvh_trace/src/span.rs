@@ -10,9 +10,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Nanoseconds since 1970-01-01 UTC.
 #[inline]
 pub fn now_ns() -> u64 {
-    SystemTime::now()
+    let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_nanos() as u64)
+        .map_or(0, |d| d.as_nanos() as u64);
+    #[cfg(test)]
+    let now = now - SET_BACK_NS.get();
+    now
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How far a test has set back the clock that its thread sees.
+    pub(crate) static SET_BACK_NS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// The side of a call that a span describes; numbers as in OTLP.

@@ -1,6 +1,7 @@
 //! The command as a person calls it.
 
 use assert_cmd::Command;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 
 fn main_trace(arguments: &[&str]) -> Command {
@@ -128,6 +129,78 @@ fn doctor_says_that_nobody_listens() {
     let outcome: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(outcome["delivered"], false);
     assert_eq!(err, "", "with --json all is said on standard output");
+}
+
+#[test]
+fn a_span_that_the_collector_rejects_is_told_in_its_words() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    let collector = std::thread::spawn(move || -> std::io::Result<()> {
+        let (stream, _) = listener.accept()?;
+        let mut request = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            request.read_line(&mut line)?;
+            let line = line.trim().to_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().map_err(std::io::Error::other)?;
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        request.read_exact(&mut vec![0; length])?;
+        // ExportTraceServiceResponse: of its partial_success rejected_spans and error_message.
+        let mut stream = request.into_inner();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n")?;
+        stream.write_all(b"\x0a\x10\x08\x01\x12\x0cout of quota")
+    });
+    let endpoint = format!("http://{address}");
+    let (code, _, err) = output(&["doctor", "--endpoint", &endpoint, "--timeout", "30"]);
+    assert_eq!(code, 1);
+    let said = err.lines().last().unwrap_or_default();
+    assert!(said.starts_with("main_trace: not delivered: "), "{err}");
+    assert!(
+        said.contains("rejected") && said.contains("out of quota"),
+        "{err}"
+    );
+    assert!(collector.join().expect("it ends").is_ok());
+}
+
+/// A limit on a file's size, in the place of a full disk.
+#[test]
+#[cfg(unix)]
+fn a_disk_that_is_full_for_a_while_leaves_no_half_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("spans.jsonl");
+    let emit = |name: &str| {
+        let file = file.to_string_lossy();
+        output(&["emit", "--name", name, "--file", &file])
+    };
+    assert_eq!(emit("before").0, 0);
+    let program = main_trace(&[]).get_program().to_owned();
+    let limited = r#"trap '' XFSZ; ulimit -f 8; exec "$0" emit --file "$1" --attribute "a=$2""#;
+    let failed = std::process::Command::new("sh")
+        .args(["-c", limited])
+        .arg(program)
+        .arg(&file)
+        .arg("x".repeat(20_000))
+        .env("OTEL_TRACES_SAMPLER", "always_on")
+        .env_remove("OTEL_SDK_DISABLED")
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(said.contains("is there room"), "{said}");
+    assert_eq!(emit("after").0, 0);
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    let lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
+    let lines: Result<Vec<_>, _> = lines.collect();
+    let lines = lines.expect("each line is JSON");
+    let names = lines
+        .iter()
+        .map(|line| line["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["name"].clone());
+    assert_eq!(names.collect::<Vec<_>>(), ["before", "after"]);
 }
 
 #[test]

@@ -14,12 +14,26 @@ impl Exporter for Console {
         for record in batch {
             write_line(&mut text, record);
         }
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes())
-            .and_then(|()| out.flush())
+        write(&text)
             .map_err(|error| Error::Export(format!("cannot write to standard output: {error}")))?;
         Ok(batch.len())
     }
+}
+
+/// Past the lock of Rust's standard output: a thread may hold that at a fork, and in the child it
+/// would never be let go.
+#[cfg(unix)]
+fn write(text: &str) -> std::io::Result<()> {
+    use std::os::fd::AsFd as _;
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
+    std::fs::File::from(stdout).write_all(text.as_bytes())
+}
+
+#[cfg(not(unix))]
+fn write(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 fn write_line(text: &mut String, record: &SpanRecord) {
@@ -112,6 +126,33 @@ fn utc(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
+    use crate::{Fields, Level, Resource};
+    #[cfg(unix)]
+    use std::sync::mpsc;
+    #[cfg(unix)]
+    use std::time::{Duration, Instant};
+
+    /// As in the child of a fork, where no thread is left that could let it go.
+    #[test]
+    #[cfg(unix)]
+    fn a_lock_of_standard_output_that_is_held_is_no_hindrance() {
+        let held = std::io::stdout().lock();
+        let (done, is_done) = mpsc::channel();
+        std::thread::spawn(move || {
+            let run = Run {
+                resource: &Resource::default(),
+                deadline: Instant::now(),
+                noted: &|_| (),
+                interrupted: &|_| None,
+            };
+            let span = SpanRecord::unstarted(Fields::new("span", Vec::new()), Level::Info);
+            done.send(Console.export(&[span], &run))
+        });
+        let outcome = is_done.recv_timeout(Duration::from_secs(30));
+        drop(held);
+        assert_eq!(outcome, Ok(Ok(1)));
+    }
 
     #[test]
     fn dates_are_right() {

@@ -8,6 +8,7 @@ use crate::{Error, OtlpSettings};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use prost::bytes::{BufMut as _, Bytes};
+use std::error::Error as _;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tonic::client::Grpc;
@@ -176,6 +177,17 @@ impl Transport for GrpcTransport {
 }
 
 fn failed(status: &Status) -> Attempt {
+    // What the collector has answered has no source. With one, tonic has made the status of an
+    // error of the connection: most of these are Unknown to it, and some Internal.
+    if let Some(mut cause) = status.source() {
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        return Attempt::Retry {
+            after: None,
+            cause: format!("the connection was lost: {cause}"),
+        };
+    }
     let cause = format!("it answered gRPC {:?}: {}", status.code(), status.message());
     // How long the collector wants to be left alone, as a status detail.
     let retry_info = status.get_details_retry_info();
@@ -196,7 +208,86 @@ fn failed(status: &Status) -> Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Pipeline;
+    use crate::{ExporterSettings, Fields, Level, Protocol, Settings, SpanRecord};
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
     use tonic_types::ErrorDetails;
+
+    /// A frame of HTTP/2 (RFC 9113, section 4.1).
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).expect("a short one");
+        let mut frame = vec![0, 0, length, kind, flags, 0, 0, 0, stream];
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    /// Takes a connection, and reads a whole request from it.
+    fn request_on(listener: &TcpListener) -> std::io::Result<TcpStream> {
+        let (mut stream, _) = listener.accept()?;
+        stream.write_all(&frame(4, 0, 0, &[]))?;
+        stream.read_exact(&mut [0; 24])?;
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head)?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            stream.read_exact(&mut vec![0; length as usize])?;
+            // Data that ends its stream.
+            if head[3] == 0 && head[4] & 1 == 1 {
+                return Ok(stream);
+            }
+        }
+    }
+
+    /// The head of an answer: status 200 and the content type, as HPACK writes them.
+    fn head() -> Vec<u8> {
+        frame(1, 4, 1, b"\x88\x5f\x10application/grpc")
+    }
+
+    /// An empty message, which says that all was taken, and gRPC's status 0.
+    fn rest() -> Vec<u8> {
+        let mut rest = frame(0, 0, 1, &[0; 5]);
+        rest.extend(frame(1, 5, 1, b"\x00\x0bgrpc-status\x010"));
+        rest
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_during_a_request_costs_no_span() {
+        // GOAWAY for an internal error, as from a collector that breaks down.
+        let goes_away = frame(7, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 2]);
+        for before_it_is_lost in [Vec::new(), head(), goes_away] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let address = listener.local_addr().expect("it has one");
+            let collector = std::thread::spawn(move || -> std::io::Result<()> {
+                let mut lost = request_on(&listener)?;
+                lost.write_all(&before_it_is_lost)?;
+                drop(lost);
+                let mut stream = request_on(&listener)?;
+                stream.write_all(&head())?;
+                stream.write_all(&rest())?;
+                // Until the client leaves.
+                stream.read_to_end(&mut Vec::new()).map(drop)
+            });
+            let pipeline = Pipeline::start(Settings {
+                exporter: ExporterSettings::Otlp(OtlpSettings {
+                    protocol: Protocol::Grpc,
+                    endpoint: format!("http://{address}"),
+                    ..OtlpSettings::default()
+                }),
+                ..Settings::default()
+            });
+            let pipeline = pipeline.expect("settings that can be used");
+            let span = Fields::new("span", Vec::new());
+            pipeline.submit(SpanRecord::unstarted(span, Level::Info));
+            assert!(pipeline.shutdown(Duration::from_secs(60)));
+            let stats = pipeline.stats();
+            assert_eq!((stats.exported, stats.failed), (1, 0), "{stats:?}");
+            let said = stats.last_error.unwrap_or_default();
+            assert!(said.contains("the connection was lost"), "{said}");
+            let served = collector.join().expect("it ends");
+            assert!(served.is_ok(), "{served:?}");
+        }
+    }
 
     #[test]
     fn the_collectors_wish_is_kept() {

@@ -77,6 +77,20 @@ impl OtlpExporter {
     }
 }
 
+impl OtlpExporter {
+    fn rejection(&self, rejected: usize, sent: usize, message: &str) -> Error {
+        let said = match message.trim() {
+            "" => "it did not say why",
+            message => message,
+        };
+        Error::Export(format!(
+            "the collector at {} rejected {rejected} of {sent} spans: {said}; ask who runs it, for \
+             they are not sent again",
+            self.endpoint
+        ))
+    }
+}
+
 impl Exporter for OtlpExporter {
     fn export(&mut self, batch: &[SpanRecord], run: &Run<'_>) -> Result<usize, Error> {
         let request = Bytes::from(messages::request(batch, run.resource));
@@ -86,7 +100,9 @@ impl Exporter for OtlpExporter {
                 Attempt::Delivered { rejected, message } => {
                     let rejected = usize::try_from(rejected).unwrap_or(0);
                     if rejected > 0 {
-                        log::warn!("the collector rejected {rejected} spans: {message}");
+                        let error = self.rejection(rejected, batch.len(), &message);
+                        log::warn!("{error}");
+                        run.note(&error);
                     }
                     return Ok(batch.len().saturating_sub(rejected));
                 }
