@@ -615,7 +615,10 @@ def _keep_access(origin: Path, folder: Path, at_least: int = 0) -> None:
     if sys.platform != "win32" and folder.stat().st_gid != status.st_gid:
         with contextlib.suppress(OSError):
             os.chown(folder, -1, status.st_gid)
-    folder.chmod(stat.S_IMODE(status.st_mode) | at_least)
+    mode = stat.S_IMODE(status.st_mode) | at_least
+    # Not where it is so already: a file system that has no modes may refuse to be asked.
+    if stat.S_IMODE(folder.stat().st_mode) != mode:
+        folder.chmod(mode)
 
 
 def _link_old(root: Path, new: Path, plan: _Plan) -> None:
