@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 import zstandard
-from labchannel.build import INPUTS_KEY, built_packages, left_out, snapshot
+from labchannel.build import INPUTS_KEY, build, built_packages, left_out, snapshot
+from labchannel.cache import cache_folder
 from labchannel.channel.archive import read_info
 from labchannel.channel.layout import Channel
 from labchannel.channel.publish import publish
@@ -277,6 +279,71 @@ def test_an_edit_during_a_build_is_not_in_the_package(checkout):
     text = copy.read_text(encoding="utf-8")
     assert "  number: 4\n" in text
     assert f"extra:\n  {INPUTS_KEY}: {'d' * 64}\n" in text
+
+
+class Editor(Progressor):
+    """Edits a file, and lets the build go on, when it is told that somebody is waited for."""
+
+    def __init__(self, edit: Callable[[], object]) -> None:
+        super().__init__(quiet=True)
+        self.edit = edit
+
+    def say(self, message: str) -> None:
+        if "waiting for" in message:
+            self.edit()
+
+
+def test_an_edit_while_another_build_is_waited_for_is_in_the_package_and_its_digest(checkout):
+    checkout.recipe("alpha")
+    other = filelock.FileLock(cache_folder("locks") / f"recipe-{current_platform()}-alpha.lock")
+    other.acquire()
+
+    def edit() -> None:
+        checkout.write("alpha/data.txt", "edited\n")
+        other.release()
+
+    report = build(checkout.workspace, Editor(edit), platform=current_platform(), closure=False)
+    assert [outcome.status for outcome in report.outcomes] == ["built"]
+    (record,) = report.published
+    assert read_files(checkout.channel / record.location)["share/alpha/data.txt"] == "edited\n"
+    assert checkout.statuses() == {"alpha": "skipped"}
+    checkout.write("alpha/data.txt", "alpha\n")
+    assert checkout.statuses() == {"alpha": "built"}
+
+
+def test_an_edit_while_the_files_are_copied_is_told(checkout, monkeypatch):
+    checkout.recipe("alpha")
+
+    def edited(*arguments: Any) -> Path:
+        checkout.write("alpha/data.txt", "edited\n")
+        return snapshot(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("labchannel.build.snapshot", edited)
+        (outcome,) = checkout.build().outcomes
+    assert outcome.status == "failed"
+    assert "changed while they were copied" in outcome.reason
+    assert not (checkout.channel / "noarch").exists()
+    checkout.write("alpha/data.txt", "alpha\n")
+    assert checkout.statuses() == {"alpha": "built"}
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["other platforms", "noarch alone"])
+def test_a_channel_that_lost_its_index_is_indexed_before_anything_is_built(
+    checkout, make_package, others
+):
+    checkout.recipe("alpha")
+    checkout.build()
+    if others:
+        publish(checkout.channel, [make_package("gamma", subdir=current_platform())])
+    (checkout.channel / "noarch" / "repodata.json").unlink()
+    assert checkout.statuses() == {"alpha": "skipped"}
+    (checkout.channel / "noarch" / "repodata.json").unlink()
+    checkout.write("alpha/data.txt", "edited\n")
+    assert checkout.statuses() == {"alpha": "built"}
+    numbers = sorted(r.build_number for r in Channel.read(checkout.channel) if r.name == "alpha")
+    assert numbers == [0, 1]
+    assert verify(checkout.channel) == []
 
 
 def test_a_missing_source_file_ends_it_before_any_build(checkout):
@@ -602,10 +669,13 @@ def test_a_read_only_folder_for_a_new_channel_is_told_before_the_toolchain_is_ma
     assert f"the channel {checkout.channel} can't be written" in done.stderr
 
 
-def test_a_read_only_channel_that_has_all_is_no_trouble(build_with_mounts, checkout):
+@pytest.mark.parametrize(
+    "prepare", [READ_ONLY, "mount --bind . .; mount -o remount,ro,bind ."], ids=["channel", "all"]
+)
+def test_a_read_only_channel_that_has_all_is_no_trouble(build_with_mounts, checkout, prepare):
     checkout.recipe("alpha")
     checkout.build()
-    done = build_with_mounts(checkout, READ_ONLY)
+    done = build_with_mounts(checkout, prepare)
     assert done.returncode == 0, done.stderr
     assert "skipped" in done.stdout
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import labchannel
 import pytest
@@ -272,6 +273,42 @@ def test_output_that_nobody_reads_any_more(checkout, words):
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["clean"], ["clean", "--json"]])
+def test_output_on_a_full_disk(checkout, words):
+    """labchannel verify > /full/disk/faults"""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "labchannel", *words],
+            check=False,
+            cwd=checkout.root,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            # What can't be written stays in a buffer, and is tried again at the end.
+            env={name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"},
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_checkouts_channel_from_any_of_its_folders(checkout, make_package, tool):
+    publish(checkout.channel, [make_package("alpha")])
+    below = checkout.write("a/b/file", "").parent
+    done = tool("test-installed", "--package", "alpha", "--python", "3.13", "--json", cwd=below)
+    # The channel was found; it has no Python to test with.
+    assert "there is no channel" not in done.stderr
+    assert "alpha" in done.stdout
+
+
+def test_without_a_checkout_the_channel_is_in_the_current_folder(tmp_path, tool):
+    done = tool("test-installed", "--package", "alpha", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"there is no channel at {tmp_path / 'channel'}" in done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])

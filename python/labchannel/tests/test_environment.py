@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import warnings
 from pathlib import PureWindowsPath
@@ -159,6 +160,34 @@ def test_a_folder_that_is_no_channel(tmp_path):
 def test_a_channel_folder_that_is_not_there(name):
     with pytest.raises(LabchannelError, match="there is no channel folder"):
         channel_source(name)
+
+
+@pytest.mark.parametrize("address", ["http://host:80800/c", "http://[::1/c", "https://"])
+def test_an_address_that_is_none(tool, tmp_path, lock, address):
+    for asked in (["beta"], ["--lock", lock]):
+        done = tool("env", "create", "-p", tmp_path / "env", "-c", address, *asked)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: {address} is no address of a channel (")
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps certificates elsewhere")
+@pytest.mark.parametrize("command", ["doctor", "build", "run"])
+def test_a_machine_without_certificates(checkout, tool, tmp_path, command):
+    checkout.recipe("alpha")
+    manifest = checkout.workspace.manifest.read_text(encoding="utf-8")
+    checkout.write("pixi.toml", f'{manifest}\n[tasks]\nhello = "echo hello"\n')
+    done = tool(
+        *([command, "hello"] if command == "run" else [command]),
+        cwd=checkout.root,
+        LABCHANNEL_UPSTREAM="",
+        SSL_CERT_FILE=str(tmp_path / "none"),
+        SSL_CERT_DIR=str(tmp_path / "none"),
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "this system has no certificates" in done.stderr
+    assert "apt-get install ca-certificates" in done.stderr
 
 
 def test_a_channel_that_does_not_answer(closed_port, no_network):
@@ -416,3 +445,70 @@ def test_a_lock_that_cannot_be_written(channel, tmp_path, tool):
     assert done.stderr.startswith("error: ")
     assert "lab.lock" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+WRITE_ON_A_FULL_DISK = """
+set -eu
+mount -t tmpfs -o size=64k none "$disk"
+cp "$lock" "$disk/lab.lock"
+cat /dev/zero > "$disk/fill" 2>/dev/null || true
+status=0
+"$python" - <<'PYTHON' || status=$?
+import os
+from pathlib import Path
+from labchannel.environment import current_platform, solve, write_environment_lock
+from labchannel.errors import LabchannelError
+here = current_platform()
+records = solve([Path(os.environ["channel"])], ["alpha"], here)
+try:
+    write_environment_lock(Path(os.environ["disk"], "lab.lock"), records * 1000, here)
+except LabchannelError as error:
+    print(error)
+    raise SystemExit(3)
+PYTHON
+ls "$disk"
+cp "$disk/lab.lock" "$after"
+exit $status
+"""
+
+
+def test_an_old_lock_outlives_a_full_disk(channel, lock, mounts, tmp_path):
+    (tmp_path / "disk").mkdir()
+    done = subprocess.run(
+        [*mounts, "sh", "-c", WRITE_ON_A_FULL_DISK],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "python": sys.executable,
+            "disk": str(tmp_path / "disk"),
+            "channel": str(channel),
+            "lock": str(lock),
+            "after": str(tmp_path / "after"),
+        },
+    )
+    assert done.returncode == 3, done.stderr
+    assert "lab.lock can't be written (No space left on device)" in done.stdout
+    assert done.stdout.endswith("\nfill\nlab.lock\n")
+    assert (tmp_path / "after").read_bytes() == lock.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_a_lock_behind_a_link_and_one_to_the_standard_output(channel, lock, tmp_path, tool):
+    link = tmp_path / "link.lock"
+    link.symlink_to(lock)
+    text = lock.read_bytes()
+    lock.write_text("old")
+    create = ("env", "create", "-p", tmp_path / "one", "-c", channel, "alpha", "--write-lock")
+    assert tool(*create, link).returncode == 0
+    assert link.is_symlink()
+    assert lock.read_bytes() == text
+    assert not list(tmp_path.glob("*.partial"))
+    done = subprocess.run(
+        [sys.executable, "-m", "labchannel", *map(str, create), "/dev/stdout"],
+        check=False,
+        capture_output=True,
+    )
+    assert text in done.stdout, done.stderr

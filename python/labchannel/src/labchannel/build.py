@@ -14,7 +14,7 @@ from pathlib import Path
 
 from labchannel.cache import cache_folder, exclusive, require_space
 from labchannel.channel.archive import read_info
-from labchannel.channel.layout import NOARCH, Channel, Record
+from labchannel.channel.layout import NOARCH, REPODATA, SUBDIRS, Channel, Record, is_package
 from labchannel.channel.publish import channel_root, publish, require_writable
 from labchannel.environment import current_platform, record_file, solve
 from labchannel.errors import LabchannelError
@@ -119,6 +119,10 @@ def build(
         if not _is_indexed(target):
             # Before the toolchain channel is made, which takes minutes.
             require_writable(target)
+            if _holds_packages(target):
+                # Its index is lost, or was never made: without it the numbers of the builds that
+                # it holds are not known, and those made now would be refused at the end.
+                publish(target, [])
         upstreams = _upstreams(workspace, progress, platform)
         require_space(cache_folder("build"), NEEDED_BYTES, "a build")
         outcomes, packages = _build_all(workspace, progress, recipes, target, upstreams)
@@ -233,6 +237,8 @@ def _build_all(
                 f"a build of {recipe.name}",
                 say=progress.say,
             ):
+                # Again: its files may have been edited while another build was waited for.
+                digest = digests[recipe.name] = _digest(workspace, recipe, digests, upstream)
                 kept = _kept(digest, number)
                 if kept is not None:
                     step(f"{recipe.name}: built before from the same inputs")
@@ -242,13 +248,20 @@ def _build_all(
                 else:
                     step(f"{recipe.name} {recipe.version}, build {number}")
                     outcome, package = _build_one(
-                        *(workspace, progress, recipe, digest, number),
+                        *(workspace, progress, recipe, digests, number),
                         *(packages, target, upstream),
                     )
             outcomes.append(outcome)
             if package is not None:
                 packages.append(package)
     return outcomes, packages
+
+
+def _holds_packages(target: Path) -> bool:
+    return any(
+        path.parent.name in SUBDIRS and (path.name == REPODATA or is_package(path.name))
+        for path in target.glob("*/*")
+    )
 
 
 def _is_indexed(target: Path) -> bool:
@@ -295,7 +308,7 @@ def _build_one(
     workspace: Workspace,
     progress: Progressor,
     recipe: Recipe,
-    digest: str,
+    digests: Mapping[str, str],
     number: int,
     packages: Iterable[Path],
     target: Path,
@@ -305,7 +318,12 @@ def _build_one(
     # One folder for each recipe, always the same: cargo then knows what it has compiled already.
     folder = cache_folder("build") / recipe.platform / recipe.name
     shutil.rmtree(folder, ignore_errors=True)
+    digest = digests[recipe.name]
     recipe_path = snapshot(workspace, recipe, digest, number, folder / "src")
+    if _digest(workspace, recipe, digests, upstream) != digest:
+        # The copy may hold what was not hashed, and would be taken for what was.
+        reason = f"the files of {recipe.name} changed while they were copied. Build it again."
+        return Outcome(recipe.name, "failed", reason=reason), None
     channels = list(upstream.channels)
     if needed_recipes(recipe, workspace.own_packages()):
         channels = _with_own_packages(channels, packages, target, folder)

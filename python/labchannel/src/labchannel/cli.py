@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -562,8 +563,13 @@ def test_installed(
     from labchannel.matrix import MatrixOptions, run_matrix
     from labchannel.workspace import SERVED_PYTHONS, Workspace
 
-    # Where there is no checkout, as in an image, a folder without recipes takes its place.
-    workspace = find_workspace() if not packages else Workspace(Path.cwd())
+    try:
+        workspace = find_workspace()
+    except LabchannelError:
+        if not packages:
+            raise
+        # Where there is no checkout, as in an image, a folder without recipes takes its place.
+        workspace = Workspace(Path.cwd())
     rows = [
         Row((name,), current_platform(), python)
         for name in packages or workspace.own_packages()
@@ -819,10 +825,14 @@ def main() -> None:
     except OSError as error:
         if error.errno not in _DISK_TROUBLE:
             raise
-        name = error.filename or "a file"
-        _say_error(f"{name} can't be written ({error.strerror}). {_DISK_TROUBLE[error.errno]}.")
+        _say_error(_unwritten(error))
         code = 1
     _leave(code)
+
+
+def _unwritten(error: OSError) -> str:
+    mend = _DISK_TROUBLE.get(error.errno or 0, "Mend that, then start again")
+    return f"{error.filename or 'a file'} can't be written ({error.strerror}). {mend}."
 
 
 def _say_error(message: str) -> None:
@@ -848,7 +858,14 @@ def _leave(code: int) -> NoReturn:
     logging.shutdown()
     try:
         sys.stdout.flush()
-        sys.stderr.flush()
     except BrokenPipeError:
         code = code or _UNREAD
+    except OSError as error:
+        # What is left to be written may fail a second time: then it has been told.
+        if not code:
+            _say_error(_unwritten(error))
+        code = code or 1
+    # Where errors can't be written, nobody can be told.
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     os._exit(code)

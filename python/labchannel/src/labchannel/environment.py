@@ -73,7 +73,13 @@ def current_platform() -> str:
 
 
 def channel_source(channel: str | Path) -> rattler.Channel:
-    """A channel from a folder, a URL or a name."""
+    """A channel from a folder, a URL or a name.
+
+    Raises
+    ------
+    LabchannelError
+        The folder is no channel or is not there, or the URL is none.
+    """
     if isinstance(channel, Path) or Path(channel).is_dir():
         folder = Path(channel).resolve()
         if not (folder / "noarch" / "repodata.json").is_file():
@@ -87,7 +93,13 @@ def channel_source(channel: str | Path) -> rattler.Channel:
             f"there is no channel folder {channel}",
             "Make it with `./pixiw run build-recipes`, or correct the path",
         )
-    return rattler.Channel(channel)
+    try:
+        return rattler.Channel(channel)
+    except (rattler.exceptions.InvalidChannelError, rattler.exceptions.InvalidUrlError) as error:
+        raise LabchannelError(
+            f"{channel} is no address of a channel ({' '.join(str(error).split())})",
+            "Correct it: a folder, a name, or an address like http://HOST:8080",
+        ) from error
 
 
 def virtual_packages(platform: str) -> list[rattler.GenericVirtualPackage]:
@@ -137,7 +149,7 @@ def solve(
     async def run() -> list[rattler.RepoDataRecord]:
         # A gateway of its own: a channel folder may have been published to a moment ago.
         with tempfile.TemporaryDirectory() as repodata_cache:
-            gateway = _gateway(Path(repodata_cache))
+            gateway = open_gateway(Path(repodata_cache))
             return await rattler.solve(
                 sources=sources,
                 specs=[rattler.MatchSpec(spec) for spec in specs],
@@ -167,7 +179,14 @@ def _mend_for(channels: Sequence[str | Path], platform: str) -> str:
     return "Ask for other versions, or add the missing packages to the channel"
 
 
-def _gateway(cache: Path) -> rattler.Gateway:
+def open_gateway(cache: Path) -> rattler.Gateway:
+    """A client of channels, with its cache in that folder.
+
+    Raises
+    ------
+    LabchannelError
+        This system has no certificates.
+    """
     try:
         return rattler.Gateway(cache_dir=cache)
     except ValueError as error:
@@ -301,16 +320,25 @@ def lock_of(records: Sequence[rattler.RepoDataRecord], platform: str) -> str:
 def write_environment_lock(
     path: Path, records: Sequence[rattler.RepoDataRecord], platform: str
 ) -> None:
-    """Write an environment's lock.
+    """Write an environment's lock, in one step: an old one stays whole until the new one is.
 
     Raises
     ------
     LabchannelError
         The file can't be written.
     """
+    # Behind a link the file is replaced, and what is no file (/dev/stdout) has nothing to lose.
+    target = path.resolve()
+    partial = target.with_name(f"{target.name}.partial")
+    in_place = path.exists() and not path.is_file()
+    text = lock_of(records, platform)
     try:
-        path.write_text(lock_of(records, platform), encoding="utf-8", newline="\n")
+        (path if in_place else partial).write_text(text, encoding="utf-8", newline="\n")
+        if not in_place:
+            partial.replace(target)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise LabchannelError(
             f"the lock {path} can't be written ({error.strerror})",
             "Name a file in a folder that is there and can be written",
@@ -358,7 +386,7 @@ def records_of_lock(
 
     async def query() -> list[rattler.RepoDataRecord]:
         with tempfile.TemporaryDirectory() as repodata_cache:
-            found = await _gateway(Path(repodata_cache)).query(
+            found = await open_gateway(Path(repodata_cache)).query(
                 sources=sources,
                 platforms=[rattler.Subdir(platform), rattler.Subdir("noarch")],
                 specs=[rattler.MatchSpec(package.name) for package in packages],

@@ -11,6 +11,7 @@ from pathlib import Path
 import rattler
 import rattler.exceptions
 
+from labchannel.environment import open_gateway
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
 from labchannel.toolchain.bootstrap import (
@@ -43,12 +44,17 @@ class Upstream:
 
 
 def conda_forge_answers() -> bool:
-    """Whether conda-forge can be reached, through the user's own mirrors and proxies."""
+    """Whether conda-forge can be reached, through the user's own mirrors and proxies.
+
+    Raises
+    ------
+    LabchannelError
+        This system has no certificates: rattler's client can't start, and so no channel be read.
+    """
 
     async def ask() -> bool:
         with tempfile.TemporaryDirectory() as cache:
-            gateway = rattler.Gateway(cache_dir=Path(cache))
-            found = await gateway.query(
+            found = await open_gateway(Path(cache)).query(
                 sources=[CONDA_FORGE],
                 platforms=[rattler.Subdir("noarch")],
                 specs=[rattler.MatchSpec("python_abi")],

@@ -128,3 +128,15 @@ def test_a_channel_that_is_a_mount_point(
     )
     assert (status, output) == (0, "published 1\n"), left
     assert verify(after) == []
+
+
+def test_nothing_to_do_in_a_read_only_channel_and_folder(
+    publish_on_small_disk, lab, make_package, tmp_path, contents
+):
+    """Nobody can take the lock there, and nobody needs it."""
+    prepare = 'mount -o remount,ro "$disk"'
+    before = contents(lab)
+    present = lab / "noarch" / "alpha-1.0-h0_0.conda"
+    status, output, left, after = publish_on_small_disk(lab, present, tmp_path, prepare=prepare)
+    assert (status, output) == (0, "published 0\n"), left
+    assert contents(after) == before

@@ -16,7 +16,7 @@ import pytest
 import rattler_build
 from labchannel.channel import exchange, layout
 from labchannel.channel.layout import Channel
-from labchannel.channel.publish import publish, recover
+from labchannel.channel.publish import publish, recover, require_writable
 from labchannel.channel.verify import verify
 from labchannel.errors import LabchannelError
 from labchannel.stopping import what_is_true
@@ -217,6 +217,41 @@ def test_damage_of_the_same_size_stays_visible(lab, make_package):
     assert "sha256" in {str(fault.check) for fault in verify(lab)}
 
 
+@pytest.mark.parametrize("damage", ["of the same size", "cut short"])
+def test_a_damaged_file_is_mended_by_publishing_it_anew(
+    lab, make_package, published, contents, damage, way
+):
+    path = lab / "noarch" / "alpha-1.0-h0_0.conda"
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data if damage == "of the same size" else data[:-1000])
+    reader = path.open("rb")
+    report = publish(lab, [published / "noarch" / path.name, make_package("delta")])
+    assert [record.name for record in report.added] == ["alpha", "delta"]
+    assert not report.present
+    assert verify(lab) == []
+    assert path.read_bytes() == (published / "noarch" / path.name).read_bytes()
+    # A reader in mid-flight has the file that it opened.
+    with reader:
+        assert reader.read() == (data if damage == "of the same size" else data[:-1000])
+
+
+def test_a_stop_before_a_damaged_file_is_replaced_is_told_as_such(lab, published, monkeypatch, way):
+    path = lab / "noarch" / "alpha-1.0-h0_0.conda"
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+
+    def stop(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("labchannel.channel.index.index_fs", stop)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        publish(lab, [published / "noarch" / path.name])
+    assert what_is_true(stopped.value) == f"{lab} is as it was"
+    assert path.read_bytes() == data
+
+
 def test_a_damaged_index_is_mended_by_reindexing(lab, way):
     (lab / "noarch" / "repodata.json").write_text("{")
     with pytest.raises(LabchannelError, match="damaged") as caught:
@@ -232,6 +267,24 @@ def test_lost_indexes_come_back(lab, way):
     publish(lab, [])
     assert verify(lab) == []
     assert (lab / "channeldata.json").exists()
+
+
+@pytest.mark.parametrize("lost", ["index", "folder"])
+def test_a_lost_index_of_noarch_is_mended_by_publishing(lab, lost, way):
+    shutil.rmtree(lab / "noarch") if lost == "folder" else (lab / "noarch/repodata.json").unlink()
+    with pytest.raises(LabchannelError, match=r"no noarch/repodata\.json") as caught:
+        Channel.read(lab)
+    assert "index it by publishing to it" in caught.value.mend
+    publish(lab, [])
+    assert "gamma" in {record.name for record in Channel.read(lab)}
+    assert verify(lab) == []
+
+
+def test_other_bytes_are_refused_where_the_index_of_noarch_is_lost(lab, make_package):
+    (lab / "noarch" / "repodata.json").unlink()
+    impostor = make_package("gamma", subdir="linux-64", files={"share/gamma.txt": "other"})
+    with pytest.raises(LabchannelError, match="other bytes"):
+        publish(lab, [impostor])
 
 
 def test_other_indexers_leavings_go_and_the_users_files_stay(lab, make_package, way):
@@ -258,10 +311,68 @@ def test_a_channel_given_by_a_symbolic_link(lab, make_package, tmp_path):
     assert "delta" in {record.name for record in Channel.read(lab)}
 
 
-def test_the_folders_permissions_stay(lab, make_package):
-    lab.chmod(0o775)
+@pytest.mark.parametrize("form", ["relative", "absolute"])
+def test_a_package_that_is_a_link_stays(lab, make_package, form, way):
+    path = lab / "noarch" / "alpha-1.0-h0_0.conda"
+    pool = lab.parent / "pool"
+    pool.mkdir()
+    target = path.rename(pool / path.name)
+    path.symlink_to(target if form == "absolute" else os.path.relpath(target, path.parent))
     publish(lab, [make_package("delta")])
-    assert lab.stat().st_mode & 0o777 == 0o775
+    assert {"alpha", "delta"} < {record.name for record in Channel.read(lab)}
+    assert verify(lab) == []
+    assert target.is_file()
+
+
+def test_the_users_own_links_stay(lab, make_package, tmp_path, way):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "page.html").write_text("ours")
+    (lab / "docs").symlink_to("../../docs")
+    (lab / "README.html").symlink_to("../../docs/page.html")
+    publish(lab, [make_package("delta")])
+    assert (lab / "docs").is_symlink()
+    assert (lab / "docs" / "page.html").read_text() == "ours"
+    assert (lab / "README.html").is_symlink()
+    assert (lab / "README.html").read_text() == "ours"
+
+
+def test_a_platform_that_is_a_link_is_refused(lab, make_package, tmp_path, contents, way):
+    shutil.move(lab / "linux-64", tmp_path / "bigdisk")
+    (lab / "linux-64").symlink_to(tmp_path / "bigdisk")
+    before = contents(lab.parent), contents(tmp_path / "bigdisk")
+    with pytest.raises(LabchannelError, match="linux-64 is a symbolic link") as caught:
+        publish(lab, [make_package("delta")])
+    assert "may be a link" in caught.value.mend
+    with pytest.raises(LabchannelError, match="is a symbolic link"):
+        require_writable(lab)
+    (lab.parent / ".channel.publish.lock").unlink()
+    assert (contents(lab.parent), contents(tmp_path / "bigdisk")) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_the_folders_permissions_stay(lab, make_package, way):
+    """Those who share a channel can publish to it after one of them has."""
+    (lab / "docs").mkdir()
+    folders = [lab, *(path for path in lab.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o2775)
+    publish(lab, [make_package("delta"), make_package("zeta", subdir="win-64")])
+    if way == "exchange":
+        folders = [lab, *(path for path in lab.rglob("*") if path.is_dir())]
+        assert lab / "win-64" in folders
+    assert {folder: folder.stat().st_mode & 0o7777 for folder in folders} == dict.fromkeys(
+        folders, 0o2775
+    )
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() != 0, reason="only root gives a folder to any group"
+)
+def test_the_folders_groups_stay(lab, make_package):
+    for folder in (lab, lab / "noarch"):
+        os.chown(folder, -1, 4711)
+    publish(lab, [make_package("delta")])
+    assert [folder.stat().st_gid for folder in (lab, lab / "noarch")] == [4711, 4711]
 
 
 def test_changing_the_build_output_later_does_not_reach_the_channel(tmp_path, make_package):

@@ -130,6 +130,26 @@ def test_ranges(lab, browser, asked, expected):
     assert headers["ETag"]
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=999999-"])
+def test_only_a_get_has_ranges(lab, browser, asked):
+    """RFC 9110, 14.2"""
+    status, headers, body = browser(PACKAGE, "HEAD", Range=asked)
+    size = (lab / PACKAGE[1:]).stat().st_size
+    assert (status, body, headers["Content-Length"]) == (200, b"", str(size))
+    assert headers["Content-Range"] is None
+
+
+def test_whole_addresses_as_a_proxy_is_asked(lab, browser):
+    """RFC 9112, 3.2.2"""
+    for address in ("http://lab.example", "HTTP://lab.example:8080", "https://[::1]:8080"):
+        status, _, body = browser(f"{address}{PACKAGE}")
+        assert (status, body) == (200, (lab / PACKAGE[1:]).read_bytes())
+        assert b"noarch/" in browser(address)[2]
+        status, headers, _ = browser(f"{address}/noarch")
+        assert (status, headers["Location"]) == (301, "/noarch/")
+        assert browser(f"{address}/../secret")[0] == 404
+
+
 @pytest.mark.parametrize("asked", ["bytes=999999-", "bytes=-0"])
 def test_ranges_that_are_not_there(lab, browser, asked):
     status, headers, body = browser(PACKAGE, Range=asked)

@@ -605,3 +605,36 @@ def test_what_is_no_channel(tmp_path, prepare, cause):
 def test_a_platform_folder_is_no_channel(lab):
     with pytest.raises(LabchannelError, match="one platform of a channel"):
         verify(lab / "noarch")
+
+
+def test_a_flipped_bit_anywhere_in_the_directory_of_a_zip_is_a_fault(tmp_path, make_package):
+    """Flags, versions, lengths, offsets: zipfile has an error of its own for many of them."""
+    lab = publish(tmp_path / "channel", [make_package("alpha")]).channel
+    path = package(lab)
+    good = path.read_bytes()
+    begin = good.index(b"PK\x01\x02")
+    # Two bits of each byte: encryption and patches among the flags, and any version.
+    for place in range(begin, len(good)):
+        for bit in (0, 5):
+            data = bytearray(good)
+            data[place] ^= 1 << bit
+            path.write_bytes(data)
+            faults = verify(lab, threads=1)
+            assert {Check.SHA256, Check.MD5} <= {fault.check for fault in faults}, (place, bit)
+
+
+@pytest.mark.parametrize(
+    ("offset", "bit"), [(8, 0), (8, 5), (6, 7)], ids=["encrypted", "a patch", "a later version"]
+)
+def test_a_part_that_zipfile_refuses(lab, make_package, offset, bit):
+    path = make_package("delta")
+    data = bytearray(path.read_bytes())
+    place = 0
+    # Every part's entry in the zip's directory.
+    while (place := data.find(b"PK\x01\x02", place + 1)) > 0:
+        data[place + offset] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(LabchannelError, match="no readable conda package"):
+        publish(lab, [path])
+    (lab / "noarch" / package(lab).name).write_bytes(data.replace(b"delta", b"alpha"))
+    assert Check.CONTAINER in {fault.check for fault in verify(lab)}

@@ -8,6 +8,7 @@ CEP 26 (names); a .conda is a zip of two stored .tar.zst, a .tar.bz2 is one tar.
 from __future__ import annotations
 
 import bz2
+import errno
 import hashlib
 import io
 import json
@@ -99,8 +100,13 @@ class Archive:
             zlib.error,
             EOFError,
             struct.error,
+            # What zipfile says of a part that is encrypted, and (NotImplementedError is one) of a
+            # zip of a later version: no package is either, but a bit may have flipped.
+            RuntimeError,
         ) as error:
             raise DamagedPackageError(str(error) or type(error).__name__) from error
+        except OSError as error:
+            raise _misplaced(error) from error
 
     def _conda_members(self, section: Section | None) -> Iterator[Member]:
         stem = package_stem(self.path.name)
@@ -143,8 +149,10 @@ class Archive:
             return
         try:
             self._check_zip()
-        except (zipfile.BadZipFile, struct.error, UnicodeDecodeError) as error:
+        except (zipfile.BadZipFile, struct.error, UnicodeDecodeError, RuntimeError) as error:
             raise DamagedPackageError(str(error) or type(error).__name__) from error
+        except OSError as error:
+            raise _misplaced(error) from error
 
     def _check_zip(self) -> None:
         stem = package_stem(self.path.name)
@@ -179,6 +187,13 @@ class Archive:
                 gap = size - _END_OF_ZIP.size - (end[6] + end[5])
                 if end[6] != position or gap not in (0, _ZIP64_END):
                     self.problems.append("unknown bytes lie before the zip's directory")
+
+
+def _misplaced(error: OSError) -> Exception:
+    """Tell a zip that names a place before its own beginning from a file that can't be read."""
+    if error.errno == errno.EINVAL:
+        return DamagedPackageError("the zip names a place that is not in it")
+    return error
 
 
 def _member(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Member:

@@ -55,11 +55,18 @@ def plan(channel: Path, new: Path) -> Journal:
     changed = [
         name
         for name, path in after.items()
-        if name not in before or not path.samefile(before[name])
+        if name not in before or not _is_same(path, before[name])
     ]
     return Journal(
         put=tuple(sorted(changed, key=_rank)), delete=tuple(sorted(before.keys() - after.keys()))
     )
+
+
+def _is_same(path: Path, before: Path) -> bool:
+    if path.is_symlink() or before.is_symlink():
+        # It may lead nowhere from here.
+        return path.is_symlink() and before.is_symlink() and path.readlink() == before.readlink()
+    return path.samefile(before)
 
 
 def _files(top: Path) -> Iterator[tuple[str, Path]]:

@@ -113,8 +113,16 @@ class Channel:
     records: Mapping[str, tuple[Record, ...]]
 
     @classmethod
-    def read(cls, path: Path) -> Channel:
+    def read(cls, path: Path, *, complete: bool = True) -> Channel:
         """Read the repodata.json of every subdir.
+
+        Parameters
+        ----------
+        path
+            The channel's top folder.
+        complete
+            Refuse a folder without an index of noarch, as clients do. A publication writes that
+            index anew, and knows the other subdirs' packages by theirs.
 
         Raises
         ------
@@ -122,7 +130,7 @@ class Channel:
             The folder is missing, is no channel, or an index in it can't be read.
         """
         subdirs = channel_subdirs(path)
-        if NOARCH not in subdirs or not (path / NOARCH / REPODATA).is_file():
+        if complete and not (path / NOARCH / REPODATA).is_file():
             raise LabchannelError(
                 f"{path} is not a conda channel: it has no {NOARCH}/{REPODATA}",
                 "Name the channel's top folder, or index it by publishing to it",

@@ -22,6 +22,8 @@ import errno
 import os
 import re
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +48,10 @@ _LEAST_ROOM = 1_000_000
 
 @dataclass(frozen=True)
 class PublishReport:
-    """What a publication did. `present` were in the channel already, byte for byte."""
+    """What a publication did. `present` were in the channel already, byte for byte.
+
+    A package whose file in the channel was damaged, and is now whole again, is among `added`.
+    """
 
     channel: Path
     added: tuple[Record, ...]
@@ -82,6 +87,16 @@ class _Plan:
     reindex: bool
 
 
+@dataclass(frozen=True)
+class _Change:
+    """What a publication comes to; `plan` is None when the channel is as it should be."""
+
+    plan: _Plan | None
+    fresh: tuple[_Arrival, ...]
+    present: tuple[_Arrival, ...]
+    removed: tuple[Record, ...]
+
+
 def publish(
     channel: Path,
     packages: Sequence[Path],
@@ -94,7 +109,9 @@ def publish(
     """Add package files to a channel and index it, atomically. Makes the channel if need be.
 
     Packages of the same name and bytes that are there already are left alone; when nothing is to
-    be done nothing is written. Package files that somebody put there by hand get indexed.
+    be done nothing is written, and the channel may be one that is only read. A file that was
+    damaged since it was published is replaced by a package with the published bytes. Package files
+    that somebody put there by hand get indexed.
 
     Parameters
     ----------
@@ -121,8 +138,9 @@ def publish(
     ------
     LabchannelError
         A package is damaged, or its file name is in the channel with other bytes; another
-        publication is running and `wait` is False; no space, no permission. The channel is as it
-        was (file by file: or is finished by the next publication, and the message says so).
+        publication is running and `wait` is False; no space, no permission; a platform's folder
+        is a symbolic link. The channel is as it was (file by file: or is finished by the next
+        publication, and the message says so).
 
     Examples
     --------
@@ -136,6 +154,11 @@ def publish(
     root = channel_root(channel)
     with _clear_errors(root):
         root.parent.mkdir(parents=True, exist_ok=True)
+    if _is_only_read(root):
+        # No lock can be taken here, and none is needed to find that nothing is to be done.
+        change = _compare(root, _examine(packages), remove, reindex=reindex)
+        if change.plan is None:
+            return _report(root, change)
     with if_stopped("nothing was published"), _exclusive(root, wait=wait, say=say):
         return _publish(root, packages, remove, reindex=reindex, say=say)
 
@@ -167,10 +190,11 @@ def require_writable(channel: Path) -> None:
     Raises
     ------
     LabchannelError
-        The folder, or the one that it is to be made in, can't be written, or its disk is full. The
-        channel is as it was.
+        The folder, or the one that it is to be made in, can't be written, or its disk is full, or
+        a platform's folder is a symbolic link. The channel is as it was.
     """
     root = channel_root(channel)
+    _refuse_links(root)
     folder = root
     while not folder.exists():
         folder = folder.parent
@@ -270,6 +294,27 @@ def _beside(root: Path) -> Path:
     return root.with_name(f".{root.name}.publish")
 
 
+def _is_only_read(root: Path) -> bool:
+    """Whether this user can write neither the channel nor beside it."""
+    return root.exists() and not (os.access(root, os.W_OK) or os.access(root.parent, os.W_OK))
+
+
+def _refuse_links(root: Path) -> None:
+    """Refuse a channel whose platform folder is elsewhere.
+
+    A publication makes the new channel beside the old one and exchanges the two. It would have to
+    copy what is behind the link, or to leave it out.
+    """
+    for name in sorted(layout.SUBDIRS):
+        if (root / name).is_symlink():
+            raise LabchannelError(
+                f"{root / name} is a symbolic link, and a publication would put a folder in its "
+                "place",
+                f"Move what is behind it there, or the whole channel to that disk: {root} itself "
+                "may be a link",
+            )
+
+
 @contextlib.contextmanager
 def _exclusive(root: Path, *, wait: bool, say: OnStep) -> Iterator[None]:
     in_parent = os.access(root.parent, os.W_OK) or not root.exists()
@@ -333,12 +378,27 @@ def _publish(
 ) -> PublishReport:
     _recover(root)
     say("reading the new packages")
-    arrivals = _examine(packages)
+    change = _compare(root, _examine(packages), remove, reindex=reindex)
+    if change.plan is not None:
+        _refuse_links(root)
+        with _clear_errors(root):
+            try:
+                _replace(root, change.plan, say)
+            except KeyboardInterrupt as stop:
+                add_truth(stop, _after_a_stop(root, change.plan))
+                raise
+    return _report(root, change)
+
+
+def _compare(
+    root: Path, arrivals: Sequence[_Arrival], remove: Sequence[Record], *, reindex: bool
+) -> _Change:
+    """Find what is to be done; only reads."""
     with _clear_errors(root):
-        before = _read_old(root, reindex=reindex)
+        before = _read_old(root, arrivals, reindex=reindex)
         known = {record.location: record for record in before} if before else {}
         present = [arrival for arrival in arrivals if _is_there(root, arrival, known)]
-        fresh = [arrival for arrival in arrivals if arrival not in present]
+        fresh = tuple(arrival for arrival in arrivals if arrival not in present)
         going = {record.location: record for record in remove}
         removed = frozenset(
             location for location in going if location in known or (root / location).exists()
@@ -347,19 +407,21 @@ def _publish(
             raise LabchannelError(
                 f"{min(clash)} is to be added and removed at once", "Name it once"
             )
+        plan = None
         if fresh or removed or reindex or before is None or not _is_complete(root, known):
-            plan = _Plan(tuple(fresh), removed, reindex or before is None)
-            try:
-                _replace(root, plan, say)
-            except KeyboardInterrupt as stop:
-                add_truth(stop, _after_a_stop(root, plan))
-                raise
+            plan = _Plan(fresh, removed, reindex or before is None)
+    return _Change(
+        plan, fresh, tuple(present), tuple(going[location] for location in sorted(removed))
+    )
+
+
+def _report(root: Path, change: _Change) -> PublishReport:
     after = {record.location: record for record in Channel.read(root)}
     return PublishReport(
         channel=root,
-        added=tuple(after[arrival.location] for arrival in fresh),
-        present=tuple(after[arrival.location] for arrival in present),
-        removed=tuple(going[location] for location in sorted(removed)),
+        added=tuple(after[arrival.location] for arrival in change.fresh),
+        present=tuple(after[arrival.location] for arrival in change.present),
+        removed=change.removed,
     )
 
 
@@ -391,20 +453,22 @@ def _other_bytes(arrival: _Arrival, owner: str) -> LabchannelError:
     )
 
 
-def _read_old(root: Path, *, reindex: bool) -> Channel | None:
+def _read_old(root: Path, arrivals: Sequence[_Arrival], *, reindex: bool) -> Channel | None:
     """Read the channel as it is; None when there is none to speak of: no folder, or no index."""
     if reindex or not root.exists() or not any(root.glob(f"*/{layout.REPODATA}")):
         return None
-    old = Channel.read(root)
+    old = Channel.read(root, complete=False)
+    anew = {arrival.location for arrival in arrivals}
     for record in old:
         path = root / record.location
         # A file that somebody deleted simply leaves the index; one that changed must not pass for
-        # the one that was published. (Same size and other bytes: `verify` reads them all.)
-        if path.is_file() and path.stat().st_size != record.size:
+        # the one that was published, unless that comes anew. (Same size and other bytes: `verify`
+        # reads them all.)
+        if record.location not in anew and path.is_file() and path.stat().st_size != record.size:
             raise LabchannelError(
                 f"{record.location} in {root} is not the file that was published: it has "
                 f"{path.stat().st_size} bytes instead of {record.size}",
-                "Verify the channel, delete what is damaged, and publish again",
+                "Verify the channel, and publish anew, or delete, what is damaged",
             )
     return old
 
@@ -416,9 +480,12 @@ def _is_there(root: Path, arrival: _Arrival, known: Mapping[str, Record]) -> boo
         raise _other_bytes(arrival, "the channel knows")
     if not path.is_file():
         return False
-    if record is None and hash_file(path) != arrival.hashes:
+    if hash_file(path) == arrival.hashes:
+        return True
+    if record is None:
         raise _other_bytes(arrival, "the channel has")
-    return True
+    # Damaged since it was published, and here are the bytes that were.
+    return False
 
 
 def _is_complete(root: Path, known: Mapping[str, Record]) -> bool:
@@ -429,7 +496,8 @@ def _is_complete(root: Path, known: Mapping[str, Record]) -> bool:
         for path in (root / subdir).iterdir()
         if layout.is_package(path.name)
     }
-    return names == known.keys() and all(
+    complete = layout.NOARCH in subdirs and names == known.keys()
+    return complete and all(
         path.is_file()
         for path in (
             root / layout.CHANNELDATA,
@@ -444,10 +512,16 @@ def _after_a_stop(root: Path, plan: _Plan) -> str:
         return f"the next publication to {root} finishes this one"
     if not (plan.arrivals or plan.removed):
         return f"{root} has its old index or the new one, whole"
-    done = all((root / arrival.location).exists() for arrival in plan.arrivals) and not any(
+    done = all(_is_put(root, arrival) for arrival in plan.arrivals) and not any(
         (root / location).exists() for location in plan.removed
     )
     return f"{root} has been brought up to date" if done else f"{root} is as it was"
+
+
+def _is_put(root: Path, arrival: _Arrival) -> bool:
+    path = root / arrival.location
+    # Not only that it is there: it may have come for one that was damaged.
+    return path.is_file() and hash_file(path) == arrival.hashes
 
 
 def _replace(root: Path, plan: _Plan, say: OnStep) -> None:
@@ -473,7 +547,7 @@ def _replace_whole(root: Path, plan: _Plan, say: OnStep) -> None:
         _stage(root, new, plan, say)
         say("putting the new channel in place")
         if root.exists():
-            shutil.copymode(root, new)
+            _keep_access(root, new)
             try:
                 exchange.exchange(new, root)
             except OSError as error:
@@ -526,11 +600,29 @@ def _stage(root: Path, new: Path, plan: _Plan, say: OnStep) -> None:
             raise LabchannelError(
                 f"{arrival.path} changed while it was being published", "Publish it again"
             )
+    if root.exists():
+        for folder, _, _ in os.walk(new):
+            origin = root / Path(folder).relative_to(new)
+            # One that is new is like the channel. Whoever publishes next must get into it.
+            _keep_access(origin if origin.is_dir() else root, Path(folder), at_least=stat.S_IRWXU)
     say("writing to the disk")
     sync_tree(new)
 
 
+def _keep_access(origin: Path, folder: Path, at_least: int = 0) -> None:
+    """Let the same people at `folder` as at `origin`: its group, if this user may, and its mode."""
+    status = origin.stat()
+    if sys.platform != "win32" and folder.stat().st_gid != status.st_gid:
+        with contextlib.suppress(OSError):
+            os.chown(folder, -1, status.st_gid)
+    mode = stat.S_IMODE(status.st_mode) | at_least
+    # Not where it is so already: a file system that has no modes may refuse to be asked.
+    if stat.S_IMODE(folder.stat().st_mode) != mode:
+        folder.chmod(mode)
+
+
 def _link_old(root: Path, new: Path, plan: _Plan) -> None:
+    arriving = {arrival.location for arrival in plan.arrivals}
     for folder, folders, names in os.walk(root):
         here = Path(folder).relative_to(root)
         if here == Path():
@@ -541,10 +633,16 @@ def _link_old(root: Path, new: Path, plan: _Plan) -> None:
         if is_subdir:
             folders[:] = [name for name in folders if name not in (layout.SHARDS, ".cache")]
         (new / here).mkdir(exist_ok=True)
-        for name in names:
-            if (here / name).as_posix() in plan.removed or _is_index(here, name, is_subdir):
+        for name in (*names, *(name for name in folders if Path(folder, name).is_symlink())):
+            location = (here / name).as_posix()
+            # What arrives is written there: into a link it would reach the old channel's file.
+            if location in plan.removed or location in arriving or _is_index(here, name, is_subdir):
                 continue
-            link_or_copy(root / here / name, new / here / name)
+            source = root / location
+            if is_subdir and layout.is_package(name) and source.is_file():
+                # The indexer passes over links, and a copy of the channel would lose them.
+                source = source.resolve()
+            link_or_copy(source, new / location)
         if is_subdir and not plan.reindex and layout.REPODATA in names:
             # What index_fs reads to know which packages it has indexed; it writes a new one.
             shutil.copyfile(root / here / layout.REPODATA, new / here / layout.REPODATA)

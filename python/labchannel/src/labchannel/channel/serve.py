@@ -98,6 +98,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
+        self.path = _origin_form(self.path)
         parts = _path_parts(self.path)
         if parts is None:
             self._refuse(http.HTTPStatus.NOT_FOUND)
@@ -170,7 +171,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Find which bytes to send, from and up to; None when there are none such."""
         whole = (0, size)
         # Several ranges at once, or another unit, may be answered with the whole file.
-        match = _RANGE.fullmatch(self.headers.get("Range", ""))
+        # And only a GET has ranges.
+        asked = self.headers.get("Range", "") if self.command == "GET" else ""
+        match = _RANGE.fullmatch(asked)
         condition = self.headers.get("If-Range")
         if match is None or (
             condition is not None and condition != etag and _date(condition) != modified
@@ -225,6 +228,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the base
         _log.info("%s %s", self.address_string(), format % args)
+
+
+def _origin_form(target: str) -> str:
+    """Give the path of a request's target, which may be a whole address, as to a proxy."""
+    path = re.sub(r"(?i)^https?://[^/?#]*", "", target)
+    return f"/{path.lstrip('/')}"
 
 
 def _path_parts(target: str) -> list[str] | None:
