@@ -141,10 +141,11 @@ def test_pixis_exit_code_is_ours(clone):
 
 # What a pixi without conda-forge does: it reads its configuration, and solves from its mirror.
 SOLVING_PIXI = """\
-import json, os, sys, tomllib
+import glob, json, os, subprocess, sys, tomllib
 from pathlib import Path
 from labchannel.environment import current_platform, solve
-config = tomllib.loads(Path(os.environ["XDG_CONFIG_HOME"], "pixi", "config.toml").read_text())
+home = os.environ["XDG_CONFIG_HOME"]
+config = tomllib.loads(Path(home, "pixi", "config.toml").read_text())
 (mirrors,) = config.get("mirrors", {}).values()
 records = solve(mirrors, ["alpha"], current_platform())
 print(json.dumps({
@@ -152,6 +153,9 @@ print(json.dumps({
     "config": config,
     "found": [record.file_name for record in records],
     "upstream": os.environ["LABCHANNEL_UPSTREAM"],
+    "no proxy": [os.environ.get("NO_PROXY"), os.environ.get("no_proxy")],
+    "files": sorted(glob.glob("*/*", root_dir=home)),
+    "pip": subprocess.check_output([sys.executable, "-m", "pip", "config", "list"], text=True),
 }))
 """
 
@@ -173,7 +177,6 @@ def behind_a_firewall(clone, make_package, no_network):
         "LABCHANNEL_UPSTREAM": "toolchain:here",
         "HTTPS_PROXY": os.environ["HTTPS_PROXY"],
         "HTTP_PROXY": os.environ["HTTP_PROXY"],
-        "NO_PROXY": "127.0.0.1",
     }
     return clone
 
@@ -216,6 +219,27 @@ def test_a_users_own_configuration_of_pixi_stays_in_force(behind_a_firewall):
     said = told(behind_a_firewall.run("run", "test"))
     assert said["config"]["default-channels"] == ["mine"]
     assert said["found"] == ["alpha-1.0-h0_0.conda"]
+
+
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_what_a_user_reaches_without_a_proxy_stays_so(behind_a_firewall, name):
+    behind_a_firewall.variables[name] = "corp.example,10.0.0.1"
+    said = told(behind_a_firewall.run("run", "test"))
+    assert said["found"] == ["alpha-1.0-h0_0.conda"]
+    hosts = ["corp.example", "10.0.0.1", "127.0.0.1", "localhost"]
+    assert said["no proxy"] == [",".join(hosts)] * 2
+
+
+def test_a_users_configuration_of_other_programs_reaches_the_tasks(behind_a_firewall):
+    folder = Path(behind_a_firewall.variables["HOME"], ".config")
+    for path, text in (("pip/pip.conf", "[global]\nretries = 9\n"), ("pixi/other", "theirs")):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    said = told(behind_a_firewall.run("run", "test"))
+    assert "global.retries='9'" in said["pip"]
+    assert said["files"] == ["pip/pip.conf", "pixi/config.toml", "pixi/other"]
+    assert "[mirrors]" not in (folder / "pixi" / "other").read_text(encoding="utf-8")
+    assert not (folder / "pixi" / "config.toml").exists()
 
 
 def test_without_pixi_the_task_is_run_by_labchannel(clone):
