@@ -208,7 +208,7 @@ def _refuse_cache_path(cache: Path) -> None:
     bad = re.search(r"[^\w@%+=:,./~-]", str(cache))
     if bad:
         raise LabchannelError(
-            f"the cache folder {cache} has {bad[0]!r} in its path, where compilers' flags would break",
+            f"the cache folder {cache} has {bad[0]!r} in its path, which breaks compilers' flags",
             "Set LABCHANNEL_CACHE to a folder without blanks, quotes and brackets in its path",
         )
 
