@@ -94,7 +94,9 @@ def move_into_place(scratch: Path, final: Path) -> None:
     try:
         if final.exists() and not is_complete(final):
             gone = Path(tempfile.mkdtemp(prefix="gone-", dir=final.parent))
-            final.rename(gone / final.name)
+            # Another one may just do the same.
+            with contextlib.suppress(FileNotFoundError):
+                final.rename(gone / final.name)
             shutil.rmtree(gone, ignore_errors=True)
         scratch.rename(final)
     except OSError as error:
