@@ -24,7 +24,8 @@ exit /b 1
 
 :try
 if defined python goto :eof
-%* -c "import sys; sys.exit(sys.version_info < (3, 11))" >nul 2>nul
+rem By call: the python of pyenv-win is a python.bat, which would not come back otherwise.
+call %* -c "import sys; sys.exit(sys.version_info < (3, 11))" >nul 2>nul
 if errorlevel 1 goto :eof
 set "python=%*"
 goto :eof

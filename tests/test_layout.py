@@ -187,6 +187,19 @@ def test_tasks_name_no_package_and_are_described() -> None:
             assert package not in " ".join(task.command), task.name
 
 
+def test_variables_are_written_as_their_systems_shell_reads_them() -> None:
+    """pixi has cmd set them on Windows, which knows no $NAME, and bash elsewhere."""
+    manifest = read_manifest(WORKSPACE.manifest)
+    assert manifest.activation_env("linux-64") == {
+        "PYTHONPATH": "$PIXI_PROJECT_ROOT/python/labchannel/src",
+        "PYO3_PYTHON": "$CONDA_PREFIX/bin/python",
+    }
+    assert manifest.activation_env("win-64") == {
+        "PYTHONPATH": "%PIXI_PROJECT_ROOT%/python/labchannel/src",
+        "PYO3_PYTHON": "%CONDA_PREFIX%/python.exe",
+    }
+
+
 def test_compose_has_a_service_for_the_tests_of_each_library() -> None:
     """Those that README presents: a package that was just added is run by the service `test`."""
     compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))

@@ -166,6 +166,20 @@ def test_the_launcher_where_python_is_not_on_path(clone: Clone) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("old", ["", "1"])
+def test_a_python_that_is_a_batch_file(clone: Clone, old: str) -> None:
+    """As pyenv-win's is."""
+    clone.add("real")
+    (clone.programs / "python.bat").write_bytes(b"@echo off\r\nreal.exe %*\r\n")
+    code, said, error = clone.run("run", "two words", CODE="7", **({"OLD": old} if old else {}))
+    if old:
+        assert (code, said, error.replace("\r", "")) == (1, [], NOTHING)
+        return
+    assert [line.strip() for line in said] == lines("real.exe", clone.script, "run", "two words")
+    assert (code, error) == (7, "")
+
+
+@pytest.mark.slow
 def test_a_python_that_is_too_old(clone: Clone) -> None:
     clone.add("python")
     clone.add("py")

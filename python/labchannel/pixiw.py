@@ -7,9 +7,11 @@ tool itself runs from this checkout.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,17 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LOCK = HERE / "requirements.lock"
+
+STOPPED = 130
+# How a Windows program ends that has left Ctrl-C to the system.
+CONTROL_C_EXIT = 0xC000013A
+
+# The last file of a private environment to be written: without it one is not whole.
+COMPLETE = "labchannel-complete"
+
+# Beside .pixi/envs, if these may have come from the toolchain channel: then they are no sign that
+# conda-forge answers.
+MIRROR = ROOT / ".pixi" / "labchannel-mirror"
 
 
 def cache_root() -> Path:
@@ -47,7 +60,7 @@ def tool_environment() -> Path:
     except OSError as error:
         fail(f"{LOCK} can't be read ({error.strerror})", "Restore it: git checkout")
     final = cache_root() / "venvs" / key.hexdigest()[:16]
-    if python_in(final).exists():
+    if is_complete(final):
         return final
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -60,16 +73,38 @@ def tool_environment() -> Path:
     print("pixiw: installing labchannel's dependencies (once)", file=sys.stderr)
     try:
         make_environment(scratch)
-        # A virtual environment is entered by its own path alone, so it may be moved; who comes
-        # second finds the first one's and drops its own.
-        try:
-            scratch.rename(final)
-        except OSError:
-            if not python_in(final).exists():
-                raise
+        (scratch / COMPLETE).touch()
+        move_into_place(scratch, final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return final
+
+
+def is_complete(venv: Path) -> bool:
+    """Whether a virtual environment has all that it was made with."""
+    return python_in(venv).exists() and (venv / COMPLETE).exists()
+
+
+def move_into_place(scratch: Path, final: Path) -> None:
+    """Have the new environment at its place; what is left of a broken one goes.
+
+    A virtual environment is entered by its own path alone, so it may be moved; who comes second
+    finds the first one's and drops its own.
+    """
+    try:
+        if final.exists() and not is_complete(final):
+            gone = Path(tempfile.mkdtemp(prefix="gone-", dir=final.parent))
+            # Another one may just do the same.
+            with contextlib.suppress(FileNotFoundError):
+                final.rename(gone / final.name)
+            shutil.rmtree(gone, ignore_errors=True)
+        scratch.rename(final)
+    except OSError as error:
+        if not is_complete(final):
+            fail(
+                f"the folder {final} can't be replaced ({error.strerror})",
+                "Stop what uses it or delete it, then start again",
+            )
 
 
 def make_environment(folder: Path) -> None:
@@ -105,7 +140,9 @@ def conda_forge_answers(pixi: str) -> bool:
     """Ask by pixi itself, so with the user's own mirrors and proxies."""
     if os.environ.get("LABCHANNEL_UPSTREAM") == "toolchain":
         return False
-    if os.environ.get("LABCHANNEL_UPSTREAM") == "conda-forge" or (ROOT / ".pixi" / "envs").is_dir():
+    if os.environ.get("LABCHANNEL_UPSTREAM") == "conda-forge":
+        return True
+    if (ROOT / ".pixi" / "envs").is_dir() and not MIRROR.exists():
         return True
     try:
         done = subprocess.run(
@@ -117,6 +154,14 @@ def conda_forge_answers(pixi: str) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
+
+
+def remember_mirror() -> None:
+    """Have the next run ask again: what pixi makes now says nothing of conda-forge."""
+    # In a checkout that can't be written pixi makes no environments either.
+    with contextlib.suppress(OSError):
+        MIRROR.parent.mkdir(exist_ok=True)
+        MIRROR.touch()
 
 
 def main(arguments: list[str]) -> None:
@@ -132,6 +177,7 @@ def main(arguments: list[str]) -> None:
     if pixi is not None:
         if conda_forge_answers(pixi):
             hand_over([pixi, *arguments])
+        remember_mirror()
         arguments = ["pixi", *arguments]
     elif arguments[0] != "run":
         fail(f"without pixi there is only `run`, not {arguments[0]!r}", "Use ./pixiw run TASK")
@@ -143,9 +189,16 @@ def main(arguments: list[str]) -> None:
 def hand_over(command: list[str]) -> None:
     """Become the other program (on Windows: wait for it, where a process can't be replaced)."""
     if sys.platform == "win32":
-        sys.exit(subprocess.run(command).returncode)
+        with subprocess.Popen(command) as run:
+            # Ctrl-C reaches it too, and how it ends is its own matter.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            code = run.wait()
+        sys.exit(STOPPED if code == CONTROL_C_EXIT else code)
     os.execv(command[0], command)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)

@@ -242,8 +242,37 @@ def test_fewer_lines_are_a_difference():
 
 
 def test_one_system_alone_compares_nothing():
-    (row,) = matrices._compare_bits(results(linux_64="1\n"))
+    elsewhere = Result(Row(("gauge",), "win-64", "3.12"), CANNOT, detail="no Wine")
+    (row,) = matrices._compare_bits([*results(linux_64="1\n"), elsewhere])
     assert row.status == CANNOT
+    assert row.detail == "linux-64 alone ran: there is nothing to compare"
+
+
+@pytest.mark.parametrize("pythons", [PYTHONS, PYTHONS[:1]])
+def test_a_comparison_that_was_not_asked_for_is_no_failure(checkout, monkeypatch, pythons):
+    """As in CI: `--only PLATFORM --require-all` on a machine for each system."""
+    publish(checkout.channel, [])
+    monkeypatch.setattr(
+        matrices,
+        "run_row",
+        lambda _workspace, _channel, row, *_rest: Result(row, PASSED, bits={"gauge": "1\n"}),
+    )
+    wanted = [*rows("gauge", pythons=pythons), *rows("gauge", platform=ELSEWHERE, pythons=pythons)]
+    report = run(checkout, wanted, only=(HERE,))
+    assert set(statuses(report)) == {PASSED}
+    assert report.exit_code(require_all=True) == 0
+    assert len(report.results) == (3 if len(pythons) == 2 else 1)
+
+
+def test_the_pythons_of_one_system_are_compared(checkout, monkeypatch):
+    publish(checkout.channel, [])
+    monkeypatch.setattr(
+        matrices,
+        "run_row",
+        lambda _workspace, _channel, row, *_rest: Result(row, PASSED, bits={"gauge": row.python}),
+    )
+    report = run(checkout, rows("gauge"))
+    assert statuses(report) == [PASSED, PASSED, FAILED]
 
 
 class Text(HTMLParser):

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,13 +55,16 @@ class Clone:
         """This Python, as python3 on PATH."""
         program(self.programs, "python3", f'exec "{sys.executable}" "$@"')
 
-    def ready_environment(self) -> None:
+    def ready_environment(self) -> Path:
         """The private environment as if it had been made: this Python has all that is needed."""
         key = hashlib.sha256(
             self.lock.read_bytes() + sys.version.encode() + sys.executable.encode()
         ).hexdigest()[:16]
-        (self.cache / "venvs" / key).mkdir(parents=True)
-        program(self.cache / "venvs" / key / "bin", "python", f'exec "{sys.executable}" "$@"')
+        venv = self.cache / "venvs" / key
+        venv.mkdir(parents=True)
+        program(venv / "bin", "python", f'exec "{sys.executable}" "$@"')
+        (venv / "labchannel-complete").touch()
+        return venv
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -137,10 +141,11 @@ def test_pixis_exit_code_is_ours(clone):
 
 # What a pixi without conda-forge does: it reads its configuration, and solves from its mirror.
 SOLVING_PIXI = """\
-import json, os, sys, tomllib
+import glob, json, os, subprocess, sys, tomllib
 from pathlib import Path
 from labchannel.environment import current_platform, solve
-config = tomllib.loads(Path(os.environ["XDG_CONFIG_HOME"], "pixi", "config.toml").read_text())
+home = os.environ["XDG_CONFIG_HOME"]
+config = tomllib.loads(Path(home, "pixi", "config.toml").read_text())
 (mirrors,) = config.get("mirrors", {}).values()
 records = solve(mirrors, ["alpha"], current_platform())
 print(json.dumps({
@@ -148,6 +153,9 @@ print(json.dumps({
     "config": config,
     "found": [record.file_name for record in records],
     "upstream": os.environ["LABCHANNEL_UPSTREAM"],
+    "no proxy": [os.environ.get("NO_PROXY"), os.environ.get("no_proxy")],
+    "files": sorted(glob.glob("*/*", root_dir=home)),
+    "pip": subprocess.check_output([sys.executable, "-m", "pip", "config", "list"], text=True),
 }))
 """
 
@@ -169,7 +177,6 @@ def behind_a_firewall(clone, make_package, no_network):
         "LABCHANNEL_UPSTREAM": "toolchain:here",
         "HTTPS_PROXY": os.environ["HTTPS_PROXY"],
         "HTTP_PROXY": os.environ["HTTP_PROXY"],
-        "NO_PROXY": "127.0.0.1",
     }
     return clone
 
@@ -188,6 +195,23 @@ def test_pixi_without_conda_forge_solves_from_the_toolchain_channel(behind_a_fir
     assert address.endswith("/conda-forge")
 
 
+def test_environments_made_by_the_mirror_are_no_sign_of_conda_forge(behind_a_firewall):
+    """The second run is as the first: there is still no conda-forge to solve from."""
+    told(behind_a_firewall.run("run", "test"))
+    (behind_a_firewall.root / ".pixi" / "envs").mkdir(parents=True)
+    said = told(behind_a_firewall.run("run", "test"))
+    assert said["found"] == ["alpha-1.0-h0_0.conda"]
+    assert said["upstream"] == "toolchain:here"
+
+
+def test_environments_of_conda_forge_are_a_sign_of_it(clone):
+    clone.python()
+    program(clone.programs, "pixi", PIXI)
+    (clone.root / ".pixi" / "envs").mkdir(parents=True)
+    clone.variables["FOUND"] = "1"
+    assert clone.run("run", "test").stdout == "<run>\n<test>\n"
+
+
 def test_a_users_own_configuration_of_pixi_stays_in_force(behind_a_firewall):
     config = Path(behind_a_firewall.variables["HOME"], ".config", "pixi", "config.toml")
     config.parent.mkdir(parents=True)
@@ -195,6 +219,27 @@ def test_a_users_own_configuration_of_pixi_stays_in_force(behind_a_firewall):
     said = told(behind_a_firewall.run("run", "test"))
     assert said["config"]["default-channels"] == ["mine"]
     assert said["found"] == ["alpha-1.0-h0_0.conda"]
+
+
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_what_a_user_reaches_without_a_proxy_stays_so(behind_a_firewall, name):
+    behind_a_firewall.variables[name] = "corp.example,10.0.0.1"
+    said = told(behind_a_firewall.run("run", "test"))
+    assert said["found"] == ["alpha-1.0-h0_0.conda"]
+    hosts = ["corp.example", "10.0.0.1", "127.0.0.1", "localhost"]
+    assert said["no proxy"] == [",".join(hosts)] * 2
+
+
+def test_a_users_configuration_of_other_programs_reaches_the_tasks(behind_a_firewall):
+    folder = Path(behind_a_firewall.variables["HOME"], ".config")
+    for path, text in (("pip/pip.conf", "[global]\nretries = 9\n"), ("pixi/other", "theirs")):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    said = told(behind_a_firewall.run("run", "test"))
+    assert "global.retries='9'" in said["pip"]
+    assert said["files"] == ["pip/pip.conf", "pixi/config.toml", "pixi/other"]
+    assert "[mirrors]" not in (folder / "pixi" / "other").read_text(encoding="utf-8")
+    assert not (folder / "pixi" / "config.toml").exists()
 
 
 def test_without_pixi_the_task_is_run_by_labchannel(clone):
@@ -273,6 +318,69 @@ def test_a_requirements_lock_whose_hash_does_not_match(clone, tmp_path):
     assert last.startswith("pixiw: pip can't install labchannel's dependencies (")
     assert "then start again" in last
     assert list((clone.cache / "venvs").iterdir()) == []
+
+
+@needs_venv
+@pytest.mark.parametrize("left", ["bin/python", "lib"])
+def test_a_private_environment_that_is_not_whole_is_replaced(clone, left):
+    """A kill during `rm -r` or an older `clean --all` leaves one."""
+    clone.python()
+    clone.lock.write_text("", encoding="utf-8")
+    venv = clone.ready_environment()
+    (venv / "labchannel-complete").unlink()
+    if left != "bin/python":
+        (venv / "bin" / "python").unlink()
+        (venv / left).mkdir()
+    done = clone.run("run", "labchannel", "--version")
+    # There is nothing in the empty lock, so nothing that labchannel needs either.
+    assert "No module named" in done.stderr
+    assert "installing labchannel's dependencies" in done.stderr
+    assert [path.name for path in venv.parent.iterdir()] == [venv.name]
+    assert {path.name for path in venv.iterdir()} >= {"pyvenv.cfg", "labchannel-complete"}
+
+
+# Stands where pixi does, and ends as a program that Ctrl-C is left to does.
+STOPPED = """\
+import signal, sys
+try:
+    print("begun", flush=True)
+    signal.pause()
+except KeyboardInterrupt:
+    sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(("code", "ended"), [(130, 130), (0, 0)])
+def test_ctrl_c_where_a_program_can_not_be_replaced(repository, tmp_path, code, ended):
+    """As on Windows: it waits for the other one, which is told as well, and ends as it did."""
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED, encoding="utf-8")
+    start = (
+        "import runpy, subprocess, sys\n"
+        "main = runpy.run_path(sys.argv[1])\n"
+        "sys.platform = 'win32'\n"
+        "main['hand_over'](sys.argv[2:])\n"
+    )
+    pixiw = repository / "python" / "labchannel" / "pixiw.py"
+    with subprocess.Popen(
+        [sys.executable, "-c", start, pixiw, sys.executable, script, str(code)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as run:
+        assert run.stdout.readline() == "begun\n"
+        os.killpg(run.pid, signal.SIGINT)
+        _out, error = run.communicate()
+    assert (run.returncode, error) == (ended, "")
+
+
+def test_ctrl_c_while_pixi_is_asked(clone):
+    clone.python()
+    program(clone.programs, "pixi", "echo asked >&2; kill -INT $PPID; exec sleep 60")
+    (clone.programs / "sleep").symlink_to(shutil.which("sleep"))
+    done = clone.run("run", "test")
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_a_python_without_venv(clone):

@@ -188,6 +188,20 @@ def test_a_task_sees_its_environment_and_its_variables(run, lab):
     assert level == f"LEVEL={lab.root}/data/3"
 
 
+@pytest.mark.parametrize("form", ["%PIXI_PROJECT_ROOT%", "$PIXI_PROJECT_ROOT"])
+@pytest.mark.parametrize("platform", ["linux-64", "win-64"])
+def test_a_windows_variable_may_be_written_as_cmd_reads_it(lab, monkeypatch, platform, form):
+    """pixi has cmd set it, which knows no $NAME; elsewhere a percent sign is one."""
+    upstream = find_upstream(lab.workspace, Progressor(quiet=True))
+    manifest = read_manifest(lab.workspace.manifest)
+    prefix = task_environment(lab.workspace, manifest, "default", upstream, Progressor(quiet=True))
+    lab.write("pixi.toml", MANIFEST.replace("$PIXI_PROJECT_ROOT/data", f"{form}/data%"))
+    monkeypatch.setattr("labchannel.task.current_platform", lambda: platform)
+    seen = task_variables(lab.workspace, read_manifest(lab.workspace.manifest), prefix, upstream)
+    left = platform == "linux-64" and form.startswith("%")
+    assert seen["DATA"] == f"{form if left else lab.root}/data%"
+
+
 def test_a_task_does_not_see_the_callers_python(run, monkeypatch):
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     monkeypatch.setenv("LEVEL", "the caller's")

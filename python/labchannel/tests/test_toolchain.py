@@ -24,6 +24,7 @@ from labchannel.channel.verify import verify
 from labchannel.environment import current_platform, install, solve
 from labchannel.errors import LabchannelError
 from labchannel.progress import Progressor
+from labchannel.toolchain import bootstrap as bootstraps
 from labchannel.toolchain import registry
 from labchannel.toolchain.bootstrap import bootstrap, bootstrap_cross
 from labchannel.toolchain.lock import (
@@ -37,7 +38,13 @@ from labchannel.toolchain.lock import (
     write_lock,
 )
 from labchannel.toolchain.package import Contents, Job, pack
-from labchannel.toolchain.resolve import Wants, merge_wheels, pypi_specifier, read_wants
+from labchannel.toolchain.resolve import (
+    Wants,
+    _index_options,
+    merge_wheels,
+    pypi_specifier,
+    read_wants,
+)
 from labchannel.toolchain.rust import check_rust, toolchain_digest
 from labchannel.toolchain.wheel import (
     conda_spec,
@@ -817,6 +824,20 @@ def pack_tiny(folder: Path, contents: Contents, channel: Path) -> None:
     pack(contents, stage, channel)
 
 
+@needs_pip
+@pytest.mark.parametrize("extra", ["", "[install]\nextra-index-url = https://install.example\n"])
+def test_pips_index_is_handed_to_uv_and_not_a_second_one(monkeypatch, tmp_path, extra):
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    settings = "[global]\nextra-index-url = https://extra.example/simple\n"
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    (tmp_path / "pip.conf").write_text(settings + extra, encoding="utf-8")
+    assert _index_options() == []
+    both = f"{settings}index-url = https://index.example/simple\n{extra}"
+    (tmp_path / "pip.conf").write_text(both, encoding="utf-8")
+    assert _index_options() == ["--default-index", "https://index.example/simple"]
+
+
 # All of it: a toolchain channel of one wheel and the compiler's marks.
 
 
@@ -954,6 +975,81 @@ class TestBadDays:
                 bootstrap(checkout.workspace, Progressor(quiet=True))
         bootstrap(checkout.workspace, Progressor(quiet=True))
         channel()
+
+    @pytest.mark.parametrize("lost", ["linux-64", "noarch"])
+    def test_one_that_was_killed_while_its_index_was_written(
+        self, checkout, channel, monkeypatch, lost
+    ):
+        """An index of one subdir alone is not the whole."""
+
+        def stage(folder: Path) -> None:
+            (folder / "tool.txt").write_text("a tool\n")
+
+        tool = Job(Contents("tool", "1.0", "source", "linux-64", "MIT", "A tool"), stage)
+        jobs = bootstraps._jobs
+        monkeypatch.setattr(bootstraps, "_jobs", lambda *parts: [*jobs(*parts), tool])
+
+        def die(folder: Path, **options: bool) -> None:
+            build_index(folder, **options)
+            (folder / lost / "repodata.json").unlink()
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as dying:
+            dying.setattr("labchannel.toolchain.bootstrap.build_index", die)
+            with pytest.raises(KeyboardInterrupt):
+                bootstrap(checkout.workspace, Progressor(quiet=True))
+        # As an older labchannel left it.
+        (made,) = (checkout.cache / "toolchain").iterdir()
+        (made / ".unfinished").unlink(missing_ok=True)
+        bootstrap(checkout.workspace, Progressor(quiet=True))
+        channel()
+
+    def test_one_that_was_killed_while_it_was_mended(self, checkout, channel, monkeypatch):
+        """Its indexes are there, of the package that was lost and not of the one made again."""
+        made = bootstrap(checkout.workspace, Progressor(quiet=True))
+        (index,) = made.path.glob("noarch/repodata.json")
+        (tiny,) = made.path.glob("*/tiny-*.conda")
+        tiny.unlink()
+        index.write_text(index.read_text(encoding="utf-8").replace('"sha256":"', '"sha256":"0'))
+
+        def die(folder: Path, **options: bool) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as dying:
+            dying.setattr("labchannel.toolchain.bootstrap.build_index", die)
+            with pytest.raises(KeyboardInterrupt):
+                bootstrap(checkout.workspace, Progressor(quiet=True))
+        bootstrap(checkout.workspace, Progressor(quiet=True))
+        channel()
+        assert not (made.path / ".unfinished").exists()
+
+    def test_a_cache_without_hard_links(self, checkout, channel, monkeypatch):
+        """Another lock's channel has the package: it is copied."""
+        made = bootstrap(checkout.workspace, Progressor(quiet=True))
+        made.path.rename(made.path.with_name("another"))
+
+        def refuse(_self: Path, _target: Path) -> None:
+            raise OSError(1, "Operation not permitted")
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+        monkeypatch.setattr("labchannel.toolchain.bootstrap.pack", refuse)
+        assert bootstrap(checkout.workspace, Progressor(quiet=True)) == made
+        assert verify(made.path) == []
+        assert list(made.path.glob("*/tiny-*.conda"))
+        assert not list(made.path.glob("*/*.partial"))
+
+    @pytest.mark.parametrize("name", ["my cache", "it's", "a(1)", "$x"])
+    def test_a_cache_whose_path_no_flag_can_hold(self, checkout, monkeypatch, tmp_path, name):
+        """Activation would end with a syntax error of the shell, or a flag in two halves."""
+        monkeypatch.setenv("LABCHANNEL_CACHE", str(tmp_path / name))
+        with pytest.raises(LabchannelError, match=r"cache folder .* in its path") as refused:
+            bootstrap(checkout.workspace, Progressor(quiet=True))
+        assert "LABCHANNEL_CACHE" in refused.value.mend
+        assert not (tmp_path / name).exists()
+
+    def test_a_cache_with_letters_of_other_scripts(self, checkout, monkeypatch, tmp_path):
+        monkeypatch.setenv("LABCHANNEL_CACHE", str(tmp_path / "a+b_実験~1"))
+        assert verify(bootstrap(checkout.workspace, Progressor(quiet=True)).path) == []
 
     def test_no_room(self, checkout, monkeypatch):
         monkeypatch.setattr("labchannel.cache.available_bytes", lambda folder: 1_000_000)

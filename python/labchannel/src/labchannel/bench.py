@@ -104,6 +104,8 @@ def _cold_build(workspace: Workspace, progress: Progressor) -> Figure:
             ],
             cwd=workspace.root,
             env={**outside_variables(), "LABCHANNEL_CACHE": str(Path(folder) / "cache")},
+            # Standard output is for the figures.
+            stdout=sys.stderr,
             check=False,
         )
         if ended.returncode != 0:

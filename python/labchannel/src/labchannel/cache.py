@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,8 +100,9 @@ def exclusive(
         lock.release()
 
 
-# What `clean` empties, and what costs a long time to get again: only with `--all`.
-CHEAP = ("build", "built", "envs", "logs", "matrix", "scratch", "tools")
+# What `clean` empties, and what costs a long time to get again: only with `--all`. What it has put
+# away and not deleted yet is in `trash`.
+CHEAP = ("trash", "build", "built", "envs", "logs", "matrix", "scratch", "tools")
 DEAR = (
     *("crates", "debian", "debs", "images", "jars", "pkgs", "rust", "toolchain"),
     *("uv", "venvs", "wheels", "wine"),
@@ -107,7 +110,10 @@ DEAR = (
 
 
 def clean(*, everything: bool) -> dict[str, int]:
-    """Empty the caches.
+    """Empty the caches, but for the environment that this runs in.
+
+    Each folder is put away by one rename before it is deleted: whatever ends this midway, nobody
+    takes what is left of an environment for a whole one.
 
     Returns
     -------
@@ -119,18 +125,65 @@ def clean(*, everything: bool) -> dict[str, int]:
     LabchannelError
         A file can't be deleted.
     """
-    freed = {}
+    root = cache_root()
+    freed: dict[str, int] = {}
     for name in (*CHEAP, *(DEAR if everything else ())):
-        folder = cache_root() / name
-        if folder.is_dir():
-            # A file with several names (hard links between toolchain channels) is freed once.
-            files = [path.lstat() for path in folder.rglob("*") if not path.is_dir()]
-            freed[name] = sum({file.st_ino: file.st_size for file in files}.values())
-            try:
-                shutil.rmtree(folder)
-            except OSError as error:
-                raise LabchannelError(
-                    f"{error.filename} can't be deleted ({error.strerror})",
-                    "Stop what uses it, then start again",
-                ) from error
+        for folder in _unused(root / name):
+            gone = folder if name == "trash" else _put_away(folder, cache_folder("trash"))
+            freed[name] = freed.get(name, 0) + _delete(gone)
+    _delete(root / "trash")
     return freed
+
+
+def _unused(folder: Path) -> list[Path]:
+    """The folder if it is there; what else is in it if this very Python runs in it."""
+    if not folder.is_dir():
+        return []
+    running = Path(sys.prefix).resolve()
+    if not running.is_relative_to(folder.resolve()):
+        return [folder]
+    return [path for path in folder.iterdir() if not running.is_relative_to(path.resolve())]
+
+
+def _put_away(path: Path, trash: Path) -> Path:
+    gone = trash / f"{path.name}-{uuid.uuid4().hex}"
+    try:
+        # It is missing if another `clean` was first.
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(gone)
+    except OSError as error:
+        raise _in_use(path, error) from error
+    return gone
+
+
+def _delete(path: Path) -> int:
+    """Delete a file or folder, there or not, and return the bytes that it held.
+
+    What else goes on in it meanwhile is no error: a build may be running, or another `clean`.
+    """
+    # A file with several names (hard links between toolchain channels) is freed once.
+    sizes = {}
+    for folder, _folders, files in os.walk(path):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                file = Path(folder, name).lstat()
+                sizes[file.st_ino] = file.st_size
+    for last in (*[False] * 99, True):
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            # If something in it went by itself, what is left is next.
+            if last or not isinstance(error, FileNotFoundError):
+                raise _in_use(Path(error.filename or path), error) from error
+        else:
+            break
+    return sum(sizes.values())
+
+
+def _in_use(path: Path, error: OSError) -> LabchannelError:
+    return LabchannelError(
+        f"{path} can't be deleted ({error.strerror})", "Stop what uses it, then start again"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def develop(workspace: Workspace, progress: Progressor) -> Iterator[str]:
         for folder in folders:
             step(folder.name)
             stamp = Path(sys.prefix) / "conda-meta" / f"{folder.name}.labchannel-inputs"
-            inputs = _inputs(workspace, folder)
+            # An environment that got another Python has other site-packages, with nothing in them.
+            inputs = f"{_inputs(workspace, folder)} in {sysconfig.get_path('platlib')}"
             if stamp.is_file() and stamp.read_text(encoding="utf-8") == inputs:
                 continue
             done = subprocess.run(

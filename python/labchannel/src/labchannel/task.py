@@ -143,7 +143,10 @@ def task_variables(
     variables["PIXI_PROJECT_ROOT"] = str(workspace.root)
     # pixi gives tasks the environment's packages only; user site-packages would shadow them.
     variables["PYTHONNOUSERSITE"] = "1"
-    for name, value in manifest.activation_env(current_platform()).items():
+    platform = current_platform()
+    for name, value in manifest.activation_env(platform).items():
+        if platform.startswith("win-"):
+            value = _expand_percent(value, variables)
         variables[name] = _expand(value, variables)
     variables.update(mark_ready(upstream))
     if sys.platform == "win32":
@@ -174,3 +177,8 @@ def _expand(value: str, variables: Mapping[str, str]) -> str:
     return re.sub(
         r"\$(?:\{(\w+)\}|(\w+))", lambda match: variables.get(match[1] or match[2], ""), value
     )
+
+
+def _expand_percent(value: str, variables: Mapping[str, str]) -> str:
+    """`value` with `%NAME%` replaced: with pixi it is cmd that sets these variables on Windows."""
+    return re.sub(r"%(\w+)%", lambda match: variables.get(match[1], ""), value)

@@ -7,6 +7,7 @@ each other's packages away. What both name is one file: a hard link.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import rattler
 
-from labchannel.cache import cache_folder, exclusive, require_space
+from labchannel.cache import cache_folder, cache_root, exclusive, require_space
 from labchannel.channel.index import build_index
 from labchannel.channel.layout import REPODATA
 from labchannel.errors import LabchannelError
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
 
 NEEDED_BYTES = 4_000_000_000
 
+UNFINISHED = ".unfinished"
+"""A file of a toolchain channel whose packages are not all made, or not all in its indexes."""
+
 
 @dataclass(frozen=True)
 class Toolchain:
@@ -83,6 +87,7 @@ def bootstrap(workspace: Workspace, progress: Progressor) -> Toolchain:
             f"there is no toolchain channel for {platform}",
             "Use a machine that reaches conda-forge, or a 64-bit x86 Linux",
         )
+    _refuse_cache_path(cache_root())
     lock = read_lock(workspace.toolchain_lock)
     wants = read_wants(workspace, platform)
     _refuse_stale(lock, wants, platform)
@@ -115,7 +120,12 @@ def _made(jobs: list[Job], progress: Progressor, base: Toolchain | None = None) 
     identity = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
     channel = toolchain_folder(identity)
     missing = {name for name in names if not (channel / name).is_file()}
-    if missing or not (channel / "noarch" / "repodata.json").is_file():
+    unfinished = channel / UNFINISHED
+    subdirs = {"noarch", *(name.partition("/")[0] for name in names)}
+    indexed = all((channel / subdir / REPODATA).is_file() for subdir in subdirs)
+    if missing or not indexed or unfinished.exists():
+        channel.mkdir(parents=True, exist_ok=True)
+        unfinished.touch()
         to_make = {name for name in missing if not _link(channel, Path(name), base)}
         index = Path(TOOLCHAIN_PLATFORM, REPODATA)
         known = (
@@ -126,6 +136,7 @@ def _made(jobs: list[Job], progress: Progressor, base: Toolchain | None = None) 
             # Most bytes are base's, and its index has their hashes.
             shutil.copy2(base.path / index, channel / index)
         build_index(channel, force=not known)
+        unfinished.unlink(missing_ok=True)
     return Toolchain(channel, identity)
 
 
@@ -163,7 +174,13 @@ def _link(channel: Path, package: Path, base: Toolchain | None) -> bool:
         return False
     target = channel / package
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.hardlink_to(made)
+    try:
+        target.hardlink_to(made)
+    except OSError:
+        # File systems without hard links, and folders of the cache on several disks.
+        partial_file = target.with_suffix(".partial")
+        shutil.copy2(made, partial_file)
+        partial_file.replace(target)
     return True
 
 
@@ -184,6 +201,16 @@ def update_lock(workspace: Workspace, progress: Progressor) -> ToolchainLock:
         requirements, encoding="utf-8", newline="\n"
     )
     return lock
+
+
+def _refuse_cache_path(cache: Path) -> None:
+    """Compilers' flags name the cache, and are split at blanks however they are quoted."""
+    bad = re.search(r"[^\w@%+=:,./~-]", str(cache))
+    if bad:
+        raise LabchannelError(
+            f"the cache folder {cache} has {bad[0]!r} in its path, which breaks compilers' flags",
+            "Set LABCHANNEL_CACHE to a folder without blanks, quotes and brackets in its path",
+        )
 
 
 def _refuse_stale(lock: ToolchainLock, wants: Wants, platform: str) -> None:

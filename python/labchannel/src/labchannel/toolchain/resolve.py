@@ -191,7 +191,8 @@ def _index_options() -> list[str]:
     listing = registry.run_client(
         [sys.executable, "-m", "pip", "config", "list"], "Mend pip's configuration"
     )
-    match = re.search(r"index-url=['\"]?([^'\"\s]+)", listing)
+    # `extra-index-url` is another setting, and is listed first.
+    match = re.search(r"(?m)^\S*\.index-url=['\"]?([^'\"\s]+)", listing)
     return ["--default-index", match[1]] if match else []
 
 
