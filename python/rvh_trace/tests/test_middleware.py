@@ -200,7 +200,7 @@ def test_asgi_with_two_parents_has_none(memory):
     assert memory()["GET"].parent_span_id is None
 
 
-@pytest.mark.parametrize("name", ["X-Amz-Signature", "x-amz-signature", "X-Amz-Credential"])
+@pytest.mark.parametrize("name", ["X-Amz-Signature", "x-amz-signature"])
 def test_what_signs_a_presigned_url_is_not_recorded(memory, name):
     def app(environ, start_response):
         return [b""]
