@@ -271,7 +271,7 @@ def carried(context):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("send", [sent, sent_by_aio])
-def test_a_handler_has_its_caller_s_baggage(memory, kind, send):
+def test_a_handler_has_its_caller_s_baggage(memory, request, kind, send):
     functions = {
         "unary_unary": lambda request, context: carried(context),
         "unary_stream": lambda request, context: (carried(context) for _ in range(2)),
@@ -284,6 +284,7 @@ def test_a_handler_has_its_caller_s_baggage(memory, kind, send):
     server.add_generic_rpc_handlers([service(functions)])
     target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
+    request.addfinalizer(lambda: server.stop(None).wait())
     with rvh_trace.baggage(user="a b"):
         answer = send(target, kind, b"x")
     expected = b"{'user': 'a b'} user=a%20b"
@@ -291,7 +292,6 @@ def test_a_handler_has_its_caller_s_baggage(memory, kind, send):
     without = send(target, kind, b"x")
     assert without == ([b"{} None"] * 2 if kind.endswith("stream") else b"{} None")
     assert pool.submit(rvh_trace.get_baggage).result() == {}
-    server.stop(None).wait()
 
 
 @pytest.mark.parametrize("kind", KINDS)
