@@ -7,6 +7,7 @@ use crate::values::{attributes, shown, with_text, with_value};
 use crate::{exceptions, hot_path, live};
 use pyo3::exceptions::{
     PyBaseException, PyException, PyGeneratorExit, PyRuntimeError, PyStopIteration, PySystemExit,
+    PyTypeError,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -243,6 +244,15 @@ impl Drop for State {
     }
 }
 
+/// What was given, be it None; `Option` would take that for nothing.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "PyO3 asks for a result, and for an option of an argument that may be left out"
+)]
+fn given<'py>(argument: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    Ok(Some(argument.clone()))
+}
+
 /// A generator that is closed, and `sys.exit()` with success, are no failures.
 fn is_no_failure(exception: &Bound<'_, PyAny>) -> bool {
     exception.is_instance_of::<PyGeneratorExit>()
@@ -307,23 +317,41 @@ impl Span {
     }
 
     /// Adds an event, now or at ``timestamp`` (nanoseconds since 1970).
-    #[pyo3(signature = (name, attributes=None, timestamp=None, **fields))]
+    // The name is positional, so that an attribute may be called ``name``. OpenTelemetry's callers
+    // may write ``name=``: without a positional one that is the event's.
+    #[pyo3(signature = (name=None, /, attributes=None, timestamp=None, **fields))]
     fn add_event(
         slf: &Bound<'_, Self>,
-        name: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = given)] name: Option<Bound<'_, PyAny>>,
         attributes: Option<&Bound<'_, PyAny>>,
         timestamp: Option<u64>,
-        fields: Option<&Bound<'_, PyAny>>,
-    ) {
+        fields: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let name = match (name, fields) {
+            (Some(name), _) => Some(name),
+            (None, Some(fields)) => {
+                let name = fields.get_item("name")?;
+                if name.is_some() {
+                    fields.del_item("name")?;
+                }
+                name
+            }
+            (None, None) => None,
+        };
+        let Some(name) = name else {
+            let text = "add_event() missing 1 required positional argument: 'name'";
+            return Err(PyTypeError::new_err(text));
+        };
         if !slf.get().try_borrow().is_ok_and(|span| span.recording) {
-            return;
+            return Ok(());
         }
         let (mut pairs, count) = self::attributes(attributes);
-        let (more, more_count) = self::attributes(fields);
+        let (more, more_count) = self::attributes(fields.map(Bound::as_any));
         pairs.extend(more);
         coerced(count + more_count);
         let time = timestamp.unwrap_or_else(rvh_trace::now_ns);
-        with_text(name, |name| Self::add_event_at(slf, name, time, &pairs));
+        with_text(&name, |name| Self::add_event_at(slf, name, time, &pairs));
+        Ok(())
     }
 
     /// The same as ``record``, by OpenTelemetry's name.

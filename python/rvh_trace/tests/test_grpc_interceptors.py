@@ -245,3 +245,117 @@ def test_an_asyncio_server(memory, kind, request_):
     assert server.attributes["rpc.grpc.status_code"] == code
     assert server.status == ("error" if code == 2 else "unset")
     assert rvh_trace.live_spans() == []
+
+
+def test_a_caller_of_grpc_aio_may_write_its_requests(memory, target):
+    async def main():
+        traced = interceptors.aio_client_interceptors()
+        async with grpc.aio.insecure_channel(target, interceptors=traced) as channel:
+            call = channel.stream_unary("/shop.Orders/stream_unary")(timeout=20)
+            await call.write(b"a")
+            await call.write(b"b")
+            await call.done_writing()
+            return await call
+
+    assert asyncio.run(main()) == b"b"
+    client, server, _ = finished("stream_unary", 0)
+    assert server.parent_span_id == client.span_id
+    assert client.attributes["rpc.grpc.status_code"] == 0
+    assert rvh_trace.live_spans() == []
+
+
+def carried(context):
+    """What a handler sees of its caller's baggage, and what a call that it made would carry."""
+    return f"{rvh_trace.get_baggage()} {rvh_trace.inject({}).get('baggage')}".encode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("send", [sent, sent_by_aio])
+def test_a_handler_has_its_caller_s_baggage(memory, request, kind, send):
+    functions = {
+        "unary_unary": lambda request, context: carried(context),
+        "unary_stream": lambda request, context: (carried(context) for _ in range(2)),
+        "stream_unary": lambda requests, context: [carried(context) for _ in requests][-1],
+        "stream_stream": lambda requests, context: (carried(context) for _ in requests),
+    }
+    # One thread, which would keep what is not taken back.
+    pool = ThreadPoolExecutor(1)
+    server = grpc.server(pool, interceptors=[interceptors.ServerInterceptor()])
+    server.add_generic_rpc_handlers([service(functions)])
+    target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    request.addfinalizer(lambda: server.stop(None).wait())
+    with rvh_trace.baggage(user="a b"):
+        answer = send(target, kind, b"x")
+    expected = b"{'user': 'a b'} user=a%20b"
+    assert answer == ([expected] * 2 if kind.endswith("stream") else expected)
+    without = send(target, kind, b"x")
+    assert without == ([b"{} None"] * 2 if kind.endswith("stream") else b"{} None")
+    assert pool.submit(rvh_trace.get_baggage).result() == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_handler_of_an_asyncio_server_has_its_caller_s_baggage(memory, kind):
+    async def unary(request, context):
+        await asyncio.sleep(0)
+        return carried(context)
+
+    async def stream(request, context):
+        for _ in range(2):
+            await asyncio.sleep(0)
+            yield carried(context)
+
+    async def main():
+        server = grpc.aio.server(interceptors=[interceptors.AioServerInterceptor()])
+        server.add_generic_rpc_handlers([service({kind: stream if streams else unary})])
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            traced = interceptors.aio_client_interceptors()
+            target = f"127.0.0.1:{port}"
+            async with grpc.aio.insecure_channel(target, interceptors=traced) as channel:
+                argument = iter([b"x"]) if kind.startswith("stream") else b"x"
+                with rvh_trace.baggage(user="a b"):
+                    answer = getattr(channel, kind)(f"/shop.Orders/{kind}")(argument, timeout=20)
+                    return [part async for part in answer] if streams else [await answer]
+        finally:
+            await server.stop(None)
+
+    streams = kind.endswith("stream")
+    assert asyncio.run(main()) == [b"{'user': 'a b'} user=a%20b"] * (2 if streams else 1)
+
+
+def asked_with(metadata):
+    """Call a server with this metadata; return its handler's baggage and the server's span."""
+    seen = []
+
+    def handler(request, context):
+        seen.append(rvh_trace.get_baggage())
+        return request
+
+    server = grpc.server(ThreadPoolExecutor(1), interceptors=[interceptors.ServerInterceptor()])
+    server.add_generic_rpc_handlers([service({"unary_unary": handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        channel.unary_unary("/shop.Orders/unary_unary")(b"x", timeout=20, metadata=metadata)
+    server.stop(None).wait()
+    (opened,) = rvh_trace.finished_spans()
+    return seen[0], opened
+
+
+def test_metadata_may_be_repeated(memory):
+    parent = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    members, opened = asked_with((parent, ("baggage", "a=1"), ("baggage", "b=2")))
+    assert members == {"a": "1", "b": "2"}
+    assert opened.parent_span_id == "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize("send", [sent, sent_by_aio])
+def test_baggage_that_is_no_metadata_does_not_break_the_call(memory, target, monkeypatch, send):
+    monkeypatch.setenv("OTEL_PROPAGATORS", "jaeger")
+    members = {"userId": "1", "a!b": "2", "blob-bin": "3"}
+    with rvh_trace.baggage(**members):
+        assert send(target, "unary_unary", b"x") == b"x"
+    client, server, _ = finished("unary_unary", 0)
+    assert server.parent_span_id == client.span_id

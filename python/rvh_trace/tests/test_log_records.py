@@ -70,3 +70,20 @@ def test_records_become_span_events(memory, logger):
     assert logged.pop("items").startswith("<object object")
     assert logged == {"log.severity": "INFO", "log.logger": logger.name, "shop": "north"}
     assert events[2].attributes["exception.type"] == "ZeroDivisionError"
+
+
+@pytest.mark.parametrize("names", [["trace_id"], ["span_id"], ["trace_id", "span_id", "shop"]])
+def test_an_application_may_have_extra_of_these_names(memory, logger, caplog, names):
+    extra = {name: f"own {name}" for name in names}
+    with span("s") as opened:
+        logger.info("x", extra=extra)
+        logger.info("y", extra={})
+    first, second = caplog.records
+    assert {name: getattr(first, name) for name in names} == extra
+    if "span_id" not in names:
+        assert first.span_id == opened.span_id
+    assert (second.trace_id, second.span_id) == (opened.trace_id, opened.span_id)
+    assert sorted(extra) == sorted(names)
+    # What logging itself forbids stays forbidden.
+    with pytest.raises(KeyError, match="lineno"):
+        logger.info("z", extra={"trace_id": "own", "lineno": 1})

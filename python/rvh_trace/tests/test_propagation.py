@@ -110,3 +110,43 @@ def test_a_subprocess_continues_the_trace(memory):
     )
     assert result.stdout.strip() == f"00-{parent.trace_id}-{parent.span_id}-01"
     assert "TRACEPARENT" not in os.environ
+
+
+def test_repeated_headers_are_one_list():
+    pairs = [("traceparent", HEADER), ("tracestate", "a=1"), ("baggage", "k=1")]
+    found = rvh_trace.extract([*pairs, ("Tracestate", "b=2"), (b"baggage", b"l=2,m=3")])
+    assert found.span_context.tracestate == "a=1,b=2"
+    assert found.baggage == {"k": "1", "l": "2", "m": "3"}
+    assert rvh_trace.extract([*pairs, ("traceparent", HEADER)]).span_context is None
+
+
+def test_baggage_that_is_too_long_loses_whole_members():
+    fill = "fill=" + "x" * (8192 - len("fill=,user=12"))
+    assert rvh_trace.extract({"baggage": f"{fill},user=12345"}).baggage.keys() == {"fill"}
+    # What just fits stays, also when more follows.
+    assert rvh_trace.extract({"baggage": f"{fill},user=12"}).baggage["user"] == "12"
+    assert rvh_trace.extract({"baggage": f"{fill},user=12,more=1"}).baggage.keys() == {
+        "fill",
+        "user",
+    }
+    assert rvh_trace.extract({"baggage": "user=" + "1" * 9000}).baggage == {}
+
+
+@pytest.mark.parametrize("names", ["tracecontext,baggage", "tracecontext,baggage,b3multi,jaeger"])
+def test_a_subprocess_gets_nothing_of_an_older_trace(memory, monkeypatch, names):
+    monkeypatch.setenv("OTEL_PROPAGATORS", names)
+    old = {"TRACEPARENT": HEADER, "TRACESTATE": "old=1", "BAGGAGE": "old=1", "tracestate": "old=2"}
+    if "jaeger" in names:
+        old |= {"UBERCTX_OLD": "1", "X_B3_FLAGS": "1", "X_B3_PARENTSPANID": "1" * 16}
+    for name, value in old.items():
+        monkeypatch.setenv(name, value)
+    # Where nothing is current, what was given is passed on.
+    assert rvh_trace.environment() == dict(os.environ)
+    with span("new") as opened:
+        environment = rvh_trace.environment()
+    found = rvh_trace.extract(environment)
+    assert found.span_context.trace_id == opened.trace_id
+    assert not found.span_context.tracestate
+    assert found.baggage == {}
+    assert old.keys() & environment.keys() == {"TRACEPARENT"}
+    assert os.environ["BAGGAGE"] == "old=1"

@@ -193,3 +193,9 @@ def test_fuzzed_headers_never_raise(use):
             rvh_trace.inject({})
 
     check()
+
+
+def test_jaeger_s_baggage_is_lower_case_as_all_headers(use):
+    use("jaeger")
+    with rvh_trace.baggage(userId="1"):
+        assert rvh_trace.inject({}) == {"uberctx-userid": "1"}

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 import rvh_trace
@@ -143,3 +145,35 @@ def test_the_sampler_of_the_environment(monkeypatch):
 def test_what_cannot_be_is_a_clear_error(settings):
     with pytest.raises(ValueError, match="cannot be used"):
         rvh_trace.init_tracing(exporter="memory", **settings)
+
+
+@pytest.mark.parametrize("value", [1.0, -0.0, 0.1, 1e20, 1.5e-7, 1e300, math.nan, math.inf, -2.5])
+def test_a_rule_matches_the_float_that_it_names(value):
+    rules = [rvh_trace.SamplingRule(attributes={"price": value}, ratio=1.0)]
+    rvh_trace.init_tracing(exporter="memory", sampler="always_off", sampling_rules=rules)
+    with span("matches", price=value):
+        pass
+    with span("does not", price=3.25):
+        pass
+    assert names() == ["matches"]
+
+
+@pytest.mark.parametrize("argument", ["", " "])
+def test_an_empty_argument_of_the_sampler_is_as_unset(monkeypatch, recwarn, argument):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", argument)
+    rvh_trace.init_tracing(exporter="memory", sampler="traceidratio")
+    with span("s"):
+        pass
+    assert names() == ["s"]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("argument", ["half", "2", "-0.5", "nan", "0_1"])
+def test_a_bad_argument_of_the_sampler_is_a_warning(monkeypatch, argument):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", argument)
+    with pytest.warns(RuntimeWarning, match="OTEL_TRACES_SAMPLER_ARG.*cannot be used") as caught:
+        rvh_trace.init_tracing(exporter="memory", sampler="parentbased_traceidratio")
+    assert caught[0].filename == __file__
+    with span("s"):
+        pass
+    assert names() == ["s"]

@@ -485,3 +485,17 @@ def test_the_level_may_come_from_a_dictionary(memory):
         pass
     assert list(memory()) == ["kept"]
     assert memory()["kept"].attributes == {"a": 1, "b": 2}
+
+
+def test_an_event_may_have_an_attribute_called_name(memory):
+    with span("s") as opened:
+        opened.add_event("one", name="bob")
+        rvh_trace.add_event("two", {"a": 1}, name="bob")
+        # As OpenTelemetry's callers may write it.
+        opened.add_event(name="three", attributes={"a": 1}, timestamp=5)
+        with pytest.raises(TypeError, match="name"):
+            opened.add_event(attributes={})
+    one, two, three = memory()["s"].events
+    assert (one.name, one.attributes) == ("one", {"name": "bob"})
+    assert (two.name, two.attributes) == ("two", {"a": 1, "name": "bob"})
+    assert (three.name, three.attributes) == ("three", {"a": 1})

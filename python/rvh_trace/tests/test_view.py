@@ -111,6 +111,32 @@ def test_a_killed_writer_leaves_a_file_that_can_be_read(written):
     assert len(view.read(written)) == 2
 
 
+def test_a_writer_may_be_killed_inside_of_a_character(written):
+    with written.open("ab") as file:
+        file.write('{"resourceSpans": [{"scö'.encode()[:-1])
+    assert len(view.read(written)) == 2
+
+
+def test_a_line_ends_only_where_json_lines_end(tmp_path):
+    path = tmp_path / "spans.jsonl"
+    rvh_trace.init_tracing(exporter="file", file=path)
+    texts = ["a\u2028b", "a\u2029b", "a\x85b", "a\x1cb\x0b\x0c"]
+    for text in texts:
+        with span("s", text=text):
+            pass
+        assert rvh_trace.flush(10.0)
+    assert [item.attributes["text"] for item in view.read(path)] == texts
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert len(view.read(path)) == len(texts)
+
+
+def test_what_is_no_text_is_a_clear_error(tmp_path):
+    path = tmp_path / "other.txt"
+    path.write_bytes(b"\xff\n{}\n")
+    with pytest.raises(view.ViewError, match="line 1"):
+        view.read(path)
+
+
 def test_what_is_not_otlp_is_a_clear_error(tmp_path):
     path = tmp_path / "other.txt"
     path.write_text("hello\nworld\n")

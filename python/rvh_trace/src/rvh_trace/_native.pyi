@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, S
 from logging import Logger
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, Self, final, overload
 
 type AttributeValue = (
     bool
@@ -38,8 +38,19 @@ class Span:
     def set_attributes(
         self, attributes: Mapping[str, object] | None = None, /, **fields: object
     ) -> None: ...
+    @overload
     def add_event(
         self,
+        name: str,
+        /,
+        attributes: Mapping[str, object] | None = None,
+        timestamp: int | None = None,
+        **fields: object,
+    ) -> None: ...
+    @overload
+    def add_event(
+        self,
+        *,
         name: str,
         attributes: Mapping[str, object] | None = None,
         timestamp: int | None = None,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 # grpc has no types: what is imported from it, and what is derived from its classes, is Any.
@@ -24,13 +25,14 @@ import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
 
 from rvh_trace._native import span
-from rvh_trace.propagation import extract, inject
+from rvh_trace.propagation import RemoteContext, extract, inject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from rvh_trace._native import Span
 
+_KEY = re.compile(r"[0-9a-z_.-]+")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 # What is the server's own fault; to a client everything but OK is an error.
 _SERVER_ERRORS = frozenset(
@@ -76,12 +78,20 @@ class _Details(
         self.compression = getattr(details, "compression", None)
 
 
+def _is_metadata(key: str, value: str) -> bool:
+    """Whether gRPC takes it; it would refuse the whole call otherwise."""
+    # The value of a key that ends so is bytes.
+    named = _KEY.fullmatch(key) is not None and not key.endswith("-bin")
+    return named and value.isascii() and value.isprintable()
+
+
 def _begin(details: Any) -> tuple[Span, list[tuple[str, Any]]]:
     """Open the span of an outgoing call; return it and the metadata that carry the trace."""
     opened = _span_of(details.method, "client")
     opened.resume()
-    headers: dict[str, str] = inject({})
+    found: dict[str, str] = inject({})
     opened.suspend()
+    headers = {key: value for key, value in found.items() if _is_metadata(key, value)}
     kept = [(key, value) for key, value in details.metadata or () if key not in headers]
     return opened, [*kept, *headers.items()]
 
@@ -142,7 +152,8 @@ class _AioClient:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
 
-        if isinstance(self, _AioUnaryUnary | _AioStreamUnary):
+        # A caller that streams waits with each write until the interceptor has returned.
+        if isinstance(self, _AioUnaryUnary):
             await self._end(opened, call)
         else:
             call.add_done_callback(done)
@@ -190,13 +201,21 @@ class _Served:
     def __init__(self, method: str, context: Any) -> None:
         self.context = context
         self.opened = _span_of(method, "server")
-        with extract(dict(context.invocation_metadata() or ())):
+        with extract(context.invocation_metadata() or ()) as caller:
             self.opened.resume()
             self.opened.suspend()
+        self.baggage = RemoteContext(None, caller.baggage)
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Make the span current while the handler works; an error that leaves it ends the call."""
+        """Make the span current while the handler works; an error that leaves it ends the call.
+
+        The caller's baggage is current, too.
+        """
+        with self.baggage:
+            yield from self._working()
+
+    def _working(self) -> Iterator[None]:
         self.opened.resume()
         try:
             yield

@@ -11,9 +11,12 @@ _METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 )
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-# The parameters that the conventions name: who has their values can use the URL.
+# The parameters that the conventions name, and those of AWS's newer signatures: who has their
+# values can use the URL.
 _SIGNED = re.compile(
-    r"(?<![^?&])(AWSAccessKeyId|Signature|sig|X-Goog-Signature)=[^&#]*", re.IGNORECASE
+    r"(?<![^?&])(AWSAccessKeyId|Signature|sig|X-Goog-Signature"
+    r"|X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token)=[^&#]*",
+    re.IGNORECASE,
 )
 _CREDENTIALS = re.compile(r"^([a-zA-Z][\w+.-]*://)[^/?#@]*@")
 

@@ -11,8 +11,9 @@ enabled for it. ``SpanEventHandler`` makes span events of log records.
 
 from __future__ import annotations
 
+import functools
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rvh_trace import _native
 
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("rvh_trace")
 
+_OURS = ("trace_id", "span_id")
+# The place of ``extra`` among the arguments of ``Logger.makeRecord``.
+_EXTRA = 9
+
 # What every record has, and what formatters and tracing libraries add.
 _NO_EXTRA = frozenset(
     {
         *vars(logging.LogRecord("", 0, "", 0, "", (), None)),
-        *("asctime", "message", "taskName", "trace_id", "span_id"),
+        *("asctime", "message", "taskName", *_OURS),
         *("otelTraceID", "otelSpanID", "otelTraceSampled", "otelServiceName"),
     }
 )
@@ -45,6 +50,32 @@ class _Factory:
         return record
 
 
+@functools.cache
+def _let_extra_win() -> None:
+    """Let an application name its own ``extra`` as ours; its values count then.
+
+    ``logging`` refuses an extra that the factory has set already.
+    """
+    make_record: Callable[..., logging.LogRecord] = logging.Logger.makeRecord
+
+    @functools.wraps(make_record)
+    def make(*args: object, **kwargs: object) -> logging.LogRecord:
+        extra: Any = args[_EXTRA] if len(args) > _EXTRA else kwargs.get("extra")
+        own = {name: extra[name] for name in _OURS if name in extra} if extra else {}
+        if not own:
+            return make_record(*args, **kwargs)
+        rest = {name: extra[name] for name in extra if name not in own}
+        if len(args) > _EXTRA:
+            args = (*args[:_EXTRA], rest, *args[_EXTRA + 1 :])
+        else:
+            kwargs["extra"] = rest
+        record = make_record(*args, **kwargs)
+        vars(record).update(own)
+        return record
+
+    logging.Logger.makeRecord = make  # type: ignore[method-assign]
+
+
 def install() -> None:
     """Let log records carry the identifiers, and log the start of spans; twice is as good as once.
 
@@ -54,6 +85,7 @@ def install() -> None:
     factory = logging.getLogRecordFactory()
     if not isinstance(factory, _Factory):
         logging.setLogRecordFactory(_Factory(factory))
+    _let_extra_win()
 
 
 class SpanEventHandler(logging.Handler):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvh_trace import http_conventions
 from rvh_trace._native import span
-from rvh_trace.propagation import extract
+from rvh_trace.propagation import RemoteContext, extract
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
@@ -37,10 +37,11 @@ class AsgiMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1")
+        # A list, as a header may be repeated.
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in scope.get("headers", [])
-        }
+        ]
         # A websocket begins as a GET.
         method = str(scope.get("method", "GET"))
         name, attributes = http_conventions.method_of(method)
@@ -50,7 +51,7 @@ class AsgiMiddleware:
             query=scope.get("query_string", b"").decode("latin-1"),
             scheme=scheme,
             version=str(scope.get("http_version", "")),
-            agent=headers.get("user-agent", ""),
+            agent=dict(headers).get("user-agent", ""),
         )
         host, port = scope.get("server") or (None, None)
         attributes |= http_conventions.server_of(host, port, scheme)
@@ -108,9 +109,10 @@ class WsgiMiddleware:
         attributes |= _client(environ.get("REMOTE_ADDR"))
         opened = span(name, **attributes)
         opened.set_kind("server")
-        with extract(headers):
+        with extract(headers) as caller:
             opened.resume()
             opened.suspend()
+        baggage = RemoteContext(None, caller.baggage)
 
         def starting(status: str, *arguments: object) -> object:
             code = status.split(" ", 1)[0]
@@ -119,29 +121,34 @@ class WsgiMiddleware:
 
         body: Iterable[bytes] | None = None
         try:
-            opened.resume()
-            body = self.app(environ, starting)
-            opened.suspend()
+            with baggage:
+                opened.resume()
+                body = self.app(environ, starting)
+                opened.suspend()
             parts = iter(body)
             while True:
                 # Current only while the application works, not while the server sends.
-                opened.resume()
-                part = next(parts, None)
-                opened.suspend()
+                with baggage:
+                    opened.resume()
+                    part = next(parts, None)
+                    opened.suspend()
                 if part is None:
                     break
                 yield part
         except BaseException as error:
-            opened.failed(error)
-            if isinstance(error, Exception):
-                opened.record("error.type", type(error).__qualname__)
+            _raised(opened, error)
             raise
         finally:
-            close = getattr(body, "close", None)
-            if close is not None:
-                close()
-            opened.suspend()
-            opened.end()
+            try:
+                close = getattr(body, "close", None)
+                if close is not None:
+                    close()
+            except BaseException as error:
+                _raised(opened, error)
+                raise
+            finally:
+                opened.suspend()
+                opened.end()
 
 
 def _request(*, path: str, query: str, scheme: str, version: str, agent: str) -> dict[str, object]:
@@ -158,6 +165,12 @@ def _request(*, path: str, query: str, scheme: str, version: str, agent: str) ->
 def _client(address: str | None, port: int | None = None) -> dict[str, object]:
     found = {"client.address": address, "client.port": port}
     return {key: value for key, value in found.items() if value}
+
+
+def _raised(opened: Span, error: BaseException) -> None:
+    opened.failed(error)
+    if isinstance(error, Exception):
+        opened.record("error.type", type(error).__qualname__)
 
 
 def _answered(opened: Span, status: int) -> None:

@@ -133,8 +133,19 @@ def environment() -> dict[str, str]:
     The child reads it by ``rvh_trace.extract(os.environ)``.
     """
     headers: dict[str, str] = inject({})
-    names = {name: name.upper().replace("-", "_") for name in headers}
-    return {**os.environ, **{names[name]: value for name, value in headers.items()}}
+    kept = dict(os.environ)
+    if headers:
+        # What this process was given itself, such as the baggage, is none of this trace.
+        own = [name for name in kept if any(p.owns(_name_of(name)) for p in _chosen())]
+        for name in own:
+            del kept[name]
+    return kept | {name.upper().replace("-", "_"): value for name, value in headers.items()}
+
+
+def _name_of(key: str) -> str:
+    """Return a header's name as propagators know it."""
+    # Names of environment variables have no hyphen.
+    return (key if "-" in key else key.replace("_", "-")).lower()
 
 
 def _headers(carrier: Carrier) -> Iterator[tuple[str, str]]:
@@ -154,9 +165,9 @@ def _headers(carrier: Carrier) -> Iterator[tuple[str, str]]:
 def extract(carrier: Carrier) -> RemoteContext:
     """Read the context that headers, or ``os.environ``, carry: a mapping, or pairs of a list.
 
-    Names are found in any case. Names and values may be bytes, as in ASGI and gRPC; a value may
-    be a list of values. What is malformed is left out, as the specifications say; this never
-    raises.
+    Names are found in any case. Names and values may be bytes, as in ASGI and gRPC; a name may be
+    repeated, and a value may be a list of values. What is malformed is left out, as the
+    specifications say; this never raises.
 
     >>> import rvh_trace
     >>> header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -164,11 +175,12 @@ def extract(carrier: Carrier) -> RemoteContext:
     ...     rvh_trace.current_context().trace_id
     '0af7651916cd43dd8448eb211c80319c'
     """
-    headers = {
-        # Names of environment variables have no hyphen.
-        (key if "-" in key else key.replace("_", "-")).lower(): value
-        for key, value in _headers(carrier)
-    }
+    headers: dict[str, str] = {}
+    for key, value in _headers(carrier):
+        name = _name_of(key)
+        # A header that is repeated is a list, as HTTP says. Of a `traceparent` there may be no
+        # two, and a list of them is malformed.
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
     context = None
     members: dict[str, str] = {}
     for propagator in _chosen():

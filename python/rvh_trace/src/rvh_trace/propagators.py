@@ -27,6 +27,13 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 class Propagator:
     """One format. Each method may leave out what the format does not carry."""
 
+    names: frozenset[str] = frozenset()
+    """The headers that are read or written, in lower case."""
+
+    def owns(self, name: str) -> bool:
+        """Whether a header (in lower case) is one of this format."""
+        return name in self.names
+
     def write(
         self,
         headers: MutableMapping[str, str],
@@ -47,6 +54,8 @@ class Propagator:
 
 class TraceContext(Propagator):
     """W3C Trace Context: https://www.w3.org/TR/trace-context/."""
+
+    names = frozenset({"traceparent", "tracestate"})
 
     def write(
         self,
@@ -69,6 +78,8 @@ class TraceContext(Propagator):
 class Baggage(Propagator):
     """W3C Baggage: https://www.w3.org/TR/baggage/."""
 
+    names = frozenset({"baggage"})
+
     def write(
         self,
         headers: MutableMapping[str, str],
@@ -90,7 +101,11 @@ class Baggage(Propagator):
     def read_baggage(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Read ``baggage``; properties of members are left out."""
         members: dict[str, str] = {}
-        for part in headers.get("baggage", "")[:_LONGEST].split(",")[:_MOST_MEMBERS]:
+        text = headers.get("baggage", "")
+        if len(text) > _LONGEST:
+            # Half a value would be a wrong one.
+            text = text[: _LONGEST + 1].rpartition(",")[0]
+        for part in text.split(",")[:_MOST_MEMBERS]:
             key, separator, value = part.split(";", 1)[0].partition("=")
             if separator and key.strip():
                 members[unquote(key.strip())] = unquote(value.strip())
@@ -102,6 +117,10 @@ class B3(Propagator):
 
     Who leaves the decision open is answered by recording.
     """
+
+    names = frozenset(
+        {"b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags"}
+    )
 
     def __init__(self, *, single: bool) -> None:
         self.single = single
@@ -143,6 +162,10 @@ class Jaeger(Propagator):
     https://www.jaegertracing.io/sdk-migration/#propagation-format
     """
 
+    def owns(self, name: str) -> bool:
+        """Whether it is one of both."""
+        return name == "uber-trace-id" or name.startswith("uberctx-")
+
     def write(
         self,
         headers: MutableMapping[str, str],
@@ -156,7 +179,7 @@ class Jaeger(Propagator):
         for key, value in baggage.items():
             # What is no name of a header is not sent.
             if key and all(c.isascii() and (c.isalnum() or c in _KEY_SAFE) for c in key):
-                headers[f"uberctx-{key}"] = _quoted(value, _VALUE_SAFE)
+                headers[f"uberctx-{key.lower()}"] = _quoted(value, _VALUE_SAFE)
 
     def read(self, headers: Mapping[str, str]) -> SpanContext | None:
         """Read ``uber-trace-id``, whose identifiers may lack leading zeros."""

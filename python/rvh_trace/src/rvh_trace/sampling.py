@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class SamplingRule:
         A pattern of span names; None for every name.
     attributes
         Patterns of values by key: the span must begin with all of these attributes. Numbers are
-        compared as they are written, truth values as ``true`` and ``false``.
+        compared as they are written, 2.0 as ``2``, truth values as ``true`` and ``false``.
     ratio
         The part of the spans that is recorded, 0.0 to 1.0, chosen by trace identifier.
 
@@ -53,7 +55,15 @@ class SamplingRule:
 
     def patterns(self) -> list[tuple[str, str]]:
         """Return keys and patterns; a value that is no text matches itself."""
-        return [
-            (key, str(value).lower() if isinstance(value, bool) else str(value))
-            for key, value in self.attributes.items()
-        ]
+        return [(key, _written(value)) for key, value in self.attributes.items()]
+
+
+def _written(value: str | bool | float) -> str:
+    """Return a value as the tracer writes those of spans: a float has no exponent and no ``.0``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, float):
+        return str(value)
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else str(float(value))
+    return format(Decimal(repr(float(value))), "f").removesuffix(".0")

@@ -165,7 +165,23 @@ def init_from_environment() -> None:
     ``OTEL_PYTHON_TRACER_PROVIDER=rvh_trace`` is set.
     """
     if not _native.is_set_up():
-        init_tracing(os.environ.get("RVH_TRACE_LEVEL") or "info")
+        init_tracing(_level())
+
+
+_LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "critical", "fatal", "off")
+
+
+def _level() -> str:
+    level = os.environ.get("RVH_TRACE_LEVEL", "").strip() or "info"
+    if level.lower() in _LEVELS:
+        return level
+    warnings.warn(
+        f"RVH_TRACE_LEVEL = {level!r} cannot be used and is ignored: use one of trace, debug, "
+        "info, warn, error, off",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return "info"
 
 
 def _check_types(service_name: object, exporter: object, headers: object, resource: object) -> None:
@@ -185,11 +201,31 @@ def _check_types(service_name: object, exporter: object, headers: object, resour
 
 
 def _sampler(sampler: str | float | None) -> tuple[str | None, str | None]:
-    if sampler is None or isinstance(sampler, str):
-        return sampler, os.environ.get("OTEL_TRACES_SAMPLER_ARG")
+    if sampler is None:
+        return None, None
+    if isinstance(sampler, str):
+        return sampler, _sampler_argument() if sampler.strip().endswith("traceidratio") else None
     if not 0.0 <= sampler <= 1.0:
         raise ValueError(f"sampler = {sampler!r} cannot be used: give a number from 0.0 to 1.0")
     return "parentbased_traceidratio", str(float(sampler))
+
+
+def _sampler_argument() -> str | None:
+    text = os.environ.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
+    try:
+        # Rust reads neither underscores nor other digits.
+        usable = not text or (text.isascii() and "_" not in text and 0.0 <= float(text) <= 1.0)
+    except ValueError:
+        usable = False
+    if usable:
+        return text or None
+    warnings.warn(
+        f"OTEL_TRACES_SAMPLER_ARG = {text!r} cannot be used and is ignored: give a number from "
+        "0.0 to 1.0",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+    return None
 
 
 if (

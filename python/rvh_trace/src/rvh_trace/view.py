@@ -71,14 +71,15 @@ def read(path: Path) -> list[ViewedSpan]:
     """
     spans: list[ViewedSpan] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        # Bytes: a killed process may leave half a character, and text has more ends of lines.
+        lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
+    except OSError as error:
         raise ViewError(f"cannot read {path}: {error}") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            spans.extend(_spans(json.loads(line)))
+            spans.extend(_spans(json.loads(line.decode("utf-8"))))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if number == len(lines):
                 break
