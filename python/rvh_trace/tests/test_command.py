@@ -116,14 +116,16 @@ def test_doctor_asks_the_collector_of_the_variables(collector):
 
 @pytest.mark.parametrize("command", ["emit", "doctor"])
 def test_a_span_that_the_collector_refuses_is_told(collector, command):
-    # ExportTraceServiceResponse(partial_success=(rejected_spans=1)), twice: also by --json.
-    collector.answers = [(200, {"content-type": "application/x-protobuf"}, b"\x0a\x02\x08\x01")] * 2
+    # ExportTraceServiceResponse(partial_success=(rejected_spans=1, error_message="no")), twice: also
+    # by --json.
+    answer = b"\x0a\x06\x08\x01\x12\x02no"
+    collector.answers = [(200, {"content-type": "application/x-protobuf"}, answer)] * 2
     arguments = [command, f"--endpoint={collector.endpoint}", "--protocol=http/protobuf"]
     result = run(*arguments)
     assert result.returncode == 1
-    assert "the collector refused the span" in result.stderr
+    assert "rejected 1 of 1 spans: no;" in result.stderr
     result = run(*arguments, "--json")
-    assert "refused" in json.loads(result.stdout)["error"]
+    assert "rejected 1 of 1 spans: no;" in json.loads(result.stdout)["error"]
 
 
 def test_doctor_says_what_is_wrong_at_once(collector):

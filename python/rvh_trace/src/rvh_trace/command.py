@@ -139,12 +139,9 @@ def _send(options: argparse.Namespace) -> int:
         if not _native.is_set_up():
             cause = "OTEL_SDK_DISABLED turns tracing off"
         elif not cause:
-            if not flushed:
-                cause = f"no answer within {patience:g} seconds"
-            elif stats["failed"]:
-                cause = "the collector refused the span"
-            else:
-                cause = "the span was not sampled"
+            cause = (
+                "the span was not sampled" if flushed else f"no answer within {patience:g} seconds"
+            )
     if options.json:
         outcome = {"delivered": cause is None, "trace_id": trace_id, "error": cause}
         sys.stdout.write(json.dumps(outcome) + "\n")
