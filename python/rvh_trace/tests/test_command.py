@@ -116,8 +116,8 @@ def test_doctor_asks_the_collector_of_the_variables(collector):
 
 @pytest.mark.parametrize("command", ["emit", "doctor"])
 def test_a_span_that_the_collector_refuses_is_told(collector, command):
-    # ExportTraceServiceResponse(partial_success=(rejected_spans=1, error_message="no")), twice: also
-    # by --json.
+    # ExportTraceServiceResponse(partial_success=(rejected_spans=1, error_message="no")), twice:
+    # also by --json.
     answer = b"\x0a\x06\x08\x01\x12\x02no"
     collector.answers = [(200, {"content-type": "application/x-protobuf"}, answer)] * 2
     arguments = [command, f"--endpoint={collector.endpoint}", "--protocol=http/protobuf"]
