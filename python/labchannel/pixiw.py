@@ -164,6 +164,13 @@ def remember_mirror() -> None:
         MIRROR.touch()
 
 
+def forget_mirror() -> None:
+    """Have the next run not ask, once pixi's environments can only be conda-forge's."""
+    if not (ROOT / ".pixi" / "envs").is_dir():
+        with contextlib.suppress(OSError):
+            MIRROR.unlink(missing_ok=True)
+
+
 def main(arguments: list[str]) -> None:
     """Hand over to pixi or to labchannel."""
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -176,6 +183,7 @@ def main(arguments: list[str]) -> None:
     pixi = shutil.which("pixi")
     if pixi is not None:
         if conda_forge_answers(pixi):
+            forget_mirror()
             hand_over([pixi, *arguments])
         remember_mirror()
         arguments = ["pixi", *arguments]

@@ -87,3 +87,28 @@ def test_what_can_not_be_put_away_is_told_and_stays(monkeypatch):
     with pytest.raises(LabchannelError, match=r"envs can't be deleted.*Stop what uses it"):
         clean(everything=False)
     assert program.is_file()
+
+
+def test_a_full_disk_has_no_room_for_a_folder(monkeypatch, own_cache):
+    """And `clean` is what is told to who has a full disk."""
+    file("envs", "lab/conda-meta/labchannel.json")
+    file("scratch", "job/left")
+
+    def full(_self: Path, *_arguments: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    assert clean(everything=False) == {"envs": 10, "scratch": 10}
+    assert list(own_cache.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_a_folder_that_is_a_link_is_emptied_and_stays(own_cache, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    cache_folder("envs").rmdir()
+    (own_cache / "envs").symlink_to(disk)
+    file("envs", "lab/bin/python")
+    assert clean(everything=False) == {"envs": 10}
+    assert list(disk.iterdir()) == []
+    assert [path.name for path in own_cache.iterdir()] == ["envs"]

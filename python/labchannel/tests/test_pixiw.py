@@ -341,10 +341,10 @@ def test_a_private_environment_that_is_not_whole_is_replaced(clone, left):
 
 # Stands where pixi does, and ends as a program that Ctrl-C is left to does.
 STOPPED = """\
-import signal, sys
+import sys, time
 try:
     print("begun", flush=True)
-    signal.pause()
+    time.sleep(60)
 except KeyboardInterrupt:
     sys.exit(int(sys.argv[1]))
 """
@@ -371,7 +371,7 @@ def test_ctrl_c_where_a_program_can_not_be_replaced(repository, tmp_path, code, 
     ) as run:
         assert run.stdout.readline() == "begun\n"
         os.killpg(run.pid, signal.SIGINT)
-        _out, error = run.communicate()
+        _out, error = run.communicate(timeout=60)
     assert (run.returncode, error) == (ended, "")
 
 

@@ -178,6 +178,26 @@ def test_numbers_of_more_than_64_bits_in_frames_of_pandas(by):
             _state(question, missing[place - 1 : place + 1])
 
 
+def test_ids_of_pandas_in_parts_are_those_of_the_whole():
+    """Ints beside text are ids; what one machine refuses is refused, and becomes no other id."""
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    from poh_holdmetrics.cluster import Question
+    from poh_holdmetrics.dask import _state
+
+    def frame(ids):
+        ids = pandas.Series(ids, dtype=object)
+        return pandas.DataFrame({"holder_id": ids, "token_id": ids, "start": [0, 0]})
+
+    question = Question("both", "sum", 9, None, None, None, 9)
+    whole = frame(["007", 2**100])
+    assert keyed(finish(_state(question, whole))) == keyed(Holds(whole).score(at=9, by="both"))
+    for ids in ([7, 7.5], [True, False], [7, True]):
+        for refuse in (lambda ids: _state(question, frame(ids)), lambda ids: Holds(frame(ids))):
+            with pytest.raises((HoldMetricsError, ValueError, TypeError)):
+                refuse(ids)
+
+
 class Rows:
     """What the adapters ask of Dask and of Spark, done at once: parts of a table of pyarrow."""
 

@@ -38,6 +38,33 @@ def run(code, *, context=True):
 
 
 @pytest.mark.parametrize("context", [True, False])
+@pytest.mark.parametrize("where", ["call", "part"])
+def test_the_baggage_of_a_request_that_fails_ends_with_it(context, where):
+    run(
+        f"""
+        from rvh_trace.middleware import WsgiMiddleware
+
+        def app(environ, start_response):
+            if {where == "call"}:
+                raise RuntimeError("broken")
+            def parts():
+                raise RuntimeError("broken")
+                yield b""
+            return parts()
+
+        environ = {{"REQUEST_METHOD": "GET", "HTTP_BAGGAGE": "tenant=one"}}
+        try:
+            list(WsgiMiddleware(app)(environ, lambda *_: None))
+        except RuntimeError:
+            pass
+        assert rvh_trace.get_baggage() == {{}}
+        assert not baggage.get_all() and "baggage" not in rvh_trace.inject({{}})
+        """,
+        context=context,
+    )
+
+
+@pytest.mark.parametrize("context", [True, False])
 def test_spans_nest_and_say_what_they_are(context):
     run(
         """

@@ -117,6 +117,17 @@ def test_a_writer_may_be_killed_inside_of_a_character(written):
     assert len(view.read(written)) == 2
 
 
+def test_what_is_written_after_a_killed_writer_is_read(written):
+    """The exporter ends the half line that it finds, and goes on below it."""
+    with written.open("ab") as file:
+        file.write('{"resourceSpans": [{"scö'.encode()[:-1])
+    rvh_trace.init_tracing(exporter="file", file=written, reconfigure=True)
+    with span("later"):
+        pass
+    assert rvh_trace.flush(10.0)
+    assert [item.name for item in view.read(written)][1:] == ["payment", "later"]
+
+
 def test_a_line_ends_only_where_json_lines_end(tmp_path):
     path = tmp_path / "spans.jsonl"
     rvh_trace.init_tracing(exporter="file", file=path)

@@ -129,31 +129,46 @@ def clean(*, everything: bool) -> dict[str, int]:
     freed: dict[str, int] = {}
     for name in (*CHEAP, *(DEAR if everything else ())):
         for folder in _unused(root / name):
-            gone = folder if name == "trash" else _put_away(folder, cache_folder("trash"))
+            gone = folder if name == "trash" else _put_away(folder, root / "trash")
             freed[name] = freed.get(name, 0) + _delete(gone)
-    _delete(root / "trash")
+    for left in (root / "trash", *root.glob(f"*{_GONE}")):
+        _delete(left)
     return freed
 
 
 def _unused(folder: Path) -> list[Path]:
-    """The folder if it is there; what else is in it if this very Python runs in it."""
+    """The folder if it is there, or what is in it where it has to stay itself.
+
+    So it has if this very Python runs in it, and if it leads to another disk.
+    """
     if not folder.is_dir():
         return []
     running = Path(sys.prefix).resolve()
-    if not running.is_relative_to(folder.resolve()):
+    stays = folder.is_symlink() or folder.is_mount()
+    if not stays and not running.is_relative_to(folder.resolve()):
         return [folder]
     return [path for path in folder.iterdir() if not running.is_relative_to(path.resolve())]
 
 
+_GONE = ".gone"
+
+
 def _put_away(path: Path, trash: Path) -> Path:
-    gone = trash / f"{path.name}-{uuid.uuid4().hex}"
-    try:
-        # It is missing if another `clean` was first.
-        with contextlib.suppress(FileNotFoundError):
+    name = f"{path.name}-{uuid.uuid4().hex}"
+    with contextlib.suppress(OSError):
+        trash.mkdir(exist_ok=True)
+    # Beside itself where there is no trash: on a disk that is full, and on another one.
+    for last, gone in ((False, trash / name), (True, path.with_name(f"{name}{_GONE}"))):
+        try:
             path.rename(gone)
-    except OSError as error:
-        raise _in_use(path, error) from error
-    return gone
+        except OSError as error:
+            if not os.path.lexists(path):  # another `clean` was first
+                break
+            if last:
+                raise _in_use(path, error) from error
+        else:
+            return gone
+    return path
 
 
 def _delete(path: Path) -> int:

@@ -844,7 +844,11 @@ def _say_error(message: str) -> None:
 def _behind(error: BaseException, kind: type[BaseException]) -> BaseException | None:
     """The error of this kind that led to `error`, if one did."""
     cause: BaseException | None = error
+    seen: set[int] = set()  # a library may have made a ring of them
     while cause is not None and not isinstance(cause, kind):
+        if id(cause) in seen:
+            return None
+        seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     return cause
 

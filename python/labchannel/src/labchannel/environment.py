@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -329,7 +330,7 @@ def write_environment_lock(
     """
     # Behind a link the file is replaced, and what is no file (/dev/stdout) has nothing to lose.
     target = path.resolve()
-    partial = target.with_name(f"{target.name}.partial")
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
     in_place = path.exists() and not path.is_file()
     text = lock_of(records, platform)
     try:

@@ -79,6 +79,8 @@ def _configure(folder: Path, url: str) -> None:
 def _without_proxy(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables that keep loopback from the proxy; programs read one name or the other."""
     hosts = [variables.get(name, "") for name in _NO_PROXY]
+    if "*" in hosts:  # no proxy for any host, which it means only alone
+        return dict.fromkeys(_NO_PROXY, "*")
     value = ",".join(dict.fromkeys([*filter(None, hosts), "127.0.0.1", "localhost"]))
     return dict.fromkeys(_NO_PROXY, value)
 

@@ -145,9 +145,7 @@ def task_variables(
     variables["PYTHONNOUSERSITE"] = "1"
     platform = current_platform()
     for name, value in manifest.activation_env(platform).items():
-        if platform.startswith("win-"):
-            value = _expand_percent(value, variables)
-        variables[name] = _expand(value, variables)
+        variables[name] = _expand(value, variables, percent=platform.startswith("win-"))
     variables.update(mark_ready(upstream))
     if sys.platform == "win32":
         variables["PIXI_PROJECT_ROOT"] = str(workspace.root).replace("\\", "/")
@@ -172,13 +170,10 @@ def outside_variables() -> dict[str, str]:
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def _expand(value: str, variables: Mapping[str, str]) -> str:
-    """`value` with `$NAME` and `${NAME}` replaced."""
-    return re.sub(
-        r"\$(?:\{(\w+)\}|(\w+))", lambda match: variables.get(match[1] or match[2], ""), value
-    )
+def _expand(value: str, variables: Mapping[str, str], *, percent: bool = False) -> str:
+    """`value` with `$NAME` and `${NAME}` replaced, and with `percent` also `%NAME%`.
 
-
-def _expand_percent(value: str, variables: Mapping[str, str]) -> str:
-    """`value` with `%NAME%` replaced: with pixi it is cmd that sets these variables on Windows."""
-    return re.sub(r"%(\w+)%", lambda match: variables.get(match[1], ""), value)
+    That is for Windows, where it is cmd that sets these variables with pixi.
+    """
+    names = r"\$(?:\{(\w+)\}|(\w+))" + (r"|%(\w+)%" if percent else "()")
+    return re.sub(names, lambda match: variables.get(match[1] or match[2] or match[3], ""), value)

@@ -90,19 +90,28 @@ def wide_as_text(frame: Any) -> Any:  # noqa: ANN401 # a frame of pandas, which 
     They may have more than 64 bits, of which Arrow has no type. Other numbers of such a column are
     text too: another part of it may have the long ones.
     """
-    for name, kind in {"weight": Number, "token_id": int}.items():
+    for name, is_text in {"weight": _is_weight, "holder_id": _is_id, "token_id": _is_id}.items():
         if name not in frame.columns or frame[name].dtype != object:
             continue
-        values = frame[name].tolist()
-        if any(isinstance(value, kind) for value in values):
+        values, missing = frame[name].tolist(), frame[name].isna().tolist()
+        there = [value for value, none in zip(values, missing, strict=True) if not none]
+        # What is neither stays as it is, to be refused as `Holds` refuses it.
+        if any(isinstance(value, Number) for value in there) and all(map(is_text, there)):
             texts = [
-                None if none else str(value)
-                for value, none in zip(values, frame[name].isna(), strict=True)
+                None if none else str(value) for value, none in zip(values, missing, strict=True)
             ]
             # Objects as before: this is what Dask has been told of the column.
             column = peer("pandas").Series(texts, index=frame.index, dtype=object)
             frame = frame.assign(**{name: column})
     return frame
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, Number | str) and not isinstance(value, bool)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def aligned(table: Any) -> Any:  # noqa: ANN401 # a table of pyarrow, which has no types

@@ -6,6 +6,7 @@ The span continues the caller's trace, is named as OpenTelemetry's conventions f
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from rvh_trace import http_conventions
@@ -121,17 +122,13 @@ class WsgiMiddleware:
 
         body: Iterable[bytes] | None = None
         try:
-            with baggage:
-                opened.resume()
+            with _working(opened, baggage):
                 body = self.app(environ, starting)
-                opened.suspend()
             parts = iter(body)
             while True:
                 # Current only while the application works, not while the server sends.
-                with baggage:
-                    opened.resume()
+                with _working(opened, baggage):
                     part = next(parts, None)
-                    opened.suspend()
                 if part is None:
                     break
                 yield part
@@ -149,6 +146,17 @@ class WsgiMiddleware:
             finally:
                 opened.suspend()
                 opened.end()
+
+
+@contextlib.contextmanager
+def _working(opened: Span, baggage: RemoteContext) -> Iterator[None]:
+    """Have the span and the caller's baggage current; the inner one is the first to leave."""
+    with baggage:
+        opened.resume()
+        try:
+            yield
+        finally:
+            opened.suspend()
 
 
 def _request(*, path: str, query: str, scheme: str, version: str, agent: str) -> dict[str, object]:

@@ -67,9 +67,10 @@ def _attributes(pairs: list[dict[str, Any]]) -> dict[str, object]:
 def read(path: Path) -> list[ViewedSpan]:
     """Read all spans of a file, in the order in which they began.
 
-    An incomplete last line, as a process leaves that was killed, is left out.
+    Incomplete lines, as processes leave that were killed, are left out.
     """
     spans: list[ViewedSpan] = []
+    broken: list[int] = []
     try:
         # Bytes: a killed process may leave half a character, and text has more ends of lines.
         lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
@@ -79,14 +80,24 @@ def read(path: Path) -> list[ViewedSpan]:
         if not line.strip():
             continue
         try:
-            spans.extend(_spans(json.loads(line.decode("utf-8"))))
+            message = json.loads(line.decode("utf-8"))
+        except ValueError:
+            broken.append(number)
+            continue
+        try:
+            spans.extend(_spans(message))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if number == len(lines):
-                break
-            raise ViewError(
-                f"{path}, line {number}, is not OTLP JSON: was it written by the exporter 'file'?"
-            ) from error
+            raise _no_spans(path, min([*broken, number])) from error
+    # All lines but the last are incomplete in no file that the exporter has written.
+    if not spans and broken and broken != [len(lines)]:
+        raise _no_spans(path, broken[0])
     return sorted(spans, key=lambda span: span.start)
+
+
+def _no_spans(path: Path, number: int) -> ViewError:
+    return ViewError(
+        f"{path}, line {number}, is not OTLP JSON: was it written by the exporter 'file'?"
+    )
 
 
 def _spans(message: dict[str, Any]) -> Iterator[ViewedSpan]:

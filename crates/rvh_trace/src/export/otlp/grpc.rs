@@ -183,6 +183,15 @@ fn failed(status: &Status) -> Attempt {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
+        let cause = cause.to_string();
+        // What h2 says of the first bytes of an answer by HTTP/1.
+        if cause.contains("frame with invalid size") {
+            return Attempt::Refused(
+                "it does not speak gRPC, whose port is usually 4317; name that one, or set the \
+                 protocol http/protobuf"
+                    .to_owned(),
+            );
+        }
         return Attempt::Retry {
             after: None,
             cause: format!("the connection was lost: {cause}"),
@@ -287,6 +296,36 @@ mod tests {
             let served = collector.join().expect("it ends");
             assert!(served.is_ok(), "{served:?}");
         }
+    }
+
+    #[test]
+    fn what_speaks_no_grpc_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let server = std::thread::spawn(move || -> std::io::Result<()> {
+            let (mut stream, _) = listener.accept()?;
+            stream.read_exact(&mut [0; 24])?;
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")?;
+            // Until the client leaves.
+            stream.read_to_end(&mut Vec::new()).map(drop)
+        });
+        let pipeline = Pipeline::start(Settings {
+            exporter: ExporterSettings::Otlp(OtlpSettings {
+                protocol: Protocol::Grpc,
+                endpoint: format!("http://{address}"),
+                ..OtlpSettings::default()
+            }),
+            ..Settings::default()
+        });
+        let pipeline = pipeline.expect("settings that can be used");
+        let span = Fields::new("span", Vec::new());
+        pipeline.submit(SpanRecord::unstarted(span, Level::Info));
+        assert!(pipeline.shutdown(Duration::from_secs(60)));
+        let stats = pipeline.stats();
+        assert_eq!((stats.exported, stats.failed), (0, 1), "{stats:?}");
+        let said = stats.last_error.unwrap_or_default();
+        assert!(said.contains("does not speak gRPC"), "{said}");
+        drop(server);
     }
 
     #[test]

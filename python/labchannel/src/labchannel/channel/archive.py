@@ -106,7 +106,9 @@ class Archive:
         ) as error:
             raise DamagedPackageError(str(error) or type(error).__name__) from error
         except OSError as error:
-            raise _misplaced(error) from error
+            if error.errno != errno.EINVAL:
+                raise
+            raise DamagedPackageError(_MISPLACED) from error
 
     def _conda_members(self, section: Section | None) -> Iterator[Member]:
         stem = package_stem(self.path.name)
@@ -152,7 +154,9 @@ class Archive:
         except (zipfile.BadZipFile, struct.error, UnicodeDecodeError, RuntimeError) as error:
             raise DamagedPackageError(str(error) or type(error).__name__) from error
         except OSError as error:
-            raise _misplaced(error) from error
+            if error.errno != errno.EINVAL:
+                raise
+            raise DamagedPackageError(_MISPLACED) from error
 
     def _check_zip(self) -> None:
         stem = package_stem(self.path.name)
@@ -189,11 +193,8 @@ class Archive:
                     self.problems.append("unknown bytes lie before the zip's directory")
 
 
-def _misplaced(error: OSError) -> Exception:
-    """Tell a zip that names a place before its own beginning from a file that can't be read."""
-    if error.errno == errno.EINVAL:
-        return DamagedPackageError("the zip names a place that is not in it")
-    return error
+# What it means that a place before the file's beginning was asked for.
+_MISPLACED = "the zip names a place that is not in it"
 
 
 def _member(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Member:

@@ -590,6 +590,9 @@ def _stage(root: Path, new: Path, plan: _Plan, say: OnStep) -> None:
         target.parent.mkdir(exist_ok=True)
         # Copied, not linked: whoever writes into the build's output later must not reach it.
         shutil.copyfile(arrival.path, target)
+        # The index may know these bytes already, and would not look at them again.
+        if hash_file(target) != arrival.hashes:
+            raise _changed(arrival)
         sync_file(target)
     build_index(new, force=plan.reindex, on_step=say)
     if root.exists() and not plan.reindex:
@@ -597,9 +600,7 @@ def _stage(root: Path, new: Path, plan: _Plan, say: OnStep) -> None:
     indexed = {record.location: record.sha256 for record in Channel.read(new)}
     for arrival in plan.arrivals:
         if indexed.get(arrival.location) != arrival.hashes.sha256:
-            raise LabchannelError(
-                f"{arrival.path} changed while it was being published", "Publish it again"
-            )
+            raise _changed(arrival)
     if root.exists():
         for folder, _, _ in os.walk(new):
             origin = root / Path(folder).relative_to(new)
@@ -607,6 +608,12 @@ def _stage(root: Path, new: Path, plan: _Plan, say: OnStep) -> None:
             _keep_access(origin if origin.is_dir() else root, Path(folder), at_least=stat.S_IRWXU)
     say("writing to the disk")
     sync_tree(new)
+
+
+def _changed(arrival: _Arrival) -> LabchannelError:
+    return LabchannelError(
+        f"{arrival.path} changed while it was being published", "Publish it again"
+    )
 
 
 def _keep_access(origin: Path, folder: Path, at_least: int = 0) -> None:
