@@ -303,6 +303,16 @@ transfers = st.lists(
 )
 
 
+def booked(ledger, sender, receiver, value, *place):
+    """Move as much as there is from one balance to another, and give the log of it."""
+    value = min(value, ledger.get(sender, value))
+    if sender in ledger:
+        ledger[sender] -= value
+    if receiver in ledger:
+        ledger[receiver] += value
+    return log(sender, receiver, value, *place)
+
+
 @settings(max_examples=200)
 @given(transfers, st.randoms(use_true_random=False))
 def test_against_a_plain_ledger(moves, random):
@@ -313,12 +323,7 @@ def test_against_a_plain_ledger(moves, random):
         for holder, balance in ledger.items():
             totals[holder] += balance * wait * 10
         block += wait
-        value = min(value, ledger.get(sender, value))
-        if sender in ledger:
-            ledger[sender] -= value
-        if receiver in ledger:
-            ledger[receiver] += value
-        logs.append(log(sender, receiver, value, block, index))
+        logs.append(booked(ledger, sender, receiver, value, block, index))
     for holder, balance in ledger.items():
         totals[holder] += balance * 70
     random.shuffle(logs)
@@ -342,12 +347,7 @@ def test_a_hold_is_a_stretch_of_time_with_one_balance(moves):
         if wait:
             close_instant()
         block += wait
-        value = min(value, ledger.get(sender, value))
-        if sender in ledger:
-            ledger[sender] -= value
-        if receiver in ledger:
-            ledger[receiver] += value
-        logs.append(log(sender, receiver, value, block, index))
+        logs.append(booked(ledger, sender, receiver, value, block, index))
     close_instant()
     expected = {
         (holder, since, until and until[0], str(balance))

@@ -218,9 +218,9 @@ fn failed(status: &Status) -> Attempt {
 mod tests {
     use super::*;
     use crate::pipeline::Pipeline;
-    use crate::{ExporterSettings, Fields, Level, Protocol, Settings, SpanRecord};
+    use crate::{ExporterSettings, Fields, Level, Protocol, Settings, SpanRecord, Stats};
     use std::io::{Read as _, Write as _};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use tonic_types::ErrorDetails;
 
     /// A frame of HTTP/2 (RFC 9113, section 4.1).
@@ -260,6 +260,23 @@ mod tests {
         rest
     }
 
+    /// Sends one span to an address, and says what came of it.
+    fn stats_of_a_span_to(address: SocketAddr) -> Stats {
+        let pipeline = Pipeline::start(Settings {
+            exporter: ExporterSettings::Otlp(OtlpSettings {
+                protocol: Protocol::Grpc,
+                endpoint: format!("http://{address}"),
+                ..OtlpSettings::default()
+            }),
+            ..Settings::default()
+        });
+        let pipeline = pipeline.expect("settings that can be used");
+        let span = Fields::new("span", Vec::new());
+        pipeline.submit(SpanRecord::unstarted(span, Level::Info));
+        assert!(pipeline.shutdown(Duration::from_secs(60)));
+        pipeline.stats()
+    }
+
     #[test]
     fn a_connection_that_is_lost_during_a_request_costs_no_span() {
         // GOAWAY for an internal error, as from a collector that breaks down.
@@ -277,19 +294,7 @@ mod tests {
                 // Until the client leaves.
                 stream.read_to_end(&mut Vec::new()).map(drop)
             });
-            let pipeline = Pipeline::start(Settings {
-                exporter: ExporterSettings::Otlp(OtlpSettings {
-                    protocol: Protocol::Grpc,
-                    endpoint: format!("http://{address}"),
-                    ..OtlpSettings::default()
-                }),
-                ..Settings::default()
-            });
-            let pipeline = pipeline.expect("settings that can be used");
-            let span = Fields::new("span", Vec::new());
-            pipeline.submit(SpanRecord::unstarted(span, Level::Info));
-            assert!(pipeline.shutdown(Duration::from_secs(60)));
-            let stats = pipeline.stats();
+            let stats = stats_of_a_span_to(address);
             assert_eq!((stats.exported, stats.failed), (1, 0), "{stats:?}");
             let said = stats.last_error.unwrap_or_default();
             assert!(said.contains("the connection was lost"), "{said}");
@@ -309,19 +314,7 @@ mod tests {
             // Until the client leaves.
             stream.read_to_end(&mut Vec::new()).map(drop)
         });
-        let pipeline = Pipeline::start(Settings {
-            exporter: ExporterSettings::Otlp(OtlpSettings {
-                protocol: Protocol::Grpc,
-                endpoint: format!("http://{address}"),
-                ..OtlpSettings::default()
-            }),
-            ..Settings::default()
-        });
-        let pipeline = pipeline.expect("settings that can be used");
-        let span = Fields::new("span", Vec::new());
-        pipeline.submit(SpanRecord::unstarted(span, Level::Info));
-        assert!(pipeline.shutdown(Duration::from_secs(60)));
-        let stats = pipeline.stats();
+        let stats = stats_of_a_span_to(address);
         assert_eq!((stats.exported, stats.failed), (0, 1), "{stats:?}");
         let said = stats.last_error.unwrap_or_default();
         assert!(said.contains("does not speak gRPC"), "{said}");
