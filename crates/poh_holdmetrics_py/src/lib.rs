@@ -26,6 +26,10 @@ mod table;
 mod transfers;
 mod values;
 
+/// All memory of the module, but for what Python and Arrow bring.
+#[global_allocator]
+static MEMORY: poh_holdmetrics::LargePages = poh_holdmetrics::LargePages;
+
 #[pymodule(name = "_native")]
 mod native {
     use super::*;

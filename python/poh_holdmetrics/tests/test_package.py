@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,30 @@ def test_the_first_line_reads_well():
 
 def test_a_panic_would_be_an_exception():
     assert poh_holdmetrics.build_info()["panic"] == "unwind"
+
+
+MANY_HOLDS = """
+from poh_holdmetrics import Holds, HoldEvent
+
+def advised():
+    with open("/proc/self/smaps") as maps:
+        return sum(" hg" in line for line in maps if line.startswith("VmFlags:"))
+
+before = advised()
+holds = Holds([HoldEvent("token", "holder", 0, 1)] * 600_000)
+print(advised() > before)
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(),
+    reason="only Linux is asked for large pages, and not each has them",
+)
+def test_large_memory_is_asked_for_in_large_pages():
+    """Of 5 columns of 4.8 MB at least one; nothing else that the program loads asks for them."""
+    command = [sys.executable, "-c", MANY_HOLDS]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert said.stdout == "True\n"
 
 
 def modules():
