@@ -661,6 +661,9 @@ CODECS = ("snappy", "zstd")
 and this library do, smaller and with more work for processors."""
 
 
+PASSES = 3
+
+
 def large(count: int, threads: int) -> None:
     """Parquet that is generated in pieces, and never in memory as a whole."""
     if not peer_of("pyarrow") or not Path("/proc/self/status").exists():
@@ -687,15 +690,10 @@ def packed(count: int, threads: int, codec: str) -> None:
         rows = count // piece * piece
         size = path.stat().st_size / 1e9
         print(f"Parquet ({codec}) of {rows:,} events, {size:.2f} GB, by streaming")
-        forget(path)
-        began = time.perf_counter()
-        with path.open("rb") as file:
-            while file.read(1 << 24):
-                pass
-        disk = rows / (time.perf_counter() - began) / 1e6
-        forget(path)
-        _, seconds = streamed(path, "sum", threads)
-        from_disk = rows / seconds / 1e6
+        # In turns: a disk that is shared with others gives now more, now less.
+        passes = [(read(path), streamed(path, "sum", threads)[1]) for _ in range(PASSES)]
+        disk, from_disk = (rows / min(seconds) / 1e6 for seconds in zip(*passes, strict=True))
+        each = ", ".join(f"{rows / a / 1e6:.1f} and {rows / b / 1e6:.1f}" for a, b in passes)
         memory_rate = fastest(ours(first, "sum", threads), piece)
         needed = ["holder_id", "start", "end", "weight"]
         pa.set_cpu_count(threads)
@@ -723,8 +721,8 @@ def packed(count: int, threads: int, codec: str) -> None:
                     f"  goal: memory flat: {flat:.2f} x of a tenth's, {met(flat < 1.5)}\n"
                     f"  goal: within 1.3 x of the in-memory rate ({memory_rate:.0f} M/s):"
                     f" {of_memory:.2f} x; or, when nothing of the file is in the system's cache, of"
-                    f" the disk's: {disk:.1f} M/s to read it, {from_disk:.1f} M/s to score it,"
-                    f" {of_disk:.2f} x: {met(min(of_memory, of_disk) <= 1.3)}\n"
+                    f" the disk's: {disk:.1f} M/s to read it, {from_disk:.1f} M/s to score it, of"
+                    f" {each}, {of_disk:.2f} x: {met(min(of_memory, of_disk) <= 1.3)}\n"
                     f"  pyarrow decodes the same columns, and does no more, at {decoded:.1f} M/s"
                 )
         if duckdb := peer_of("duckdb"):
@@ -734,6 +732,18 @@ def packed(count: int, threads: int, codec: str) -> None:
                 from '{path}' group by 1"""
             rate = fastest(lambda: database.sql(query).to_arrow_table(), rows, 1)
             print(f"  DuckDB of the same file, sum (float) {rate:8.1f} M/s")
+
+
+def read(path: Path) -> float:
+    """Seconds that it takes to read a file from the disk, and no more."""
+    forget(path)
+    began = time.perf_counter()
+    with path.open("rb") as file:
+        while file.read(1 << 24):
+            pass
+    seconds = time.perf_counter() - began
+    forget(path)
+    return seconds
 
 
 def forget(path: Path) -> None:
