@@ -30,7 +30,7 @@ use crate::prefetch::{in_line, prefetch};
 use crate::query::ScoreColumn;
 use crate::runs::Run;
 use crate::scores::Scores;
-use crate::threads::{in_shares, in_threads, in_threads_with, threads_for};
+use crate::threads::{in_shares, in_threads, in_threads_with, share, threads_for};
 use crate::time::{
     Naive, OPEN, TimeUnit, micros_from_seconds, micros_from_text_in, micros_from_unit,
 };
@@ -1156,8 +1156,11 @@ impl Scores {
 
     /// Threads share the rows: to write out every digit takes longer than all other columns.
     fn exact_column(&self) -> Result<ArrayRef, HoldError> {
-        let parts = in_shares(self.len(), |rows| {
-            Texts::of(rows, |row, text| {
+        // As long as to add up so many rows.
+        const WRITTEN: usize = 8;
+        let threads = threads_for(None, self.len() * WRITTEN);
+        let parts = in_threads(threads, |part| {
+            Texts::of(share(self.len(), part, threads), |row, text| {
                 self.weighted(row).write_decimal(self.digits, text);
             })
         });
@@ -1184,9 +1187,9 @@ fn ids_of(ids: &Ids, codes: Option<&[u32]>) -> Result<ArrayRef, HoldError> {
         return strings(codes.iter().map(|&code| Some(ids.get(code))));
     }
     // Each once and in order, as in most answers: they are copied as one.
-    let ends = ids.ends().map(i32::try_from);
+    i32::try_from(ids.text().len()).map_err(|_| too_long())?;
     Texts {
-        ends: ends.collect::<Result<_, _>>().map_err(|_| too_long())?,
+        ends: ids.ends().map(|end| end as i32).collect(), // none is beyond the text
         text: ids.text().to_owned(),
     }
     .array()

@@ -23,7 +23,7 @@ use crate::score::{Answer, Halt, Run, merged};
 use crate::scores::Scores;
 use crate::spill::Spill;
 use crate::tally::{Tally, TooLarge};
-use crate::threads::{PART, in_parts, in_threads_with, threads_for};
+use crate::threads::{in_parts, in_threads_with, part_of, threads_for};
 use crate::time::Naive;
 use crate::weight::Rounding;
 
@@ -194,13 +194,16 @@ impl Fold {
         if let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) {
             self.share_dictionaries(batch);
         }
+        let has_same_ids = self.has_ids_of(&self.others) && !self.ids().is_empty();
+        let go_by_text =
+            self.by_text.is_some() && self.others.iter().all(|other| other.by_text.is_some());
         // Threads that do not have the same ids have fewer to put in order after one part each.
-        let part = match self.has_ids_of(&self.others) && !self.ids().is_empty() {
-            true => PART,
+        let size = |left| match has_same_ids || go_by_text {
+            true => part_of(left, threads),
             false => rows.div_ceil(threads),
         };
         let first = |row| row as u64;
-        self.in_parts(threads, (rows, part), first, stop, |fold, part| {
+        self.in_parts(threads, (rows, size), first, stop, |fold, part| {
             fold.fold_slices(&batches, part, stop)
         })
     }
@@ -318,35 +321,43 @@ impl Fold {
         }
     }
 
-    /// Takes in the sums by text of other threads, where these are all that they have, and no thread has
-    /// a part that comes after another's; parts are in the order of their rows.
+    /// Takes in the sums by text of other threads, where these are all that they have; parts are in the order
+    /// of their rows.
     fn take_by_text(&mut self, others: &mut Vec<Fold>, parts: &[(u64, usize, usize)]) {
         let Some(own) = &self.by_text else {
             return;
         };
+        let digits = self.folded.digits;
         let is_like = |fold: &Fold| {
             let theirs = fold.by_text.as_ref();
             theirs.is_some_and(|theirs| {
-                own.digits == theirs.digits && own.sums.can_take_in(&theirs.sums)
-            }) && fold.has_only_by_text()
+                // A thread that had no part knows nothing of digits.
+                let has_digits = theirs.digits == digits || theirs.sums.len() == 0;
+                has_digits && own.sums.can_take_in(&theirs.sums)
+            }) && fold.ids().is_empty()
                 && fold.folded.tallies.is_empty()
         };
-        let threads: Vec<usize> = parts.iter().map(|&(_, thread, _)| thread).collect();
-        let in_order = threads.is_sorted_by(|one, next| one < next);
-        if !in_order || !is_like(self) || !others.iter().all(is_like) {
+        if others.is_empty() || !is_like(self) || !others.iter().all(is_like) {
             return;
         }
         let theirs = others.iter().filter_map(|other| other.by_text.as_ref());
         let bounds = iter::once(own).chain(theirs).map(|own| own.sums.bound());
         let bound = bounds.fold(0, u128::saturating_add);
-        let Some(own) = self.by_text.as_mut().filter(|_| bound <= MOST_SUM) else {
+        if bound > MOST_SUM {
             return;
-        };
-        for other in mem::take(others) {
-            if let Some(theirs) = other.by_text {
-                own.sums.take_in(&theirs.sums);
-            }
         }
+        let parts: Vec<(usize, usize)> = parts
+            .iter()
+            .map(|&(_, thread, ids)| (thread, ids))
+            .collect();
+        let own = self.by_text.as_mut().map(mem::take);
+        let theirs = mem::take(others)
+            .into_iter()
+            .filter_map(|other| other.by_text);
+        let (ids, sums) =
+            IdSums::together(own.into_iter().chain(theirs).map(|own| own.sums), &parts);
+        *self.ids_mut() = Arc::new(ids);
+        self.folded.tallies.push(Tally::of_plain(sums));
     }
 
     /// Moves the sums by text to those of codes.
@@ -437,7 +448,7 @@ impl Fold {
     fn in_parts(
         &mut self,
         threads: usize,
-        parts: (usize, usize),
+        (parts, size): (usize, impl Fn(usize) -> usize + Sync),
         first: impl Fn(usize) -> u64 + Sync,
         stop: &Stop,
         work: impl Fn(&mut Fold, Range<usize>) -> Result<(), HoldError> + Sync,
@@ -448,16 +459,21 @@ impl Fold {
         let mut others = mem::take(&mut self.others);
         let folds = iter::once(&mut *self).chain(&mut others);
         let mut folds: Vec<&mut Fold> = folds.take(threads).collect();
-        in_parts(&mut folds, parts, |fold, part| -> Result<_, HoldError> {
-            let row = begun + first(part.start);
-            fold.folded.rows = row;
-            work(fold, part)?;
-            let ids = fold.count_ids();
-            fold.parts.push((row, ids));
-            Ok(())
-        })?;
+        in_parts(
+            &mut folds,
+            parts,
+            size,
+            |fold, part| -> Result<_, HoldError> {
+                let row = begun + first(part.start);
+                fold.folded.rows = row;
+                work(fold, part)?;
+                let ids = fold.count_ids();
+                fold.parts.push((row, ids));
+                Ok(())
+            },
+        )?;
         self.others = others;
-        self.folded.rows = begun + first(parts.0);
+        self.folded.rows = begun + first(parts);
         Ok(())
     }
 
@@ -623,7 +639,7 @@ impl Fold {
         for other in &mut self.others {
             other.reads = None;
         }
-        let groups = (file.groups().len(), 1);
+        let groups = (file.groups().len(), |_| 1);
         self.in_parts(
             threads,
             groups,

@@ -8,6 +8,7 @@ use crate::long_sums::LongSums;
 use crate::plain_sums::PlainSums;
 use crate::short_sums::ShortSums;
 use crate::tally::BlockRows;
+use crate::threads::{in_threads_with, join};
 
 /// Rows that are looked at together, at most: each has a line in a page of its own, and so many pages and
 /// those of the columns are known to a processor at once.
@@ -17,7 +18,7 @@ pub(crate) const AT_ONCE: usize = 64;
 pub(crate) const MOST_SUM: u128 = 1 << 125;
 
 /// Sums by the text of ids, which have numbers in the order of their first row.
-pub(crate) trait SumsByText {
+pub(crate) trait SumsByText: Send + Sync {
     /// An id as something of one size.
     type Key: Copy;
 
@@ -41,18 +42,45 @@ pub(crate) trait SumsByText {
     /// Gives all ids codes, after `codes` of those that have one.
     fn name(&self, ids: &mut Ids, codes: &mut Vec<u32>);
 
-    /// A place for other sums, which this one takes in fastest.
+    /// A place for the sums of another thread, which [`together`] puts with these fastest.
     fn like(&self) -> Self;
-
-    /// Adds the sums of another one, which then are not above [`MOST_SUM`]. Ids that are new are numbered in
-    /// the order that they have there.
-    fn take_in(&mut self, other: &Self);
 
     /// No sum is above this.
     fn bound(&self) -> u128;
 
-    /// The sums by number.
-    fn sums(&self) -> PlainSums;
+    /// Moves all sums out, by number. From then on this only knows numbers.
+    fn list(&mut self) -> PlainSums;
+
+    /// The ids with the numbers from `first` on.
+    fn ids(&self, first: usize, ids: &mut [Self::Key]);
+
+    /// Asks for the places where ids, [`AT_ONCE`] at most, are looked for.
+    fn ask_for(&self, ids: &[Self::Key]);
+
+    /// The numbers of ids, [`AT_ONCE`] at most, when sums were [listed](Self::list): new ones come after those
+    /// of before.
+    fn number(&mut self, ids: &[Self::Key], numbers: &mut [u32]);
+
+    /// The numbers of all ids of another thread.
+    fn number_all(&mut self, other: &Self) -> Vec<u32> {
+        let mut numbers = vec![0; other.len()];
+        let ids_from = |first: usize| {
+            let mut ids = [Self::NONE; AT_ONCE];
+            let count = AT_ONCE.min(other.len().saturating_sub(first));
+            other.ids(first, &mut ids[..count]);
+            (ids, count)
+        };
+        let mut next = ids_from(0);
+        for (part, numbers) in numbers.chunks_mut(AT_ONCE).enumerate() {
+            let (ids, count) = mem::replace(&mut next, ids_from((part + 1) * AT_ONCE));
+            self.ask_for(&next.0[..next.1]);
+            self.number(&ids[..count], numbers);
+        }
+        numbers
+    }
+
+    /// The text of the id with a number.
+    fn text(&self, number: usize) -> impl AsRef<[u8]>;
 }
 
 /// Sums of ids of one kind.
@@ -106,12 +134,29 @@ impl IdSums {
         other.len() == 0 || mem::discriminant(self) == mem::discriminant(other)
     }
 
-    /// Takes in others, which it [can](Self::can_take_in), and with which no sum is above [`MOST_SUM`].
-    pub(crate) fn take_in(&mut self, other: &IdSums) {
-        match (self, other) {
-            (IdSums::Short(sums), IdSums::Short(other)) => sums.take_in(other),
-            (IdSums::Long(sums), IdSums::Long(other)) => sums.take_in(other),
-            _ => {} // there is none
+    /// All ids of some threads, of whose sums the first ones [can take in](Self::can_take_in) the others, in
+    /// the order of their first row, and their sums, of which none is above [`MOST_SUM`]. Parts are in the
+    /// order of their rows: each says the thread that added them, and how many ids the thread had then.
+    pub(crate) fn together(
+        all: impl Iterator<Item = IdSums>,
+        parts: &[(usize, usize)],
+    ) -> (Ids, PlainSums) {
+        let mut all = all.peekable();
+        match all.peek() {
+            Some(IdSums::Long(_)) => {
+                let all = all.map(|sums| match sums {
+                    IdSums::Long(sums) => sums,
+                    IdSums::Short(_) => LongSums::default(), // there is none
+                });
+                together(all.collect(), parts)
+            }
+            _ => {
+                let all = all.map(|sums| match sums {
+                    IdSums::Short(sums) => sums,
+                    IdSums::Long(_) => ShortSums::default(), // there is none
+                });
+                together(all.collect(), parts)
+            }
         }
     }
 
@@ -122,12 +167,62 @@ impl IdSums {
         }
     }
 
-    pub(crate) fn sums(&self) -> PlainSums {
+    /// The sums by number.
+    pub(crate) fn sums(self) -> PlainSums {
         match self {
-            IdSums::Short(sums) => sums.sums(),
-            IdSums::Long(sums) => sums.sums(),
+            IdSums::Short(mut sums) => sums.list(),
+            IdSums::Long(mut sums) => sums.list(),
         }
     }
+}
+
+/// Puts the sums of some threads together, as [`IdSums::together`] says.
+///
+/// What a thread wrote is far from others, which wait for it ten times as long as for their own: each lists
+/// its own sums, and only the lists are handed over.
+fn together<S: SumsByText>(mut all: Vec<S>, parts: &[(usize, usize)]) -> (Ids, PlainSums) {
+    let mut lists = in_threads_with(&mut all, |_, own| own.list()).into_iter();
+    let mut sums = lists.next().unwrap_or_default();
+    let mut places: Vec<Vec<u32>> = vec![(0..sums.slots() as u32).collect()];
+    let (own, others) = all.split_at_mut(1);
+    places.extend(others.iter().map(|other| own[0].number_all(other)));
+    let (own, count) = (&own[0], own[0].len());
+    let mut order = Vec::new();
+    join(
+        || order = order_of_first_rows(count, &places, parts),
+        || {
+            sums.grow(count);
+            for (list, numbers) in lists.zip(&places[1..]) {
+                // Their bounds have room together.
+                sums.merge(&list, |number| numbers[number] as usize);
+            }
+        },
+    );
+    let (mut ids, mut in_order) = (Ids::default(), PlainSums::default());
+    join(
+        || ids.take_all(order.iter().map(|&number| own.text(number as usize))),
+        || {
+            in_order = match order.is_sorted() {
+                true => sums,
+                false => sums.in_order(&order),
+            }
+        },
+    );
+    (ids, in_order)
+}
+
+/// The order in which the ids of some threads had their first row, where `places` says for each thread which
+/// numbers its ids have now, and each of `parts` how many ids its thread had after it.
+fn order_of_first_rows(ids: usize, places: &[Vec<u32>], parts: &[(usize, usize)]) -> Vec<u32> {
+    let mut order = Vec::with_capacity(ids);
+    let mut is_there = vec![false; ids];
+    let mut before = vec![0; places.len()];
+    for &(thread, now) in parts {
+        let new = &places[thread][mem::replace(&mut before[thread], now)..now];
+        let new = new.iter().copied();
+        order.extend(new.filter(|&number| !mem::replace(&mut is_there[number as usize], true)));
+    }
+    order
 }
 
 #[cfg(test)]
@@ -155,6 +250,11 @@ pub(crate) mod tests {
     fn parts(largest: (u64, i64)) -> impl Strategy<Value = Vec<(Rows, u8, usize)>> {
         let part = (rows(largest), 0u8..3, prop_oneof![Just(1usize), Just(50)]);
         prop::collection::vec(part, 1..8)
+    }
+
+    /// Which of three threads has each part: of some there is none.
+    fn threads() -> impl Strategy<Value = [usize; 8]> {
+        prop_oneof![Just([0; 8]), Just([1; 8]), prop::array::uniform8(0..3usize)]
     }
 
     /// Adds rows, if there is room for them, with the ids in one of three layouts; says whether there was.
@@ -196,24 +296,23 @@ pub(crate) mod tests {
 
     fn are_those_of_a_map<S: SumsByText + Default>(
         parts: &[(Rows, u8, usize)],
-        threads: usize,
+        threads: &[usize],
         is_named: bool,
         name_of: fn(u64) -> String,
     ) -> Result<(), TestCaseError> {
         let first = S::default();
-        let mut tables = [first.like(), first.like()];
+        let mut tables = [first.like(), first.like(), first.like()];
         let mut expected: HashMap<String, u128> = HashMap::new();
-        let mut order = Vec::new();
-        for (number, (rows, layout, times)) in parts.iter().enumerate() {
-            // Of several threads the first one may have had no row.
-            let table = match threads {
-                0 => &mut tables[1],
-                threads => &mut tables[number * threads / parts.len()],
-            };
+        let (mut order, mut own_order, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        for ((rows, layout, times), &thread) in parts.iter().zip(threads) {
+            let table = &mut tables[thread];
             for _ in 0..*times {
                 prop_assert!(add(table, (rows, *layout), name_of));
                 for &(id, span, weight) in rows {
                     let product = u128::from(span) * u128::from(weight.unsigned_abs());
+                    if thread == threads[0] && !own_order.contains(&name_of(id)) {
+                        own_order.push(name_of(id));
+                    }
                     let sum = expected.entry(name_of(id)).or_insert_with(|| {
                         order.push(name_of(id));
                         0
@@ -221,22 +320,34 @@ pub(crate) mod tests {
                     *sum += product;
                 }
             }
+            done.push((thread, table.len()));
         }
-        let [mut sums, other] = tables;
+        // Those of the first part's thread have codes too: all at once, or first those of that part.
         let (mut ids, mut codes) = (Ids::default(), Vec::new());
         if is_named {
             ids.intern("another");
-            sums.name(&mut ids, &mut codes);
         }
-        sums.take_in(&other);
-        sums.name(&mut ids, &mut codes);
-        prop_assert_eq!((sums.len(), codes.len()), (order.len(), order.len()));
-        let named: Vec<&str> = codes.iter().map(|&code| ids.get(code)).collect();
+        let first = &tables[threads[0]];
+        first.name(&mut ids, &mut codes);
+        let of_first = |names: &Ids, codes: &[u32]| -> Vec<String> {
+            codes
+                .iter()
+                .map(|&code| names.get(code).to_owned())
+                .collect()
+        };
+        prop_assert_eq!(&of_first(&ids, &codes), &own_order);
+        codes.truncate(done[0].1);
+        let mut again = ids.clone();
+        first.name(&mut again, &mut codes);
+        prop_assert_eq!(
+            (of_first(&again, &codes), again.len()),
+            (own_order, ids.len())
+        );
+        let (ids, all) = together(tables.into(), &done);
+        let named: Vec<&str> = ids.iter().collect();
         prop_assert_eq!(&named, &order);
-        prop_assert_eq!(ids.code("never"), None);
-        let all = sums.sums();
         for (number, name) in order.iter().enumerate() {
-            prop_assert_eq!(ids.code(name), Some(codes[number]));
+            prop_assert_eq!(ids.code(name), Some(number as u32));
             let sum = all.get(number).map(i128::cast_unsigned);
             prop_assert_eq!(sum, Some(expected[name]));
         }
@@ -247,17 +358,17 @@ pub(crate) mod tests {
         #[test]
         fn short_ones_are_those_of_a_map(
             parts in parts(((1 << 29) - 1, (1 << 28) - 1)),
-            threads in 0usize..3,
+            threads in threads(),
             is_named in any::<bool>(),
         ) {
             let name = |id| format!("{id}{}", "é".repeat(id as usize % 3));
-            are_those_of_a_map::<ShortSums>(&parts, threads, is_named, name)?;
+            are_those_of_a_map::<ShortSums>(&parts, &threads, is_named, name)?;
         }
 
         #[test]
         fn long_ones_are_those_of_a_map(
             parts in parts(((1 << 50) - 1, (1 << 40) - 1)),
-            threads in 0usize..3,
+            threads in threads(),
             is_named in any::<bool>(),
         ) {
             // Of all lengths that there are; some differ in their length alone.
@@ -265,7 +376,7 @@ pub(crate) mod tests {
                 0 => format!("a{}", "\0".repeat(id as usize % 47)),
                 _ => format!("{}{}", "é".repeat(id as usize % 23), id / 60),
             };
-            are_those_of_a_map::<LongSums>(&parts, threads, is_named, name)?;
+            are_those_of_a_map::<LongSums>(&parts, &threads, is_named, name)?;
         }
     }
 

@@ -252,11 +252,11 @@ impl Ids {
 
     /// Takes texts in as they are, where there is no id yet: they are known to be different, and none to be
     /// empty.
-    pub(crate) fn take_all<'a>(&mut self, ids: impl ExactSizeIterator<Item = &'a [u8]>) {
+    pub(crate) fn take_all(&mut self, ids: impl ExactSizeIterator<Item: AsRef<[u8]>>) {
         let mut text = Vec::with_capacity(ids.len() * SHORT);
         self.ends.reserve(ids.len());
         for id in ids {
-            text.extend_from_slice(id);
+            text.extend_from_slice(id.as_ref());
             self.ends.push(text.len());
         }
         self.text = String::from_utf8(text).unwrap_or_default();

@@ -262,8 +262,8 @@ impl LongSums {
         })
     }
 
-    /// Adds to the sum of one id, which may be new, or not in the line of its hash.
-    fn add(&mut self, id: &LongKey, hash: u32, amount: u128) {
+    /// Adds to the sum of one id, which may be new, or not in the line of its hash. Says which slot it has.
+    fn add(&mut self, id: &LongKey, hash: u32, amount: u128) -> u32 {
         let mut line = self.line(hash);
         loop {
             let here = &mut self.lines[line];
@@ -274,12 +274,14 @@ impl LongSums {
                     (here.tags[place], here.slots[place]) = (tag_of(hash), slot);
                     let (id, sum) = (*id, amount);
                     self.slots.push(Slot { id, sum });
-                    return self.make_room(1);
+                    self.make_room(1);
+                    return slot;
                 }
-                let slot = &mut self.slots[here.slots[place] as usize];
+                let number = here.slots[place];
+                let slot = &mut self.slots[number as usize];
                 if here.tags[place] == tag_of(hash) && slot.id == *id {
                     slot.sum += amount;
-                    return;
+                    return number;
                 }
             }
             line = self.after(line);
@@ -410,26 +412,51 @@ impl SumsByText for LongSums {
         LongSums::default()
     }
 
-    fn take_in(&mut self, other: &LongSums) {
-        self.bound += other.bound;
-        for slots in other.taken().chunks(AT_ONCE) {
-            let mut ids = [NO_ID; AT_ONCE];
-            for (id, slot) in ids.iter_mut().zip(slots) {
-                *id = slot.id;
-            }
-            self.add_each(&ids[..slots.len()], |row| slots[row].sum);
-        }
-    }
-
     fn bound(&self) -> u128 {
         self.bound
     }
 
-    fn sums(&self) -> PlainSums {
+    fn list(&mut self) -> PlainSums {
         let sums = self.taken().iter().map(|slot| slot.sum);
         let above = sums.clone().map(|sum| sum >> u64::BITS << u64::BITS);
         let low = sums.map(|sum| sum as u64).collect();
         PlainSums::of(low, above.enumerate(), self.bound)
+    }
+
+    fn ids(&self, first: usize, ids: &mut [LongKey]) {
+        for (id, slot) in ids.iter_mut().zip(self.taken().iter().skip(first)) {
+            *id = slot.id;
+        }
+    }
+
+    fn ask_for(&self, ids: &[LongKey]) {
+        for id in ids.iter().filter(|_| !self.lines.is_empty()) {
+            prefetch(&self.lines, self.line(self.hash.of(id)));
+        }
+    }
+
+    fn number(&mut self, ids: &[LongKey], numbers: &mut [u32]) {
+        self.make_room(1);
+        let mut hashes = [0; AT_ONCE];
+        for (id, hash) in ids.iter().zip(&mut hashes) {
+            *hash = self.hash.of(id);
+        }
+        let mut slots = [0; AT_ONCE];
+        for (slot, &hash) in slots.iter_mut().zip(&hashes[..ids.len()]) {
+            *slot = slot_of(&self.lines[self.line(hash)], tag_of(hash));
+            prefetch(&self.slots, *slot as usize);
+        }
+        for (row, (id, number)) in ids.iter().zip(numbers).enumerate() {
+            let slot = match slots[row] {
+                slot if is_same(&self.slots[slot as usize].id, id) => slot,
+                _ => self.add(id, hashes[row], 0),
+            };
+            *number = slot - 1; // the first one is none's
+        }
+    }
+
+    fn text(&self, number: usize) -> impl AsRef<[u8]> {
+        text_of(&self.taken()[number].id)
     }
 }
 
@@ -500,10 +527,6 @@ mod tests {
         assert!(!sums.make_bound(&rows(1 << 62, 1 << 61)));
         assert!(sums.make_bound(&rows(1 << 61, 1 << 61)));
         assert_eq!(sums.bound, MOST_SUM);
-        let mut more = LongSums::default();
-        assert!(more.make_bound(&rows(3, 1)));
-        more.take_in(&sums);
-        assert_eq!(more.bound, MOST_SUM + 24);
         assert!(!sums.make_bound(&rows(1, 1)));
         assert!(sums.make_bound(&rows(0, 1)));
     }

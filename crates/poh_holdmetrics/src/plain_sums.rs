@@ -45,6 +45,22 @@ impl PlainSums {
         sums
     }
 
+    /// The same sums, where `order` says which slot each is of.
+    pub(crate) fn in_order(&self, order: &[u32]) -> Self {
+        let low = order.iter().map(|&slot| self.low[slot as usize]);
+        let above = order
+            .iter()
+            .map(|&slot| match self.high.get(slot as usize) {
+                Some(&high) => u128::from(high) << 64,
+                None => 0,
+            });
+        let above = above.enumerate().take(match self.high.is_empty() {
+            true => 0,
+            false => order.len(),
+        });
+        Self::of(low.collect(), above, self.bound)
+    }
+
     /// Makes room for so many slots, at least.
     pub(crate) fn grow(&mut self, slots: usize) {
         if self.low.is_empty() {

@@ -18,7 +18,7 @@ use crate::overlap::{Piece, Span, heaviest, runs};
 use crate::query::{ABSENT, By, Overlap, Query, Stop, Window};
 use crate::scores::{Keys, Scores};
 use crate::tally::{Tally, TooLarge};
-use crate::threads::{PART, in_parts, in_threads, threads_for};
+use crate::threads::{in_parts, in_threads, part_of, threads_for};
 use crate::time::OPEN;
 
 /// Adds up a table of holds.
@@ -210,7 +210,9 @@ impl<'a> Run<'a> {
             By::Token => source.tokens,
             By::Holder | By::Both => source.holders,
         };
-        in_parts(tallies, (source.rows(), PART), |tally, rows| {
+        let threads = tallies.len();
+        let size = |left| part_of(left, threads);
+        in_parts(tallies, source.rows(), size, |tally, rows| {
             match self.times {
                 true => tally.grow(slots),
                 false => tally.grow_plain(slots),

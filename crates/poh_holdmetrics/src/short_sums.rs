@@ -1,9 +1,10 @@
 //! Weighted sums by the text of short ids, which are found and added to in one look.
 
 use std::hash::BuildHasher;
-use std::str;
+use std::{mem, str};
 
 use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use crate::arrow::Text;
 use crate::id_sums::{AT_ONCE, MOST_SUM, SumsByText};
@@ -22,13 +23,10 @@ pub(crate) struct ShortSums {
     /// A power of two of lines, of whose places half may be taken: 99 of 100 ids are then in the line of
     /// their hash.
     lines: Vec<Line>,
-    /// Which number the id at each place has.
-    numbers: Vec<[u32; IN_LINE]>,
-    /// Ids by their numbers, in the order of their first row: their bytes, and in the last one how many
-    /// these are.
-    ids: Vec<[u8; 8]>,
-    /// What was taken out of the sums of lines, in units of [`FULL`], by number; empty while it is nothing.
-    above: Vec<u64>,
+    /// Ids by their numbers, in the order of their first row.
+    ids: Vec<ShortText>,
+    /// What was taken out of the sums of lines, in units of [`FULL`]: of few ids there is any.
+    above: HashMap<u64, u64, RandomState>,
     /// No sum is above this.
     bound: u128,
     hash: Hash,
@@ -105,8 +103,7 @@ impl ShortSums {
             }
             if let Some(place) = first_of(places_of(here, EMPTY)) {
                 (here.ids[place], here.sums[place]) = (id, product);
-                self.numbers[line][place] = self.ids.len() as u32; // there are few
-                self.ids.push(id.to_le_bytes());
+                self.ids.push(ShortText::of(id));
                 return self.make_room(1);
             }
             line = self.after(line);
@@ -127,25 +124,21 @@ impl ShortSums {
     fn spread(&mut self, lines: usize) {
         const LEAST: usize = 64;
         let lines = (lines * 4).max(LEAST).next_power_of_two();
-        let before = std::mem::replace(&mut self.lines, vec![Line::default(); lines]);
-        let numbers = std::mem::replace(&mut self.numbers, vec![[0; IN_LINE]; lines]);
-        for (line, numbers) in before.iter().zip(&numbers) {
-            for (place, &number) in numbers.iter().enumerate() {
-                if line.ids[place] != EMPTY {
-                    self.place(line.ids[place], line.sums[place], number);
-                }
+        let before = mem::replace(&mut self.lines, vec![Line::default(); lines]);
+        for Line { ids, sums } in before {
+            for (id, sum) in ids.into_iter().zip(sums).filter(|&(id, _)| id != EMPTY) {
+                self.place(id, sum);
             }
         }
     }
 
     /// Puts an id that has no place yet into the line of its hash, or one after it.
-    fn place(&mut self, id: u64, sum: u64, number: u32) {
+    fn place(&mut self, id: u64, sum: u64) {
         let mut line = self.line(id);
         loop {
             let here = &mut self.lines[line];
             if let Some(place) = first_of(places_of(here, EMPTY)) {
                 (here.ids[place], here.sums[place]) = (id, sum);
-                self.numbers[line][place] = number;
                 return;
             }
             line = self.after(line);
@@ -179,40 +172,26 @@ impl ShortSums {
     #[inline]
     fn take_out_of(&mut self, line: usize) {
         for place in 0..IN_LINE {
-            let sum = self.lines[line].sums[place];
-            if sum >= FULL {
-                self.lines[line].sums[place] = sum % FULL;
-                self.add_above(self.numbers[line][place] as usize, sum / FULL);
+            let Line { ids, sums } = &mut self.lines[line];
+            if sums[place] >= FULL {
+                *self.above.entry(ids[place]).or_default() += sums[place] / FULL;
+                sums[place] %= FULL;
             }
         }
     }
 
-    /// Adds to the sum of an id that is there; says false for another. There are places.
-    fn add_known(&mut self, id: u64, sum: u64, above: u64) -> bool {
+    /// Where an id is; there are lines.
+    fn find(&self, id: u64) -> Option<(usize, usize)> {
         let mut line = self.line(id);
         loop {
-            let here = &mut self.lines[line];
+            let here = &self.lines[line];
             if let Some(place) = first_of(places_of(here, id)) {
-                here.sums[place] += sum; // neither is full
-                if above > 0 || here.sums[place] >= FULL {
-                    self.add_above(self.numbers[line][place] as usize, above);
-                    self.take_out_of(line);
-                }
-                return true;
+                return Some((line, place));
             }
             if places_of(here, EMPTY) > 0 {
-                return false;
+                return None;
             }
             line = self.after(line);
-        }
-    }
-
-    fn add_above(&mut self, number: usize, above: u64) {
-        if above > 0 {
-            if self.above.len() <= number {
-                self.above.resize(self.ids.len(), 0);
-            }
-            self.above[number] += above;
         }
     }
 }
@@ -278,15 +257,14 @@ impl SumsByText for ShortSums {
 
     fn name(&self, ids: &mut Ids, codes: &mut Vec<u32>) {
         let first = codes.len();
-        let new = ShortIds(&self.ids[first..]);
         if ids.is_empty() {
-            ids.take_all(self.ids.iter().map(text_of));
+            ids.take_all(self.ids.iter());
             codes.extend(0..self.ids.len() as u32);
             return;
         }
         codes.resize(self.ids.len(), 0);
         // None is empty, or it would not be here.
-        let _ = ids.intern_all(new, &mut codes[first..]);
+        let _ = ids.intern_all(ShortIds(&self.ids[first..]), &mut codes[first..]);
     }
 
     fn like(&self) -> Self {
@@ -296,48 +274,57 @@ impl SumsByText for ShortSums {
         }
     }
 
-    fn take_in(&mut self, other: &ShortSums) {
-        self.bound += other.bound;
-        self.make_room(1);
-        let mut new = Vec::new();
-        // Lines are in the order of their ids' hashes, there as here if one was made for the other.
-        for (line, numbers) in other.lines.iter().zip(&other.numbers) {
-            for ((&id, &sum), &number) in line.ids.iter().zip(&line.sums).zip(numbers) {
-                let above = other
-                    .above
-                    .get(number as usize)
-                    .copied()
-                    .unwrap_or_default();
-                if id != EMPTY && !self.add_known(id, sum, above) {
-                    new.push((number, id, sum, above));
-                }
-            }
-        }
-        new.sort_unstable();
-        for (_, id, sum, above) in new {
-            self.add(id, sum);
-            self.add_above(self.ids.len() - 1, above);
-        }
-    }
-
     fn bound(&self) -> u128 {
         self.bound
     }
 
-    fn sums(&self) -> PlainSums {
+    fn list(&mut self) -> PlainSums {
         let mut sums = vec![0; self.ids.len()];
-        for (line, numbers) in self.lines.iter().zip(&self.numbers) {
-            for ((&id, &sum), &number) in line.ids.iter().zip(&line.sums).zip(numbers) {
-                if id != EMPTY {
-                    sums[number as usize] = sum;
-                }
+        for (number, sum) in sums.iter_mut().enumerate() {
+            if let Some(ahead) = self.ids.get(number + AT_ONCE) {
+                prefetch(&self.lines, self.line(ahead.key()));
+            }
+            // Each is there.
+            if let Some((line, place)) = self.find(self.ids[number].key()) {
+                *sum = mem::replace(&mut self.lines[line].sums[place], number as u64);
             }
         }
-        let above = self
-            .above
-            .iter()
-            .map(|&above| u128::from(above) * u128::from(FULL));
-        PlainSums::of(sums, above.enumerate(), self.bound)
+        let above = self.above.iter().filter_map(|(&id, &above)| {
+            let (line, place) = self.find(id)?;
+            let number = self.lines[line].sums[place];
+            Some((number as usize, u128::from(above) * u128::from(FULL)))
+        });
+        PlainSums::of(sums, above, self.bound)
+    }
+
+    fn ids(&self, first: usize, ids: &mut [u64]) {
+        for (id, text) in ids.iter_mut().zip(self.ids.iter().skip(first)) {
+            *id = text.key();
+        }
+    }
+
+    fn ask_for(&self, ids: &[u64]) {
+        for &id in ids.iter().filter(|_| !self.lines.is_empty()) {
+            prefetch(&self.lines, self.line(id));
+        }
+    }
+
+    fn number(&mut self, ids: &[u64], numbers: &mut [u32]) {
+        self.make_room(1);
+        for (&id, number) in ids.iter().zip(numbers) {
+            *number = match self.find(id) {
+                Some((line, place)) => self.lines[line].sums[place] as u32, // there are few
+                None => {
+                    let new = self.ids.len() as u32;
+                    self.add(id, u64::from(new));
+                    new
+                }
+            };
+        }
+    }
+
+    fn text(&self, number: usize) -> impl AsRef<[u8]> {
+        self.ids[number]
     }
 }
 
@@ -467,25 +454,41 @@ fn add_on_this_processor(lines: &mut [Line], rows: Rows<'_>, found: &mut [u64]) 
 
 /// Ids of [`ShortSums`] as rows.
 #[derive(Clone, Copy)]
-struct ShortIds<'a>(&'a [[u8; 8]]);
+struct ShortIds<'a>(&'a [ShortText]);
 
 impl<'a> IdRows<'a> for ShortIds<'a> {
     #[inline]
     fn id(self, row: usize) -> &'a str {
-        str::from_utf8(text_of(&self.0[row])).unwrap_or_default() // it was text when it came
+        str::from_utf8(self.0[row].as_ref()).unwrap_or_default() // it was text when it came
     }
 
     #[inline]
     fn keys(self, first: usize, keys: &mut [u64]) {
         for (key, &id) in keys.iter_mut().zip(&self.0[first..]) {
-            *key = u64::from_le_bytes(id);
+            *key = id.key();
         }
     }
 }
 
-fn text_of(id: &[u8; 8]) -> &[u8] {
-    let [bytes @ .., len] = id;
-    bytes.get(..usize::from(*len)).unwrap_or_default()
+/// The bytes of an id, then zeros, and in the last byte how many these are.
+#[derive(Debug, Clone, Copy)]
+struct ShortText([u8; 8]);
+
+impl ShortText {
+    fn of(key: u64) -> Self {
+        ShortText(key.to_le_bytes())
+    }
+
+    fn key(self) -> u64 {
+        u64::from_le_bytes(self.0)
+    }
+}
+
+impl AsRef<[u8]> for ShortText {
+    fn as_ref(&self) -> &[u8] {
+        let [bytes @ .., len] = &self.0;
+        bytes.get(..usize::from(*len)).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

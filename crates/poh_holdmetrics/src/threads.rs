@@ -36,6 +36,24 @@ pub(crate) fn in_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sy
     in_threads_with(&mut parts, |part, _| work(part))
 }
 
+/// Does two things at once, if a thread has nothing to do.
+pub(crate) fn join(one: impl FnOnce() + Send, other: impl FnOnce() + Send) {
+    let helpers = helpers();
+    match helpers.and_then(|helpers| Some((helpers, helpers.reserve()?))) {
+        None => {
+            one();
+            other();
+        }
+        Some((helpers, busy)) => helpers.pool.in_place_scope(|scope| {
+            scope.spawn(|_| {
+                let _busy = busy;
+                other();
+            });
+            one();
+        }),
+    }
+}
+
 /// Runs `work` with each of `states` and its number, and gives the results in order.
 pub(crate) fn in_threads_with<S: Send, T: Send>(
     states: &mut [S],
@@ -145,30 +163,46 @@ fn helpers() -> Option<&'static Helpers> {
     place.get().map(Box::as_ref)
 }
 
-/// Rows of one of the parts that threads take: enough to be worth the taking, and few enough that no
-/// thread waits long at the end.
-pub(crate) const PART: usize = 1 << 16;
+/// How many rows a thread takes at once, of those that are left for some threads: few times many, for to
+/// begin costs a little, and at the end so few that no thread waits long for another.
+pub(crate) fn part_of(left: usize, threads: usize) -> usize {
+    const LEAST: usize = 1 << 15;
+    (left / (2 * threads)).max(LEAST)
+}
 
-/// Lets `work` do all of so many rows, a part of so many at a time: each thread takes the next part when
-/// it is done with one, so that a slower processor does less. The first part is the first state's. The
-/// error is that of the first rows that have one.
+/// Lets `work` do all of so many rows, in parts, of which `size` says how many rows one has where so many
+/// are left: each thread takes the next part when it is done with one, so that a slower processor does
+/// less. The first part is the first state's. The error is that of the first rows that have one.
 ///
 /// Where one fails no further part is begun; those before it are done all the same.
 pub(crate) fn in_parts<S: Send, E: Send>(
     states: &mut [S],
-    (rows, part): (usize, usize),
+    rows: usize,
+    size: impl Fn(usize) -> usize + Sync,
     work: impl Fn(&mut S, Range<usize>) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
-    let next = AtomicUsize::new(part);
+    let part_at = |from: usize| from..rows.min(from + size(rows - from));
+    let first = part_at(0);
+    let next = AtomicUsize::new(first.end);
+    let take = || {
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        let part = |from| (from < rows).then(|| part_at(from));
+        let from = next.fetch_update(set, fetch, |from| part(from).map(|part| part.end));
+        from.ok().and_then(part)
+    };
     let failed = in_threads_with(states, |thread, state| {
-        let take = || next.fetch_add(part, Ordering::Relaxed);
-        let mut from = if thread == 0 { 0 } else { take() };
-        while from < rows {
-            if let Err(error) = work(state, from..rows.min(from + part)) {
+        let mut part = if thread == 0 {
+            Some(first.clone())
+        } else {
+            take()
+        };
+        while let Some(rows_here) = part {
+            let from = rows_here.start;
+            if let Err(error) = work(state, rows_here) {
                 next.fetch_max(rows, Ordering::Relaxed);
                 return Some((from, error));
             }
-            from = take();
+            part = take();
         }
         None
     });
@@ -207,7 +241,8 @@ mod tests {
     fn parts_are_all_rows_and_the_first_fault_is_told() {
         for threads in 1..4 {
             let mut done: Vec<Vec<Range<usize>>> = vec![Vec::new(); threads];
-            let result: Result<(), ()> = in_parts(&mut done, (1_000_000, PART), |done, part| {
+            let size = |left| part_of(left, threads);
+            let result: Result<(), ()> = in_parts(&mut done, 1_000_000, size, |done, part| {
                 done.push(part);
                 Ok(())
             });
@@ -221,10 +256,15 @@ mod tests {
         }
         // Both have a part before either fails.
         let both = Barrier::new(2);
-        let result = in_parts(&mut [(), ()], (1_000_000, PART), |(), part| {
-            both.wait();
-            Err(part.start)
-        });
+        let result = in_parts(
+            &mut [(), ()],
+            1_000_000,
+            |left| left / 3,
+            |(), part| {
+                both.wait();
+                Err(part.start)
+            },
+        );
         assert_eq!(result, Err(0));
     }
 }

@@ -538,7 +538,7 @@ fn faults_name_the_row_also_where_batches_wait() {
         table(&rows[..100_000], Weights::Whole, false),
         table(&rows, Weights::Whole, false),
     );
-    // Of one dictionary threads take part after part, of plain ids each has its share.
+    // Of one dictionary, and of plain ids.
     let all = coded(&bad);
     for (good, bad) in [(&good, &bad), (&all.slice(0, 100_000), &all)] {
         let stop = Stop::default();
