@@ -394,9 +394,6 @@ impl Fold {
             let query = self.folded.query.clone();
             let mut other = Fold::new(query, self.holds.scale, self.holds.rounding)?;
             other.holds.read_naive(self.holds.naive.clone());
-            if let (Some(own), Some(theirs)) = (&self.by_text, &mut other.by_text) {
-                theirs.sums = own.sums.like();
-            }
             self.others.push(other);
         }
         Ok(())

@@ -42,9 +42,6 @@ pub(crate) trait SumsByText: Send + Sync {
     /// Gives all ids codes, after `codes` of those that have one.
     fn name(&self, ids: &mut Ids, codes: &mut Vec<u32>);
 
-    /// A place for the sums of another thread, which [`together`] puts with these fastest.
-    fn like(&self) -> Self;
-
     /// No sum is above this.
     fn bound(&self) -> u128;
 
@@ -119,13 +116,6 @@ impl IdSums {
         match self {
             IdSums::Short(sums) => sums.name(ids, codes),
             IdSums::Long(sums) => sums.name(ids, codes),
-        }
-    }
-
-    pub(crate) fn like(&self) -> Self {
-        match self {
-            IdSums::Short(sums) => IdSums::Short(sums.like()),
-            IdSums::Long(sums) => IdSums::Long(sums.like()),
         }
     }
 
@@ -300,8 +290,7 @@ pub(crate) mod tests {
         is_named: bool,
         name_of: fn(u64) -> String,
     ) -> Result<(), TestCaseError> {
-        let first = S::default();
-        let mut tables = [first.like(), first.like(), first.like()];
+        let mut tables = [S::default(), S::default(), S::default()];
         let mut expected: HashMap<String, u128> = HashMap::new();
         let (mut order, mut own_order, mut done) = (Vec::new(), Vec::new(), Vec::new());
         for ((rows, layout, times), &thread) in parts.iter().zip(threads) {

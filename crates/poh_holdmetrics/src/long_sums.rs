@@ -408,10 +408,6 @@ impl SumsByText for LongSums {
         let _ = ids.intern_all(LongIds(&self.taken()[first..]), &mut codes[first..]);
     }
 
-    fn like(&self) -> Self {
-        LongSums::default()
-    }
-
     fn bound(&self) -> u128 {
         self.bound
     }

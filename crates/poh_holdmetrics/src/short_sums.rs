@@ -267,13 +267,6 @@ impl SumsByText for ShortSums {
         let _ = ids.intern_all(ShortIds(&self.ids[first..]), &mut codes[first..]);
     }
 
-    fn like(&self) -> Self {
-        ShortSums {
-            hash: self.hash,
-            ..ShortSums::default()
-        }
-    }
-
     fn bound(&self) -> u128 {
         self.bound
     }
