@@ -195,9 +195,9 @@ impl Fold {
             self.share_dictionaries(batch);
         }
         let has_same_ids = self.has_ids_of(&self.others) && !self.ids().is_empty();
-        let go_by_text =
-            self.by_text.is_some() && self.others.iter().all(|other| other.by_text.is_some());
-        // Threads that do not have the same ids have fewer to put in order after one part each.
+        let is_text = |batch: &RecordBatch| self.text_of_ids(batch).is_some();
+        let go_by_text = batches.iter().all(is_text);
+        // Codes of threads that do not have the same ids are fewer to put in order after one part each.
         let size = |left| match has_same_ids || go_by_text {
             true => part_of(left, threads),
             false => rows.div_ceil(threads),
@@ -251,21 +251,30 @@ impl Fold {
         result.map_err(|error| error.after(self.folded.rows))
     }
 
+    /// The column that slots are of, where rows do not have to meet.
+    fn field(&self) -> Field {
+        match self.folded.query.by {
+            By::Token => Field::TokenId,
+            By::Holder | By::Both => Field::HolderId,
+        }
+    }
+
+    /// The ids of rows that are added up by their text.
+    fn text_of_ids<'a>(&self, batch: &'a RecordBatch) -> Option<Text<'a>> {
+        self.by_text.as_ref()?;
+        Text::of_ids(batch.column_by_name(self.field().name())?)
+    }
+
     /// Adds up rows by the text of their ids: as many of the first ones as can be, and says how many.
     fn fold_by_text(&mut self, batch: &RecordBatch, stop: &Stop) -> Result<usize, HoldError> {
         let Some(before) = self.by_text.as_ref().map(|own| own.digits) else {
             return Ok(0);
         };
-        let field = match self.folded.query.by {
-            By::Token => Field::TokenId,
-            By::Holder | By::Both => Field::HolderId,
-        };
-        let ids = batch.column_by_name(field.name());
-        let Some(ids) = ids.and_then(Text::of_ids) else {
+        let Some(ids) = self.text_of_ids(batch) else {
             return Ok(0);
         };
         stop.check()?;
-        self.holds.append_without(batch, Some(field))?;
+        self.holds.append_without(batch, Some(self.field()))?;
         self.folded.agree_on_digits(&mut self.holds)?;
         let digits = self.folded.digits;
         if before != digits {
@@ -440,8 +449,8 @@ impl Fold {
         }
     }
 
-    /// Threads do the next parts, of which there are so many, so many at a time; `first` says how many
-    /// rows come before a part, or before what comes after all of them.
+    /// Threads do the next parts, of which there are so many, as many at a time as `size` says of those that
+    /// are left; `first` says how many rows come before a part, or before what comes after all of them.
     fn in_parts(
         &mut self,
         threads: usize,

@@ -45,7 +45,7 @@ pub(crate) trait SumsByText: Send + Sync {
     /// No sum is above this.
     fn bound(&self) -> u128;
 
-    /// Moves all sums out, by number. From then on this only knows numbers.
+    /// All sums, by number. From then on none may be added to, and this only knows numbers.
     fn list(&mut self) -> PlainSums;
 
     /// The ids with the numbers from `first` on.
@@ -168,21 +168,24 @@ impl IdSums {
 
 /// Puts the sums of some threads together, as [`IdSums::together`] says.
 ///
-/// What a thread wrote is far from others, which wait for it ten times as long as for their own: each lists
-/// its own sums, and only the lists are handed over.
-fn together<S: SumsByText>(mut all: Vec<S>, parts: &[(usize, usize)]) -> (Ids, PlainSums) {
+/// Places of tables are waited for long, most of all those that another thread wrote. So threads list the
+/// sums, each most likely its own, and only the lists are put together.
+fn together<S: SumsByText + Default>(
+    mut all: Vec<S>,
+    parts: &[(usize, usize)],
+) -> (Ids, PlainSums) {
     let mut lists = in_threads_with(&mut all, |_, own| own.list()).into_iter();
+    let mut all = all.into_iter();
+    let mut own = all.next().unwrap_or_default();
     let mut sums = lists.next().unwrap_or_default();
     let mut places: Vec<Vec<u32>> = vec![(0..sums.slots() as u32).collect()];
-    let (own, others) = all.split_at_mut(1);
-    places.extend(others.iter().map(|other| own[0].number_all(other)));
-    let (own, count) = (&own[0], own[0].len());
+    places.extend(all.map(|other| own.number_all(&other)));
     let mut order = Vec::new();
     join(
-        || order = order_of_first_rows(count, &places, parts),
+        || order = order_of_first_rows(own.len(), &places, parts),
         || {
-            sums.grow(count);
-            for (list, numbers) in lists.zip(&places[1..]) {
+            sums.grow(own.len());
+            for (list, numbers) in lists.by_ref().zip(&places[1..]) {
                 // Their bounds have room together.
                 sums.merge(&list, |number| numbers[number] as usize);
             }
@@ -193,7 +196,7 @@ fn together<S: SumsByText>(mut all: Vec<S>, parts: &[(usize, usize)]) -> (Ids, P
         || ids.take_all(order.iter().map(|&number| own.text(number as usize))),
         || {
             in_order = match order.is_sorted() {
-                true => sums,
+                true => mem::take(&mut sums),
                 false => sums.in_order(&order),
             }
         },

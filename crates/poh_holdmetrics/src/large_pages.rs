@@ -22,8 +22,8 @@ fn laid_out(layout: Layout) -> Layout {
     }
 }
 
-/// Asks for large pages wherever a whole one fits; the rest stays as it is, so that nothing takes more
-/// memory than it asked for.
+/// Asks for large pages wherever a whole one fits; the rest stays as it is, so that no page has more memory
+/// than was asked for.
 #[cfg(target_os = "linux")]
 fn advise(memory: *mut u8, bytes: usize) {
     use rustix::mm::{Advice, madvise};
@@ -76,6 +76,7 @@ unsafe impl GlobalAlloc for LargePages {
             // SAFETY: the caller says that the memory is of this layout, which the system gave.
             return unsafe { System.realloc(memory, layout, bytes) };
         }
+        // As for all memory of a larger alignment, there is old and new at once for a moment.
         // SAFETY: the caller says that the size is not 0.
         let new = unsafe { self.alloc(wanted) };
         if !new.is_null() {

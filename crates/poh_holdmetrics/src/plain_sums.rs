@@ -48,15 +48,9 @@ impl PlainSums {
     /// The same sums, where `order` says which slot each is of.
     pub(crate) fn in_order(&self, order: &[u32]) -> Self {
         let low = order.iter().map(|&slot| self.low[slot as usize]);
-        let above = order
-            .iter()
-            .map(|&slot| match self.high.get(slot as usize) {
-                Some(&high) => u128::from(high) << 64,
-                None => 0,
-            });
-        let above = above.enumerate().take(match self.high.is_empty() {
-            true => 0,
-            false => order.len(),
+        let above = order.iter().enumerate().filter_map(|(place, &slot)| {
+            let &high = self.high.get(slot as usize)?;
+            Some((place, u128::from(high) << 64))
         });
         Self::of(low.collect(), above, self.bound)
     }
@@ -64,7 +58,7 @@ impl PlainSums {
     /// Makes room for so many slots, at least.
     pub(crate) fn grow(&mut self, slots: usize) {
         if self.low.is_empty() {
-            // Memory that is 0 already, of which most of `seen` is never touched.
+            // Memory that is 0 already.
             self.low = vec![0; slots];
             self.seen = vec![0; slots.div_ceil(64)];
         } else if slots > self.low.len() {

@@ -36,22 +36,10 @@ pub(crate) fn in_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sy
     in_threads_with(&mut parts, |part, _| work(part))
 }
 
-/// Does two things at once, if a thread has nothing to do.
-pub(crate) fn join(one: impl FnOnce() + Send, other: impl FnOnce() + Send) {
-    let helpers = helpers();
-    match helpers.and_then(|helpers| Some((helpers, helpers.reserve()?))) {
-        None => {
-            one();
-            other();
-        }
-        Some((helpers, busy)) => helpers.pool.in_place_scope(|scope| {
-            scope.spawn(|_| {
-                let _busy = busy;
-                other();
-            });
-            one();
-        }),
-    }
+/// Does two things, at once if a thread has nothing to do.
+pub(crate) fn join(mut one: impl FnMut() + Send, mut other: impl FnMut() + Send) {
+    let mut both: [&mut (dyn FnMut() + Send); 2] = [&mut one, &mut other];
+    in_threads_with(&mut both, |_, work| work());
 }
 
 /// Runs `work` with each of `states` and its number, and gives the results in order.
@@ -181,20 +169,18 @@ pub(crate) fn in_parts<S: Send, E: Send>(
     size: impl Fn(usize) -> usize + Sync,
     work: impl Fn(&mut S, Range<usize>) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
-    let part_at = |from: usize| from..rows.min(from + size(rows - from));
+    let part_at = |from| (from < rows).then(|| from..rows.min(from + size(rows - from)));
     let first = part_at(0);
-    let next = AtomicUsize::new(first.end);
+    let next = AtomicUsize::new(first.as_ref().map_or(rows, |part| part.end));
     let take = || {
         let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
-        let part = |from| (from < rows).then(|| part_at(from));
-        let from = next.fetch_update(set, fetch, |from| part(from).map(|part| part.end));
-        from.ok().and_then(part)
+        let from = next.fetch_update(set, fetch, |from| part_at(from).map(|part| part.end));
+        from.ok().and_then(part_at)
     };
     let failed = in_threads_with(states, |thread, state| {
-        let mut part = if thread == 0 {
-            Some(first.clone())
-        } else {
-            take()
+        let mut part = match thread {
+            0 => first.clone(),
+            _ => take(),
         };
         while let Some(rows_here) = part {
             let from = rows_here.start;
