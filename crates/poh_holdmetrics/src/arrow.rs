@@ -661,20 +661,23 @@ impl<'a, O: OffsetSizeTrait> Strings<'a, O> {
 fn keys_of_length<const LEN: usize>(text: &[u8], keys: &mut [u64]) {
     /// Rows whose text is in so few bytes that it need not be asked for each where it ends.
     const ROWS: usize = 8;
-    for (part, keys) in keys.chunks_mut(ROWS).enumerate() {
-        let from = part * ROWS * LEN;
+    let (parts, last) = keys.as_chunks_mut::<ROWS>();
+    let mut from = 0;
+    for keys in parts {
+        // As many rows as a compiler knows, which then makes a few instructions of each.
         match text.get(from..).and_then(<[u8]>::first_chunk::<64>) {
-            Some(bytes) => {
-                for (row, key) in keys.iter_mut().enumerate() {
-                    *key = short_key(LEN, head_at(bytes, row * LEN));
-                }
-            }
-            None => {
-                for (row, key) in keys.iter_mut().enumerate() {
-                    *key = short_key(LEN, head_at(text, from + row * LEN));
-                }
-            }
+            Some(bytes) => each_key::<LEN>(bytes, keys),
+            None => each_key::<LEN>(text.get(from..).unwrap_or_default(), keys),
         }
+        from += ROWS * LEN;
+    }
+    each_key::<LEN>(text.get(from..).unwrap_or_default(), last);
+}
+
+#[inline(always)]
+fn each_key<const LEN: usize>(text: &[u8], keys: &mut [u64]) {
+    for (row, key) in keys.iter_mut().enumerate() {
+        *key = short_key(LEN, head_at(text, row * LEN));
     }
 }
 
