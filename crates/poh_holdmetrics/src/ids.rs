@@ -253,8 +253,11 @@ impl Ids {
     /// Takes texts in as they are, where there is no id yet: they are known to be different, and none to be
     /// empty.
     pub(crate) fn take_all(&mut self, ids: impl ExactSizeIterator<Item: AsRef<[u8]>>) {
-        let mut text = Vec::with_capacity(ids.len() * SHORT);
         self.ends.reserve(ids.len());
+        // Most have as many bytes as the first one.
+        let mut ids = ids.peekable();
+        let bytes = ids.peek().map_or(0, |id| id.as_ref().len());
+        let mut text = Vec::with_capacity(ids.len() * bytes);
         for id in ids {
             text.extend_from_slice(id.as_ref());
             self.ends.push(text.len());

@@ -63,9 +63,8 @@ struct Slot {
 
 /// Says where to look for an id first.
 ///
-/// Sums of products of 128 bits as in NH of Black et al. (UMAC), then multiply-shift of Dietzfelbinger et
-/// al.: with random numbers, so that nobody can prepare ids that meet in a line. Of a product of 64 bits for
-/// each word the last bytes of words would only reach the upper 8 bits.
+/// NH of Black et al. (UMAC), then multiply-shift of Dietzfelbinger et al.: with random numbers, so that
+/// nobody can prepare ids that meet in a line. A compiler makes vector code of the products.
 #[derive(Debug, Clone, Copy)]
 struct Hash {
     also: [u64; WORDS],
@@ -88,14 +87,14 @@ impl Hash {
     /// Of which the upper bits are the better mixed ones.
     #[inline(always)]
     fn of(self, id: &LongKey) -> u32 {
-        let mut words = words_of(id).zip(self.also);
-        let mut next = || words.next().map(|(word, also)| word.wrapping_add(also));
-        let mut sum = 0u128;
-        while let (Some(one), Some(other)) = (next(), next()) {
-            sum = sum.wrapping_add(u128::from(one) * u128::from(other));
-        }
-        let both = (sum >> u64::BITS) as u64 ^ sum as u64;
-        (both.wrapping_mul(self.odd) >> u32::BITS) as u32
+        let halves = |word: u64| [word as u32, (word >> u32::BITS) as u32];
+        let words = words_of(id).zip(self.also);
+        let sum = words.fold(0u64, |sum, (word, also)| {
+            let ([low, high], also) = (halves(word), halves(also));
+            let factors = [low.wrapping_add(also[0]), high.wrapping_add(also[1])].map(u64::from);
+            sum.wrapping_add(factors[0] * factors[1])
+        });
+        (sum.wrapping_mul(self.odd) >> u32::BITS) as u32
     }
 }
 
@@ -118,14 +117,38 @@ fn is_same(one: &LongKey, other: &LongKey) -> bool {
     words.fold(0, |all, (one, other)| all | (one ^ other)) == 0
 }
 
+/// A key in numbers of 128 bits.
+const PARTS: usize = size_of::<LongKey>() / size_of::<u128>();
+
+/// As [`is_same`]; the compiler would compare each number by itself.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn is_same_by_avx2(one: &LongKey, other: &LongKey) -> bool {
+    use std::arch::x86_64::{
+        _mm256_or_si256, _mm256_set_epi64x, _mm256_testz_si256, _mm256_xor_si256,
+    };
+
+    // The last four words, of which two are among the first four.
+    let [first, last] = [0, WORDS - 4].map(|from| {
+        let four = |id: &LongKey| {
+            let (words, _) = id.as_chunks();
+            let word = |number: usize| u64::from_le_bytes(words[from + number]).cast_signed();
+            _mm256_set_epi64x(word(3), word(2), word(1), word(0))
+        };
+        _mm256_xor_si256(four(one), four(other))
+    });
+    let any = _mm256_or_si256(first, last);
+    _mm256_testz_si256(any, any) > 0
+}
+
 /// What is kept of as many bytes as a key has, by the length of an id.
-const MASKS: [LongKey; MOST_BYTES + 1] = {
-    let mut masks = [NO_ID; MOST_BYTES + 1];
+const MASKS: [[u128; PARTS]; MOST_BYTES + 1] = {
+    let mut masks = [[0; PARTS]; MOST_BYTES + 1];
     let mut len = 0;
     while len <= MOST_BYTES {
         let mut byte = 0;
         while byte < len {
-            masks[len][byte] = 0xff;
+            masks[len][byte / size_of::<u128>()] |= 0xff << (byte % size_of::<u128>() * 8);
             byte += 1;
         }
         len += 1;
@@ -144,10 +167,12 @@ pub(crate) fn long_key(text: &[u8], from: usize, len: usize, key: &mut LongKey) 
         Some(bytes) => bytes,
         None => return near_the_end(text, from, len, key),
     };
-    for ((place, byte), mask) in key.iter_mut().zip(bytes).zip(mask) {
-        *place = byte & mask;
+    // The length with them: as a byte that is written after others it would make bytewise code of all.
+    let lengths = [0, 0, (len as u128) << (u128::BITS - u8::BITS)];
+    let parts = bytes.as_chunks().0.iter().zip(mask).zip(lengths);
+    for (place, ((&part, mask), len)) in key.as_chunks_mut().0.iter_mut().zip(parts) {
+        *place = (u128::from_le_bytes(part) & mask | len).to_le_bytes();
     }
-    key[MOST_BYTES] = len as u8;
     len > 0
 }
 
@@ -203,7 +228,7 @@ impl LongSums {
             // SAFETY: the processor has what the function is compiled for.
             return unsafe { self.add_known_by_avx2(ids, hashes, amount) };
         }
-        self.add_known(ids, hashes, amount, slot_of)
+        self.add_known(ids, hashes, amount, slot_of, is_same)
     }
 
     /// Adds to the sums of ids that are in the line of their hash. Says what the hashes are, and of which
@@ -215,6 +240,7 @@ impl LongSums {
         hashes: &mut [u32; AT_ONCE],
         amount: impl Fn(usize) -> u128,
         slot_of: impl Fn(&Line, u32) -> u32,
+        is_same: impl Fn(&LongKey, &LongKey) -> bool,
     ) -> u64 {
         let mut numbers = [0; AT_ONCE];
         let shift = self.shift();
@@ -253,13 +279,15 @@ impl LongSums {
             _mm256_setr_epi32,
         };
 
-        self.add_known(ids, hashes, amount, |line, tag| {
+        let slot_of = |line: &Line, tag: u32| {
             let [a, b, c, d, e, f, g, h] = line.tags.map(u32::cast_signed);
             let tags = _mm256_setr_epi32(a, b, c, d, e, f, g, h);
             let same = _mm256_cmpeq_epi32(tags, _mm256_set1_epi32(tag.cast_signed()));
             let places = _mm256_movemask_ps(_mm256_castsi256_ps(same));
             first_of(line, places.cast_unsigned())
-        })
+        };
+        let is_same = |one: &LongKey, other: &LongKey| is_same_by_avx2(one, other);
+        self.add_known(ids, hashes, amount, slot_of, is_same)
     }
 
     /// Adds to the sum of one id, which may be new, or not in the line of its hash. Says which slot it has.
@@ -549,6 +577,12 @@ mod tests {
             let mut other = NO_ID;
             other[byte] = 1;
             assert!(is_same(&other, &other) && !is_same(&other, &NO_ID));
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor has what the function is compiled for.
+                let same = |one| unsafe { is_same_by_avx2(one, &other) };
+                assert!(same(&other) && !same(&NO_ID));
+            }
         }
         let ids = [b"one".as_slice(), b"another"].map(|id| key_of(id, 0, id.len()).expect("a key"));
         let mut sums = LongSums::default();
@@ -575,7 +609,7 @@ mod tests {
             let amount = |row: usize| row as u128;
             let mut same = sums.clone();
             let (mut hashes, mut hashes_too) = ([0; AT_ONCE], [0; AT_ONCE]);
-            let away = sums.add_known(&ids, &mut hashes, amount, slot_of);
+            let away = sums.add_known(&ids, &mut hashes, amount, slot_of, is_same);
             assert_eq!(
                 away,
                 same.add_known_on_this_processor(&ids, &mut hashes_too, amount)
