@@ -44,6 +44,7 @@ def machine(checkout, tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("LABCHANNEL_UPSTREAM", "toolchain")
     # pip is asked whether it reaches an index; no test may depend on the internet.
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr(doctor, "available_bytes", lambda _folder: doctor.NEEDED_BYTES)
     return programs
 
 

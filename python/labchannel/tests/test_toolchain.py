@@ -1057,3 +1057,11 @@ class TestBadDays:
             bootstrap(checkout.workspace, Progressor(quiet=True))
         assert "LABCHANNEL_CACHE" in refused.value.mend
         assert not list((checkout.cache / "toolchain").glob("*/*/*.conda"))
+
+    def test_room_for_what_is_missing_is_enough(self, checkout, channel, monkeypatch):
+        """Who lost one package need not have room for all."""
+        made = bootstrap(checkout.workspace, Progressor(quiet=True))
+        next(made.path.glob("*/*.conda")).unlink()
+        monkeypatch.setattr("labchannel.cache.available_bytes", lambda folder: 1_200_000_000)
+        bootstrap(checkout.workspace, Progressor(quiet=True))
+        channel()

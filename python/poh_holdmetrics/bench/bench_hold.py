@@ -2,6 +2,7 @@
 
 Events are generated, the same in every run: 1000 tokens, 100,000 holders, uniform and Zipf 1.1.
 Rounds of all candidates alternate, so that a busy machine slows all of them; the best round counts.
+Of a large file's passes it is the one in the middle: the host may have kept what was just written.
 Beside it is the processor time of all threads, which other programs change little.
 Peers work on their own tables and give Arrow. What is not installed is named and left out.
 
@@ -23,6 +24,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,6 +87,8 @@ def main() -> None:
     if chosen.cost_of is not None:
         print(json.dumps(cost_of(chosen.cost_of[0], Path(chosen.cost_of[1]), chosen.threads)))
         return
+    # Who ends it gets its files' room back: they are tens of gigabytes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a section takes minutes, also into a file
     print(versions())
@@ -690,8 +694,7 @@ def packed(count: int, threads: int, codec: str) -> None:
         rows = count // piece * piece
         size = path.stat().st_size / 1e9
         print(f"Parquet ({codec}) of {rows:,} events, {size:.2f} GB, by streaming")
-        # In turns, and the one in the middle counts: a disk that is shared with others gives now
-        # more, now less, and a host may still have in its memory what was just written.
+        # In turns: a disk that is shared with others gives now more, now less.
         passes = [(read(path), streamed(path, "sum", threads)[1]) for _ in range(PASSES)]
         passes.sort(key=lambda seconds: seconds[1] / seconds[0])
         disk, from_disk = (rows / seconds / 1e6 for seconds in passes[PASSES // 2])

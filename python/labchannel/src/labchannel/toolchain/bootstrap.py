@@ -58,6 +58,10 @@ if TYPE_CHECKING:
     from labchannel.workspace import Workspace
 
 NEEDED_BYTES = 4_000_000_000
+"""For all packages, and what is unpacked while they are made."""
+
+PACKAGE_BYTES = 1_000_000_000
+"""For the largest of them alone, Rust."""
 
 UNFINISHED = ".unfinished"
 """A file of a toolchain channel whose packages are not all made, or not all in its indexes."""
@@ -148,7 +152,8 @@ def toolchain_folder(identity: str) -> Path:
 def _make(channel: Path, missing: list[Job], progress: Progressor) -> None:
     """Make what is missing."""
     if missing:
-        require_space(channel, NEEDED_BYTES, "the toolchain channel")
+        needed = min(NEEDED_BYTES, len(missing) * PACKAGE_BYTES)
+        require_space(channel, needed, "the toolchain channel")
         with (
             tempfile.TemporaryDirectory(dir=cache_folder("scratch")) as scratch,
             progress.stage("toolchain channel", len(missing)) as step,
