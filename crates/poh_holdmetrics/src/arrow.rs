@@ -26,7 +26,7 @@ use crate::holds::{Chunk, Columns, Holds, Weights};
 use crate::ids::{IdRows, Ids, SHORT, head_at, kinds, short_key};
 use crate::long_sums::{LongKey, NO_ID, long_key};
 use crate::plain::{each_once, plain, plain_times};
-use crate::prefetch::{in_line, prefetch};
+use crate::prefetch::{in_line, prefetch, prefetch_once};
 use crate::query::ScoreColumn;
 use crate::runs::Run;
 use crate::scores::Scores;
@@ -595,15 +595,15 @@ impl<'a, O: OffsetSizeTrait> Strings<'a, O> {
         let mut all = true;
         let later = self.offsets.get(keys.len()..).unwrap_or_default();
         for row in (0..keys.len()).step_by(in_line::<O>()) {
-            prefetch(later, keys.len() + row);
+            prefetch_once(later, keys.len() + row);
         }
         for (row, (key, ends)) in keys.iter_mut().zip(self.offsets.windows(2)).enumerate() {
             let (from, to) = (ends[0].as_usize(), ends[1].as_usize());
             all &= long_key(self.text, from, to - from, key);
-            // That of the next rows, as in `texts`. Most have as many bytes as this one.
+            // That of the next rows, as in `texts`. Most have as many bytes as this one, and begin where the one
+            // before ended.
             if let Some(later) = later.get(row) {
-                prefetch(self.text, later.as_usize());
-                prefetch(self.text, later.as_usize() + (to - from));
+                prefetch_once(self.text, later.as_usize() + (to - from));
             }
         }
         all
@@ -615,14 +615,14 @@ impl<'a, O: OffsetSizeTrait> Strings<'a, O> {
     fn ask_for_next(self, first: usize, count: usize) {
         let after = first + count;
         for row in (0..count).step_by(in_line::<O>()) {
-            prefetch(self.offsets, after + row);
+            prefetch_once(self.offsets, after + row);
         }
         if let (Some(from), Some(to)) = (self.offsets.get(first), self.offsets.get(after)) {
             let (from, to) = (from.as_usize(), to.as_usize());
             let bytes = to.saturating_sub(from);
             if bytes <= MOST_AHEAD {
                 for byte in (to..to + bytes).step_by(in_line::<u8>()) {
-                    prefetch(self.text, byte);
+                    prefetch_once(self.text, byte);
                 }
             }
         }

@@ -192,8 +192,9 @@ pub(crate) struct Block<'a> {
     pub(crate) rows: Range<usize>,
 }
 
-/// Rows between two looks at whether to stop; their working set stays in the first cache.
-pub(crate) const BLOCK: usize = 1024;
+/// Rows between two looks at whether to stop; their working set stays in the first cache, and the columns of
+/// as many rows that are asked for ahead.
+pub(crate) const BLOCK: usize = 512;
 
 /// Rows of a table, in blocks that do not cross chunks.
 pub(crate) fn blocks(chunks: &[Chunk], rows: Range<usize>) -> impl Iterator<Item = Block<'_>> {

@@ -9,7 +9,7 @@ use crate::arrow::Text;
 use crate::id_sums::{AT_ONCE, MOST_SUM, SumsByText};
 use crate::ids::{IdRows, Ids, head_at, short_key};
 use crate::plain_sums::PlainSums;
-use crate::prefetch::{in_line, prefetch};
+use crate::prefetch::{in_line, prefetch, prefetch_once};
 use crate::tally::BlockRows;
 
 /// Sums of ids that are [`LongKey`]s.
@@ -125,17 +125,14 @@ const PARTS: usize = size_of::<LongKey>() / size_of::<u128>();
 #[target_feature(enable = "avx2")]
 fn is_same_by_avx2(one: &LongKey, other: &LongKey) -> bool {
     use std::arch::x86_64::{
-        _mm256_or_si256, _mm256_set_epi64x, _mm256_testz_si256, _mm256_xor_si256,
+        _mm256_loadu_si256, _mm256_or_si256, _mm256_testz_si256, _mm256_xor_si256,
     };
 
-    // The last four words, of which two are among the first four.
-    let [first, last] = [0, WORDS - 4].map(|from| {
-        let four = |id: &LongKey| {
-            let (words, _) = id.as_chunks();
-            let word = |number: usize| u64::from_le_bytes(words[from + number]).cast_signed();
-            _mm256_set_epi64x(word(3), word(2), word(1), word(0))
-        };
-        _mm256_xor_si256(four(one), four(other))
+    // The last 32 bytes, of which 16 are among the first ones.
+    let [first, last] = [0, size_of::<LongKey>() - 32].map(|from| {
+        // SAFETY: an id has 48 bytes.
+        let half = |id: &LongKey| unsafe { _mm256_loadu_si256(id[from..].as_ptr().cast()) };
+        _mm256_xor_si256(half(one), half(other))
     });
     let any = _mm256_or_si256(first, last);
     _mm256_testz_si256(any, any) > 0
@@ -307,7 +304,7 @@ impl LongSums {
                 }
                 let number = here.slots[place];
                 let slot = &mut self.slots[number as usize];
-                if here.tags[place] == tag_of(hash) && slot.id == *id {
+                if here.tags[place] == tag_of(hash) && is_same(&slot.id, id) {
                     slot.sum += amount;
                     return number;
                 }
@@ -412,7 +409,7 @@ impl SumsByText for LongSums {
         let later = rows.spans.len() + first;
         for row in (0..ids.len()).step_by(in_line::<i64>()) {
             for column in [rows.times[0], rows.times[1], rows.weights] {
-                prefetch(column, later + row);
+                prefetch_once(column, later + row);
             }
         }
         self.add_each(ids, |row| {

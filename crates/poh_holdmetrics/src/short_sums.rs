@@ -10,7 +10,7 @@ use crate::arrow::Text;
 use crate::id_sums::{AT_ONCE, MOST_SUM, SumsByText};
 use crate::ids::{EMPTY, IdRows, Ids};
 use crate::plain_sums::PlainSums;
-use crate::prefetch::{in_line, prefetch};
+use crate::prefetch::{in_line, prefetch, prefetch_once};
 use crate::tally::BlockRows;
 
 /// Sums of ids that are their keys, as [`short_key`](crate::ids::short_key) makes them.
@@ -354,7 +354,7 @@ fn add(
     {
         for row in (part * IN_WORD..(part + 1) * IN_WORD).step_by(in_line::<i64>()) {
             for column in rows.columns {
-                prefetch(column, rows.later + row);
+                prefetch_once(column, rows.later + row);
             }
         }
         let mut word = 0;

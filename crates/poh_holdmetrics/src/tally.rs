@@ -2,7 +2,7 @@
 
 use crate::exact::{Total, U512};
 use crate::plain_sums::PlainSums;
-use crate::prefetch::{in_line, prefetch};
+use crate::prefetch::{in_line, prefetch, prefetch_once};
 use crate::query::{ABSENT, NEVER};
 
 /// Sums of many slots. Most need no more than a cell; what does not fit goes to tables that are
@@ -94,9 +94,9 @@ impl BlockRows<'_> {
         if row.is_multiple_of(in_line::<u64>()) {
             let next = self.slots.len() + row;
             for column in [self.times[0], self.times[1], self.weights] {
-                prefetch(column, next);
+                prefetch_once(column, next);
             }
-            prefetch(self.slots, next);
+            prefetch_once(self.slots, next);
         }
     }
 }
