@@ -262,6 +262,9 @@ impl Ids {
             text.extend_from_slice(id.as_ref());
             self.ends.push(text.len());
         }
+        if text.capacity() / 2 > text.len() {
+            text.shrink_to_fit();
+        }
         self.text = String::from_utf8(text).unwrap_or_default();
         self.lines.clear();
         self.in_order = false;

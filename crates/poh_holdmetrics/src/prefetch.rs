@@ -22,8 +22,8 @@ pub(crate) fn prefetch<T>(table: &[T], place: usize) {
     let _ = (table, place); // no such function is stable there
 }
 
-/// As [`prefetch`], of a column, which is read once: it takes no room in the larger caches, where tables
-/// are.
+/// As [`prefetch`], of a column, which is read once: it takes little or no room in the larger caches, where
+/// tables are.
 ///
 /// Measured on 10 million rows: a sum by the text of ids takes a tenth less.
 #[inline(always)]

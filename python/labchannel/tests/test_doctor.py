@@ -68,6 +68,14 @@ def test_a_machine_that_has_all(checkout, machine):
         assert finding.detail
 
 
+def test_a_disk_that_is_nearly_full(checkout, machine, monkeypatch):
+    monkeypatch.setattr(doctor, "available_bytes", lambda _folder: doctor.NEEDED_BYTES - 1)
+    good, detail, mend = found(checkout)["disk"]
+    assert not good
+    assert str(checkout.cache) in detail
+    assert "LABCHANNEL_CACHE" in mend
+
+
 def test_every_lack_has_a_mend(checkout, machine):
     for name in ("cc", "mvn", "cargo", "rustc"):
         (machine / name).unlink()

@@ -1062,6 +1062,6 @@ class TestBadDays:
         """Who lost one package need not have room for all."""
         made = bootstrap(checkout.workspace, Progressor(quiet=True))
         next(made.path.glob("*/*.conda")).unlink()
-        monkeypatch.setattr("labchannel.cache.available_bytes", lambda folder: 1_200_000_000)
+        monkeypatch.setattr("labchannel.cache.available_bytes", lambda folder: 2_200_000_000)
         bootstrap(checkout.workspace, Progressor(quiet=True))
         channel()

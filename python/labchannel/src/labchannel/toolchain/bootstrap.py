@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 NEEDED_BYTES = 4_000_000_000
 """For all packages, and what is unpacked while they are made."""
 
-PACKAGE_BYTES = 1_000_000_000
-"""For the largest of them alone, Rust."""
+PACKAGE_BYTES = 2_000_000_000
+"""For one of them alone: Rust's is unpacked, and copied twice."""
 
 UNFINISHED = ".unfinished"
 """A file of a toolchain channel whose packages are not all made, or not all in its indexes."""
